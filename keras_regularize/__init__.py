@@ -1,0 +1,35 @@
+"""Losses, regularizers, constraints, layers, metrics and train steps for Keras 3 on every backend."""
+
+from keras_regularize import (
+    activations,
+    attacks,
+    autodiff,
+    constraints,
+    layers,
+    losses,
+    metrics,
+    models,
+    numerics,
+    ops,
+    optimizers,
+    regularizers,
+    utils,
+)
+from keras_regularize._version import __version__
+
+__all__ = [
+    "__version__",
+    "activations",
+    "attacks",
+    "autodiff",
+    "constraints",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "numerics",
+    "ops",
+    "optimizers",
+    "regularizers",
+    "utils",
+]

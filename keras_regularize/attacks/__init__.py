@@ -1,0 +1,5 @@
+from keras_regularize.attacks.gradient_sign import FGSM
+from keras_regularize.attacks.projected_gradient import PGD
+from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
+
+__all__ = ["FGSM", "PGD", "VirtualAdversarial"]

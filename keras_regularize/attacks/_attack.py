@@ -1,0 +1,93 @@
+"""The base of the attacks: a callable `attack(model, x, y)` with a config."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize import autodiff
+from keras_regularize.attacks._points import Point
+from keras_regularize.autodiff import backend
+
+
+class Attack:
+    """A search for a perturbation of a model's inputs, callable as `attack(model, x, y)`.
+
+    Subclasses override `search` and extend `get_config`. Layers and models of Keras are not a fit as a base:
+    an attack has no weights and takes a model as its argument.
+
+    Args:
+        layer: Layer, or its name, whose output is perturbed instead of the inputs.
+        from_logits: Whether the attacked model gives out logits; `None` asks its compiled loss.
+        seed: Seed of the random start.
+    """
+
+    def __init__(self, layer=None, from_logits=None, seed=None):
+        self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
+        self.from_logits = from_logits
+        self.seed = seed
+        #: Tracked by the models that hold the attack, so that its state is saved and threaded on JAX.
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def __call__(
+        self, model: Any, x: Any, y: Any = None, training: bool = False, **start: Any
+    ) -> Any:
+        """Perturbs a batch.
+
+        Args:
+            model: A Keras model, or a callable like one (`model(x, training=…)`).
+            x: Inputs, any nested structure; its floating tensors are perturbed jointly.
+            y: Labels, where the attack needs them.
+            training: Whether the model runs in training mode. Nothing in it changes either way.
+            **start: A given start instead of a random one (see the attack).
+
+        Returns:
+            Perturbed inputs of the structure of `x`; with `layer`, the list of perturbations of the
+            tensors that layer gives out.
+        """
+        if isinstance(model, keras.Model):
+            model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
+        with backend.no_recording():
+            point = Point(model, x, self.layer, training)
+            return self.result(point, self.search(point, y, **start))
+
+    def search(self, point: Point, y: Any, **start: Any) -> list[Any]:
+        """The perturbed tensors, in the place of `point.start`."""
+        return point.start
+
+    def result(self, point: Point, leaves: list[Any]) -> Any:
+        """What the caller gets for the tensors `search` found."""
+        return point.moved(leaves)
+
+    def get_config(self) -> dict[str, Any]:
+        """Every constructor argument as a plain value."""
+        return {"layer": self.layer, "from_logits": self.from_logits, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Attack":
+        return cls(**config)
+
+
+def ascent_direction(point, criterion, leaves):
+    """Gradient of the summed criterion, which is that of every sample whatever the batch size."""
+    return autodiff.grad(lambda leaves: ops.sum(criterion(point.outputs(leaves))))(leaves)
+
+
+def per_sample_norm(leaves):
+    """Joint Euclidean norm per sample, broadcastable against each leaf: a list."""
+    total = sum(ops.sum(_rows(leaf) ** 2, axis=1) for leaf in leaves)
+    return [_like(ops.sqrt(total), leaf) for leaf in leaves]
+
+
+def per_sample_max(leaves):
+    """Joint largest magnitude per sample, broadcastable against each leaf: a list."""
+    total = ops.max(ops.stack([ops.max(ops.abs(_rows(leaf)), axis=1) for leaf in leaves]), axis=0)
+    return [_like(total, leaf) for leaf in leaves]
+
+
+def _rows(leaf):
+    return ops.reshape(leaf, (ops.shape(leaf)[0], -1))
+
+
+def _like(values, leaf):
+    return ops.reshape(values, (-1,) + (1,) * (len(leaf.shape) - 1))

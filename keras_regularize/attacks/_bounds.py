@@ -1,0 +1,27 @@
+"""The box that inputs live in."""
+
+from keras import ops
+
+from keras_regularize._validation import check_number
+
+
+def check_bounds(bounds, layer):
+    """`bounds` as a list of two numbers or `None`, checked."""
+    if bounds is None:
+        return None
+    if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
+        raise ValueError(f"`bounds` must be two numbers or None. Received: bounds={bounds!r}")
+    for bound in bounds:
+        check_number("bounds", bound)
+    if bounds[0] >= bounds[1]:
+        raise ValueError(f"`bounds` must be increasing. Received: bounds={bounds!r}")
+    if layer is not None:
+        raise ValueError(
+            "`bounds` are those of the inputs, and with `layer` the inputs are not moved: pass `bounds=None`. "
+            f"Received: bounds={bounds!r}, layer={layer!r}"
+        )
+    return [float(bound) for bound in bounds]
+
+
+def clip_to_bounds(leaves, bounds):
+    return leaves if bounds is None else [ops.clip(leaf, *bounds) for leaf in leaves]

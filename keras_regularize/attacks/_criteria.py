@@ -1,0 +1,83 @@
+"""What an attack maximizes: per-sample functions of the outputs at a perturbed point."""
+
+import keras
+from keras import ops
+
+from keras_regularize.autodiff import Forward
+from keras_regularize.autodiff.functional import sample_losses
+from keras_regularize.losses._labels import pick, split_labels
+from keras_regularize.losses._logits import uses_logits
+from keras_regularize.numerics import log_probabilities, upcast
+
+CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "compiled")
+
+
+def compiled_loss(model):
+    """The `loss` a model, or the model behind a `Forward`, was compiled with."""
+    return getattr(model.model if isinstance(model, Forward) else model, "loss", None)
+
+
+def criterion(name, point, y, from_logits):
+    """A function of a point's outputs that gives one value per sample, `(batch,)`, to be maximized."""
+    if name != "kl" and y is None:
+        raise ValueError(f"An attack on the loss {name!r} needs labels `y`. Received: y=None")
+    loss = compiled_loss(point.model)
+    if name == "compiled":
+        return lambda outputs: sample_losses(loss, y, outputs)
+    logits = uses_logits(loss) if from_logits is None else from_logits
+    if name == "kl":
+        clean = ops.stop_gradient(class_log_probabilities(point.outputs(point.start), logits))
+        return lambda outputs: kl_divergence(clean, class_log_probabilities(outputs, logits))
+    rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
+    return lambda outputs: rule(y, outputs, logits)
+
+
+def class_log_probabilities(outputs, from_logits):
+    """Log-probabilities of a model with one classification output."""
+    if isinstance(outputs, (dict, list, tuple)):
+        raise ValueError(
+            "Class probabilities need a model with one output; with several use `loss='compiled'`. "
+            f"Received {len(outputs)} outputs"
+        )
+    return log_probabilities(outputs, from_logits)
+
+
+def kl_divergence(log_p, log_q):
+    """`KL(p‖q)` per sample, summed over classes and averaged over further axes."""
+    values = ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+    return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
+
+
+def _cross_entropy(y, outputs, from_logits):
+    log_p = class_log_probabilities(outputs, from_logits)
+    ids, rows = split_labels(y, log_p)
+    return -pick(log_p, ids) if rows is None else -ops.sum(rows * log_p, axis=-1)
+
+
+def _label_and_scores(y, outputs, from_logits):
+    scores = upcast(outputs) if from_logits else class_log_probabilities(outputs, False)
+    if scores.shape[-1] == 1:
+        scores = ops.concatenate([ops.zeros_like(scores), scores], axis=-1)
+    ids, rows = split_labels(y, scores)
+    return (ops.argmax(rows, axis=-1) if ids is None else ids), scores
+
+
+def _margin_of(ids, scores):
+    own = ops.one_hot(ids, scores.shape[-1], dtype="bool")
+    lowest = -3e38 if keras.backend.standardize_dtype(scores.dtype) != "float64" else -1e300
+    return ops.max(ops.where(own, lowest, scores), axis=-1) - pick(scores, ids)
+
+
+def _margin(y, outputs, from_logits):
+    return _margin_of(*_label_and_scores(y, outputs, from_logits))
+
+
+def _dlr(y, outputs, from_logits):
+    ids, scores = _label_and_scores(y, outputs, from_logits)
+    if scores.shape[-1] < 3:
+        raise ValueError(
+            "The loss 'dlr' needs at least 3 classes. "
+            f"Received outputs of shape {tuple(outputs.shape)}"
+        )
+    top = ops.sort(scores, axis=-1)
+    return _margin_of(ids, scores) / (top[..., -1] - top[..., -3] + 1e-12)

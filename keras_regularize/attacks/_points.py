@@ -1,0 +1,139 @@
+"""Where a model is perturbed: at its floating inputs, or at the output of one of its layers."""
+
+import contextlib
+
+import keras
+from keras import ops, tree
+
+
+class Point:
+    """The tensors an attack moves, and the model as a function of them.
+
+    `start` is the list of floating leaves of `x`, or of the output of `layer` for models whose inputs
+    (token ids) cannot be moved. `model` is a Keras model or anything called like one.
+    """
+
+    def __init__(self, model, x, layer=None, training=False):
+        self.model, self.x, self.layer, self.training = model, x, layer, training
+        if layer is None:
+            self.start = [ops.stop_gradient(leaf) for leaf in floating_leaves(x)]
+        else:
+            # A `Forward` holds its model, as a wrapper does.
+            self.layer = find_layer(getattr(model, "model", model), layer)
+            self.start = self._layer_outputs()
+
+    def outputs(self, leaves):
+        """The model's outputs with `leaves` in the place of `start`."""
+        return attacked_outputs(
+            self.model, self.x, self.moved(leaves), self.layer, training=self.training
+        )
+
+    def _layer_outputs(self):
+        with recorded_output(self.layer) as record:
+            self.model(self.x, training=self.training)
+        if not record:
+            raise ValueError(f"The model does not call its layer `{self.layer.name}`.")
+        return [ops.stop_gradient(leaf) for leaf in tree.flatten(record[0])]
+
+    def moved(self, leaves):
+        """What stands for `leaves` outside: inputs like `x`, or the perturbation of the layer's output."""
+        if self.layer is None:
+            return replace_floating(self.x, leaves)
+        return [leaf - start for leaf, start in zip(leaves, self.start)]
+
+
+def attacked_outputs(model, x, moved, layer=None, training=False):
+    """Outputs for what `Point.moved` returned: inputs like `x`, or perturbations of a layer's output."""
+    if layer is None:
+        return model(moved, training=training)
+    with perturbed_output(find_layer(getattr(model, "model", model), layer), moved):
+        return model(x, training=training)
+
+
+def add_floating(x, perturbation):
+    """`x + perturbation` on the floating tensors of two equal structures."""
+    moves = iter([p for p in tree.flatten(perturbation) if p is not None and is_floating(p)])
+    leaves = [leaf + ops.cast(next(moves), leaf.dtype) for leaf in floating_leaves(x)]
+    return replace_floating(x, leaves)
+
+
+def is_floating(leaf):
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
+
+
+def floating_leaves(x):
+    """Floating tensors in a nested structure of inputs; an error that names the way out if there is none."""
+    leaves = [ops.convert_to_tensor(leaf) for leaf in tree.flatten(x) if leaf is not None]
+    floating = [leaf for leaf in leaves if is_floating(leaf)]
+    if not floating:
+        dtypes = sorted({keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves})
+        raise ValueError(
+            "Only floating inputs can be perturbed; for token ids pass `layer=` (a layer or its name, such "
+            f"as the embedding) to perturb that layer's output. Received inputs of dtype {', '.join(dtypes)}"
+        )
+    return floating
+
+
+def replace_floating(x, leaves):
+    """`x` with its floating tensors replaced in order."""
+    leaves = iter(leaves)
+
+    def pick(leaf):
+        if leaf is None:
+            return None
+        leaf = ops.convert_to_tensor(leaf)
+        return next(leaves) if is_floating(leaf) else leaf
+
+    return tree.map_structure(pick, x)
+
+
+def find_layer(model, layer):
+    """A layer of a model, by itself or by name, however deeply nested."""
+    candidates = list(_layers(model))
+    for candidate in candidates:
+        if candidate is layer or candidate.name == layer:
+            return candidate
+    raise ValueError(
+        f"`layer` must be a layer of the model or its name, one of {[c.name for c in candidates]}. "
+        f"Received: layer={layer!r}"
+    )
+
+
+def _layers(model):
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers(layer)
+
+
+@contextlib.contextmanager
+def recorded_output(layer):
+    """Context that yields a list to which every call of `layer` appends its output."""
+    record = []
+
+    def note(outputs):
+        record.append(outputs)
+        return outputs
+
+    with _transformed_output(layer, note):
+        yield record
+
+
+def perturbed_output(layer, perturbation):
+    """Context in which a list of tensors is added to the output of `layer`."""
+
+    def add(outputs):
+        leaves = [a + ops.cast(b, a.dtype) for a, b in zip(tree.flatten(outputs), perturbation)]
+        return tree.pack_sequence_as(outputs, leaves)
+
+    return _transformed_output(layer, add)
+
+
+@contextlib.contextmanager
+def _transformed_output(layer, function):
+    # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
+    original = layer.call
+    layer.call = lambda *args, **kwargs: function(original(*args, **kwargs))
+    try:
+        yield
+    finally:
+        del layer.call

@@ -1,0 +1,77 @@
+"""Single-step attack along the sign of the input gradient."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.attacks._attack import Attack, ascent_direction
+from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks._criteria import criterion
+
+
+@export
+class FGSM(Attack):
+    r"""Fast gradient sign method: one step of full size along the sign of the input gradient.
+
+    $$x' = \mathrm{clip}\big(x + \epsilon\,\mathrm{sign}(\nabla_x \ell(x, y))\big)$$
+
+    with the cross-entropy as $\ell$.
+
+    Args:
+        epsilon: Radius of the $L_\infty$ ball, in units of the inputs, at least 0.
+        bounds: Smallest and largest allowed input, or `None`.
+        layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
+            `bounds` must then be `None`.
+        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
+            without one is taken to give logits.
+
+    Call: `attack(model, x, y)` returns inputs like `x`; labels are ids or rows. Inputs of several tensors
+    are perturbed jointly.
+
+    Raises:
+        ValueError: If an argument is out of range, labels are missing, or no input is floating and no
+            `layer` is given.
+
+    Cost: one forward pass and one backward pass to the inputs.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).random((5, 4), dtype="float32")
+    adversarial = kr.attacks.FGSM(epsilon=0.1)(model, x, np.array([0, 1, 2, 0, 1]))
+    ```
+
+    Reference: Goodfellow, Shlens and Szegedy, *Explaining and Harnessing Adversarial Examples*, ICLR 2015,
+    arXiv:1412.6572.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 8 / 255,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
+        layer: Any = None,
+        from_logits: bool | None = None,
+    ):
+        check_number("epsilon", epsilon, minimum=0)
+        super().__init__(layer=layer, from_logits=from_logits)
+        self.epsilon = epsilon
+        self.bounds = check_bounds(bounds, layer)
+
+    def search(self, point, y):
+        gradient = ascent_direction(
+            point, criterion("cross_entropy", point, y, self.from_logits), point.start
+        )
+        moved = [x + self.epsilon * ops.sign(g) for x, g in zip(point.start, gradient)]
+        return clip_to_bounds(moved, self.bounds)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["seed"]
+        return {**config, "epsilon": float(self.epsilon), "bounds": self.bounds}

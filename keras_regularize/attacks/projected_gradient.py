@@ -1,0 +1,191 @@
+"""Iterated attack within a ball around the inputs."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_choice, check_integer, check_number
+from keras_regularize.attacks._attack import Attack, ascent_direction, per_sample_norm
+from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks._criteria import CRITERIA, criterion
+
+# Up to here the loop is unrolled: XLA runs the body of a loop less well on CPUs, and compiles it faster.
+UNROLLED_STEPS = 10
+
+
+@export
+class PGD(Attack):
+    r"""Projected gradient descent: ascends the loss in steps, projected back into a ball around the input.
+
+    In $L_\infty$, $x' \leftarrow \mathrm{clip}\big(\Pi_{x,\epsilon}(x' + \alpha\,\mathrm{sign}(g))\big)$ with
+    $g = \nabla_{x'} \ell(x', y)$ and $\Pi$ the clipping to $[x - \epsilon, x + \epsilon]$. In $L_2$ the step is
+    $\alpha g / (\|g\|_2 + 10^{-10})$ and $x' - x$ is scaled down to length $\epsilon$; norms are per sample over
+    all inputs. The ball comes before the bounds.
+
+    Args:
+        epsilon: Radius of the ball, in units of the inputs, at least 0.
+        step_size: Step $\alpha$, at least 0.
+        steps: Number of steps, at least 0.
+        norm: `"linf"` or `"l2"`.
+        loss: What is maximized: `"cross_entropy"`; `"kl"`, the divergence $KL(p(x)\|p(x'))$ from the clean
+            prediction (zero gradient at $x' = x$: start randomly); `"margin"`, $\max_{j\ne y} z_j - z_y$;
+            `"dlr"`, the margin divided by $z_{(1)} - z_{(3)}$ (at least 3 classes); `"compiled"`, the
+            model's own loss per sample, for regression or several outputs.
+        random_start: `True` or `"uniform"` for a uniform point of the ball (in $L_2$ a Gaussian direction
+            with uniform radius), `"gaussian"` for noise of deviation 0.001, `False` for the input itself.
+        restarts: Number of runs, at least 1; of several, each sample keeps the one with the largest loss.
+        bounds: Smallest and largest allowed input, or `None`.
+        layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
+            `bounds` must then be `None`.
+        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
+            without one is taken to give logits.
+        seed: Seed of the random start.
+
+    Call: `attack(model, x, y, initial_perturbation=None)` returns inputs like `x`. A given
+    `initial_perturbation`, of the structure of `x`, replaces the random start.
+
+    Raises:
+        ValueError: If an argument is out of range, labels are missing, or no input is floating and no
+            `layer` is given.
+
+    Cost: `steps` forward passes and as many backward passes to the inputs, without weight gradients; one
+    more forward pass for `"kl"`, and with restarts one per restart.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).random((5, 4), dtype="float32")
+    attack = kr.attacks.PGD(epsilon=0.1, step_size=0.03, steps=5)
+    adversarial = attack(model, x, np.array([0, 1, 2, 0, 1]))
+    ```
+
+    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, *Towards Deep Learning Models Resistant to
+    Adversarial Attacks*, ICLR 2018, arXiv:1706.06083. The `"kl"` loss: Zhang et al., *Theoretically
+    Principled Trade-off between Robustness and Accuracy*, ICML 2019, arXiv:1901.08573; `"dlr"`: Croce and
+    Hein, ICML 2020, arXiv:2003.01690.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 8 / 255,
+        step_size: float = 2 / 255,
+        steps: int = 10,
+        norm: str = "linf",
+        loss: str = "cross_entropy",
+        random_start: bool | str = True,
+        restarts: int = 1,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
+        layer: Any = None,
+        from_logits: bool | None = None,
+        seed: int | None = None,
+    ):
+        check_number("epsilon", epsilon, minimum=0)
+        check_number("step_size", step_size, minimum=0)
+        check_integer("steps", steps, minimum=0)
+        check_choice("norm", norm, ("linf", "l2"))
+        check_choice("loss", loss, CRITERIA)
+        check_choice("random_start", random_start, (False, True, "uniform", "gaussian"))
+        check_integer("restarts", restarts, minimum=1)
+        super().__init__(layer=layer, from_logits=from_logits, seed=seed)
+        self.epsilon = epsilon
+        self.step_size = step_size
+        self.steps = steps
+        self.norm = norm
+        self.loss = loss
+        self.random_start = random_start
+        self.restarts = restarts
+        self.bounds = check_bounds(bounds, layer)
+
+    def search(self, point, y, initial_perturbation=None):
+        value = criterion(self.loss, point, y, self.from_logits)
+        best = self._run(point, value, self._start(point, initial_perturbation))
+        if self.restarts == 1:
+            return best
+        largest = value(point.outputs(best))
+        for _ in range(self.restarts - 1):
+            leaves = self._run(point, value, self._start(point, initial_perturbation))
+            values = value(point.outputs(leaves))
+            better = values > largest
+            largest = ops.where(better, values, largest)
+            best = [
+                ops.where(ops.reshape(better, (-1,) + (1,) * (len(new.shape) - 1)), new, old)
+                for new, old in zip(leaves, best)
+            ]
+        return best
+
+    def _run(self, point, value, leaves):
+        def step(_, leaves):
+            gradient = ascent_direction(point, value, list(leaves))
+            return tuple(self._project(point.start, self._ascend(leaves, gradient)))
+
+        leaves = tuple(leaves)
+        if self.steps > UNROLLED_STEPS:
+            return list(ops.fori_loop(0, self.steps, step, leaves))
+        for i in range(self.steps):
+            leaves = step(i, leaves)
+        return list(leaves)
+
+    def _ascend(self, leaves, gradient):
+        if self.norm == "linf":
+            return [x + self.step_size * ops.sign(g) for x, g in zip(leaves, gradient)]
+        norms = per_sample_norm(gradient)
+        return [
+            x + self.step_size * g / (n + 1e-10) for x, g, n in zip(leaves, gradient, norms)
+        ]
+
+    def _project(self, start, leaves):
+        epsilon = self.epsilon
+        if self.norm == "linf":
+            leaves = [ops.clip(x, s - epsilon, s + epsilon) for x, s in zip(leaves, start)]
+        else:
+            moves = [x - s for x, s in zip(leaves, start)]
+            norms = per_sample_norm(moves)
+            leaves = [
+                s + m * ops.minimum(1.0, epsilon / (n + 1e-12))
+                for s, m, n in zip(start, moves, norms)
+            ]
+        return clip_to_bounds(leaves, self.bounds)
+
+    def _start(self, point, initial_perturbation):
+        start = point.start
+        if initial_perturbation is not None:
+            given = [ops.convert_to_tensor(p) for p in keras.tree.flatten(initial_perturbation)]
+            return clip_to_bounds([s + ops.cast(p, s.dtype) for s, p in zip(start, given)], self.bounds)
+        if self.random_start is False:
+            return start
+        seed = self.seed_generator
+        if self.random_start == "gaussian":
+            noise = [0.001 * keras.random.normal(ops.shape(s), s.dtype, seed=seed) for s in start]
+        elif self.norm == "linf":
+            noise = [
+                keras.random.uniform(ops.shape(s), -self.epsilon, self.epsilon, s.dtype, seed=seed)
+                for s in start
+            ]
+        else:
+            noise = [keras.random.normal(ops.shape(s), dtype=s.dtype, seed=seed) for s in start]
+            radius = keras.random.uniform((ops.shape(start[0])[0],), dtype=start[0].dtype, seed=seed)
+            noise = [
+                self.epsilon * n / (norm + 1e-12) * ops.reshape(radius, (-1,) + (1,) * (len(n.shape) - 1))
+                for n, norm in zip(noise, per_sample_norm(noise))
+            ]
+        return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "epsilon": float(self.epsilon),
+            "step_size": float(self.step_size),
+            "steps": int(self.steps),
+            "norm": self.norm,
+            "loss": self.loss,
+            "random_start": self.random_start,
+            "restarts": int(self.restarts),
+            "bounds": self.bounds,
+        }

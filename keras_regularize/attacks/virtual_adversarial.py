@@ -1,0 +1,115 @@
+"""The direction in which a model's prediction changes most, found without labels."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_integer, check_number
+from keras_regularize.attacks._attack import (
+    Attack,
+    ascent_direction,
+    per_sample_max,
+    per_sample_norm,
+)
+from keras_regularize.attacks._criteria import criterion
+from keras_regularize.attacks._points import replace_floating
+
+
+@export
+class VirtualAdversarial(Attack):
+    r"""Virtual adversarial direction: where $KL(p(x)\|p(x + r))$ grows fastest, for each sample.
+
+    Power iteration on the Hessian of the divergence: from Gaussian noise $d$, repeat
+    $d \leftarrow \nabla_d\, KL\big(p(x)\,\|\,p(x + \xi\,u(d))\big)$, and return $r = \epsilon\,u(d)$, where $u$
+    scales to unit length per sample over all inputs.
+
+    The papers' code uses $\xi = 10^{-6}$. In float32 that rounds away (the cosine to the exact direction was
+    measured as 0.40 at 64 inputs and 0 at 784), so the default is $10^{-2}$, whose cosine is above 0.9999.
+
+    Args:
+        epsilon: Length of the returned perturbation, in units of the inputs, at least 0.
+        finite_difference: Step $\xi$ of the power iteration, above 0.
+        iterations: Number of power iterations, at least 1.
+        layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say).
+        from_logits: Whether the model gives out logits. `None` asks its compiled loss; a model without one
+            is taken to give logits.
+        seed: Seed of the initial directions.
+
+    Call: `attack(model, x, initial_direction=None)` returns the perturbation $r$ itself, like `x`, with zeros
+    for inputs that are not floating. A constant model gets $r = 0$.
+
+    Raises:
+        ValueError: If an argument is out of range, or no input is floating and no `layer` is given.
+
+    Cost: one forward pass for $p(x)$, and per iteration a forward and a backward pass to the inputs.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).random((5, 4), dtype="float32")
+    perturbation = kr.attacks.VirtualAdversarial(epsilon=1.0)(model, x)
+    ```
+
+    Reference: Miyato, Maeda, Koyama and Ishii, *Virtual Adversarial Training: A Regularization Method for
+    Supervised and Semi-Supervised Learning*, TPAMI 2018, arXiv:1704.03976.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 8.0,
+        finite_difference: float = 1e-2,
+        iterations: int = 1,
+        layer: Any = None,
+        from_logits: bool | None = None,
+        seed: int | None = None,
+    ):
+        check_number("epsilon", epsilon, minimum=0)
+        check_number("finite_difference", finite_difference, minimum=1e-30)
+        check_integer("iterations", iterations, minimum=1)
+        super().__init__(layer=layer, from_logits=from_logits, seed=seed)
+        self.epsilon = epsilon
+        self.finite_difference = finite_difference
+        self.iterations = iterations
+
+    def search(self, point, y=None, initial_direction=None):
+        direction = self._initial(point, initial_direction)
+        value = criterion("kl", point, None, self.from_logits)
+        for _ in range(self.iterations):
+            near = [x + self.finite_difference * d for x, d in zip(point.start, _unit(direction))]
+            direction = ascent_direction(point, value, near)
+        return [self.epsilon * d for d in _unit(direction)]
+
+    def result(self, point, leaves):
+        if point.layer is not None:
+            return leaves
+        zeros = keras.tree.map_structure(ops.zeros_like, point.x)
+        return replace_floating(zeros, leaves)
+
+    def _initial(self, point, given):
+        if given is not None:
+            return [ops.convert_to_tensor(d) for d in keras.tree.flatten(given)]
+        return [
+            keras.random.normal(ops.shape(x), dtype=x.dtype, seed=self.seed_generator)
+            for x in point.start
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "epsilon": float(self.epsilon),
+            "finite_difference": float(self.finite_difference),
+            "iterations": int(self.iterations),
+        }
+
+
+def _unit(leaves):
+    # Scaling by the largest entry first keeps tiny gradients from underflowing when squared.
+    leaves = [leaf / (1e-12 + m) for leaf, m in zip(leaves, per_sample_max(leaves))]
+    return [leaf / ops.sqrt(1e-6 + norm**2) for leaf, norm in zip(leaves, per_sample_norm(leaves))]

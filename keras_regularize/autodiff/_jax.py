@@ -1,0 +1,83 @@
+"""JAX: differentiation, and threading a step that reads and assigns variables through pure functions."""
+
+import contextlib
+
+import jax
+import keras
+
+
+def differentiate(fn, x):
+    """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
+    return jax.value_and_grad(fn, has_aux=True)(x)
+
+
+def no_recording():
+    """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
+    return contextlib.nullcontext()
+
+
+def read(variable):
+    """The current value of a variable, unconnected to any recorded computation."""
+    return variable.value
+
+
+def train_step(model, step, arguments):
+    """Runs `step(data)`, which reads and assigns variables, as Keras' pure `(state, data) -> (logs, state)`."""
+    state, data = arguments
+    groups = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        logs = step(data)
+        new_state = tuple([scope.get_current_value(v) for v in group] for group in groups)
+    return logs, new_state
+
+
+def apply_gradients(optimizer, gradients, variables):
+    # `optimizer.apply` leaks a tracer when the loss is scaled; the pure form does not.
+    slots = optimizer.variables
+    values, slot_values = optimizer.stateless_apply(
+        [v.value for v in slots], gradients, [v.value for v in variables]
+    )
+    for variable, value in zip((*variables, *slots), (*values, *slot_values)):
+        variable.assign(value)
+
+
+def num_replicas():
+    return 1  # Under `keras.distribution` a step sees the whole batch.
+
+
+def reduce_mean_over_replicas(tensors):
+    return tensors
+
+
+def synchronize(variables):
+    """Makes the variables equal on all processes (one process here)."""
+
+
+def average(variables):
+    """Averages floating variables over processes; whether it did (one process here)."""
+    return False
+
+
+@contextlib.contextmanager
+def keep_weights_on_error(model):
+    """Gives a model its weights back when an exception leaves a Keras loop before the first step is done.
+
+    Keras moves the weights out of the model while its loop runs; an exception during the first trace would
+    otherwise leave the user with freshly initialized ones. Later ones Keras handles itself.
+    """
+    slots = model.optimizer.variables if model.optimizer is not None else []
+    saved = [(v, v.value) for v in (*model.variables, *slots, *model.metrics_variables)]
+    try:
+        yield
+    except BaseException:
+        # The first completed step consumes (donates) the arrays it started from.
+        if not any(value.is_deleted() for _, value in saved):
+            for variable, value in saved:
+                variable.assign(value)
+        raise

@@ -1,0 +1,69 @@
+"""TensorFlow: differentiation, and the replica arithmetic of `tf.distribute`."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+
+def differentiate(fn, x):
+    """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
+    # A fresh tensor per leaf, so that `fn` closing over the same tensor elsewhere sees a constant.
+    x = keras.tree.map_structure(tf.identity, x)
+    leaves = keras.tree.flatten(x)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(leaves)
+        value, aux = fn(x)
+    gradients = tape.gradient(value, leaves, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    # Embeddings give `IndexedSlices`; densified here, an outer tape still sees them.
+    gradients = [tf.convert_to_tensor(g) for g in gradients]
+    return (value, aux), keras.tree.pack_sequence_as(x, gradients)
+
+
+def no_recording():
+    """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
+    return contextlib.nullcontext()
+
+
+def read(variable):
+    """The current value of a variable, unconnected to any recorded computation."""
+    return tf.convert_to_tensor(variable.value)
+
+
+def train_step(model, step, arguments):
+    """Runs `step(data)`, which reads and assigns variables: here they are the real thing."""
+    (data,) = arguments
+    return step(data)
+
+
+def apply_gradients(optimizer, gradients, variables):
+    # The Keras optimizer sums over replicas what is already the global gradient on each.
+    replicas = num_replicas()
+    if replicas > 1:
+        gradients = [g / replicas for g in gradients]
+    optimizer.apply(gradients, variables)
+
+
+def num_replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def reduce_mean_over_replicas(tensors):
+    if num_replicas() == 1:
+        return tensors
+    context = tf.distribute.get_replica_context()
+    return tensors if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
+
+
+def synchronize(variables):
+    """Makes the variables equal on all processes (`tf.distribute` has done so)."""
+
+
+def average(variables):
+    """Averages floating variables over processes; whether it did (`tf.distribute` aggregates them itself)."""
+    return False
+
+
+def keep_weights_on_error(model):
+    """Gives a model its weights back when an exception leaves a Keras loop (they never leave it here)."""
+    return contextlib.nullcontext()

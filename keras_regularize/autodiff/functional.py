@@ -1,0 +1,171 @@
+"""A Keras model as a function of its weights: predictions and losses that leave the model untouched."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize.autodiff import backend
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What a train step works on; immutable, changed copies come from `replace`.
+
+    Attributes:
+        x: Inputs, any nested structure the model takes.
+        y: Labels as the compiled loss gets them.
+        sample_weight: Weights per sample, or `None`.
+        columns: Extra columns of `y`, such as `{"index": …}` or `{"group": …}`.
+        step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
+        variables: The trainable variables whose values a gradient rule receives, in the same order.
+        extra: What the `prepare` hooks added, by name.
+    """
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    step: Any = 0
+    variables: Sequence[keras.Variable] = ()
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> "Batch":
+        """A copy with other values."""
+        return dataclasses.replace(self, **changes)
+
+    def add(self, **entries: Any) -> "Batch":
+        """A copy with more entries in `extra`."""
+        return self.replace(extra={**self.extra, **entries})
+
+
+class Forward:
+    r"""A model at given weights: `forward(x)` predicts, `forward.loss(batch)` is the compiled loss there.
+
+    The model itself is not changed: every pass runs inside one `keras.StatelessScope` that holds prediction
+    and loss, so weight regularizers are evaluated at the given weights, activity losses and `add_loss` count,
+    and an overridden `compute_loss` acts. All passes start from the same state, hence see the same dropout
+    masks. `loss` and `sample_losses` need a compiled model.
+
+    Args:
+        model: A built `keras.Model`.
+        weights: Values of `model.trainable_variables`; their current values by default.
+        state: Pairs `(variable, value)` of all other variables; their current values by default.
+        inputs: Function that picks the model's training inputs from a batch; `batch.x` by default.
+
+    Attributes:
+        outputs: Outputs of the first `loss` call.
+        updates: `{position in state: value}` for the variables that first call changed (batch statistics,
+            seeds, loss trackers).
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batch = kr.autodiff.Batch(np.ones((4, 3), "float32"), np.zeros((4, 1), "float32"))
+    weights = [v.value for v in model.trainable_variables]
+    gradient = kr.autodiff.grad(lambda w: kr.autodiff.Forward(model, w).loss(batch))(weights)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Sequence[Any] | None = None,
+        state: Sequence[tuple[keras.Variable, Any]] | None = None,
+        inputs: Callable[[Batch], Any] | None = None,
+    ):
+        if weights is None:
+            weights = read_values(model.trainable_variables)
+        self.model = model
+        self.outputs = None
+        self.updates = None
+        self._state = read_state(model) if state is None else state
+        self._weights = list(zip(model.trainable_variables, weights))
+        self._inputs_of_loss = None
+        self._inputs = inputs or (lambda batch: batch.x)
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Predicts; updates of batch statistics and seeds are dropped."""
+        with self._scope():
+            return self.model(x, training=training)
+
+    def loss(self, batch: Batch) -> Any:
+        """The model's own objective on a batch: compiled loss, `add_loss`, activity and weight penalties.
+
+        The first call keeps its outputs and state updates, for the metrics and for the step to store.
+        """
+        with self._scope() as scope:
+            before = [scope.get_current_value(v) for v, _ in self._state]
+            x = self._inputs(batch)
+            outputs = self.model(x, training=True)
+            loss = compute_loss(self.model, batch, outputs)
+        if self.updates is None:
+            after = [scope.get_current_value(v) for v, _ in self._state]
+            self.outputs, self._inputs_of_loss = outputs, x
+            self.updates = {
+                str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
+            }
+        # Keras divides by the replicas here; a step does so once for its whole objective.
+        replicas = backend.num_replicas()
+        return loss if replicas == 1 else loss * replicas
+
+    def outputs_at(self, x: Any) -> Any:
+        """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
+        return self.outputs if self._inputs_of_loss is x else self(x, training=True)
+
+    def weight(self, variable: keras.Variable) -> Any:
+        """The value of a trainable variable in this pass."""
+        return next(value for v, value in self._weights if v is variable)
+
+    def sample_losses(self, y: Any, outputs: Any) -> Any:
+        """The compiled loss of every sample, `(batch,)`, without weights and penalties."""
+        return sample_losses(self.model.loss, y, outputs)
+
+    def _scope(self):
+        return keras.StatelessScope(state_mapping=[*self._weights, *self._state], collect_losses=True)
+
+
+def read_values(variables: Sequence[keras.Variable]) -> list[Any]:
+    """Current values of variables, unconnected to any recorded computation."""
+    return [backend.read(v) for v in variables]
+
+
+def read_state(model: keras.Model) -> list[tuple[keras.Variable, Any]]:
+    """Pairs `(variable, value)` of everything in a model but its trainable weights."""
+    variables = [*model.non_trainable_variables, *model.metrics_variables]
+    return list(zip(variables, read_values(variables)))
+
+
+def compute_loss(model: keras.Model, batch: Batch, outputs: Any, training: bool = True) -> Any:
+    """`model.compute_loss`, also where a user's override has no `training` argument."""
+    arguments = (batch.x, batch.y, outputs, batch.sample_weight)
+    if "training" in inspect.signature(model.compute_loss).parameters:
+        return model.compute_loss(*arguments, training=training)
+    return model.compute_loss(*arguments)
+
+
+def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
+    """Per-sample values `(batch,)` of what `compile(loss=…)` was given; several outputs are added up."""
+    if isinstance(loss, Mapping):
+        return sum(sample_losses(loss[name], y[name], outputs[name]) for name in loss)
+    if isinstance(loss, (list, tuple)):
+        return sum(sample_losses(*triple) for triple in zip(loss, y, outputs))
+    if isinstance(outputs, (Mapping, list, tuple)):
+        names = outputs if isinstance(outputs, Mapping) else range(len(outputs))
+        return sum(sample_losses(loss, y[name], outputs[name]) for name in names)
+    loss = keras.losses.get(loss)
+    if loss is None:
+        raise ValueError("The loss per sample needs `compile(loss=…)`. Received: loss=None")
+    outputs = ops.convert_to_tensor(outputs)
+    y = ops.cast(y, outputs.dtype)
+    values = loss.call(y, outputs) if isinstance(loss, keras.losses.Loss) else loss(y, outputs)
+    return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)

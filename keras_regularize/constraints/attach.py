@@ -1,0 +1,58 @@
+"""Constraints for a model that exists already."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_regularize._export import export
+from keras_regularize.utils import variables
+
+
+@export
+def attach(
+    model: keras.Model,
+    constraint: Any,
+    where: str | Callable[[keras.Variable], bool] = "kernel",
+) -> list[keras.Variable]:
+    r"""Constrains chosen variables of a built model, such as a pretrained backbone.
+
+    Sets the constraint on each chosen variable, so that the optimizer applies it from its next step on, and
+    on the public attribute of the layer that owns it (`kernel_constraint`, `depthwise_constraint`,
+    `embeddings_constraint`, …; for a recurrent layer on its cell), so that a model that is rebuilt from its
+    config, as a `.keras` file is, has it too. A constraint that was there is replaced. Nested models and
+    wrappers are searched. The present values are left as they are.
+
+    Attach before `compile`, or compile again: a training step that was traced earlier does not see the
+    change. A subclassed model is rebuilt by its own constructor: attach again after loading it.
+
+    Args:
+        model: A built Keras model.
+        constraint: A constraint for all chosen variables, or a function that gets a variable and returns
+            its constraint, for example one that depends on its shape. None removes.
+        where: Which variables: the exact name (`"kernel"`, `"bias"`, `"recurrent_kernel"`,
+            `"depthwise_kernel"`, `"embeddings"`, `"gamma"`, …), or a function of the variable that returns
+            whether to take it, which may look at its `path`, `shape` and `trainable`.
+
+    Returns:
+        The list of variables that were touched, in the order of `model.weights`.
+
+    Raises:
+        ValueError: If the model is not built, if no variable is chosen, or if a chosen variable belongs to
+            a layer without such an attribute (attention layers, most custom layers), where saving would
+            lose the constraint. Nothing is touched then.
+
+    Cost: none beyond that of the constraint.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)])
+    kr.constraints.attach(model, kr.constraints.SoftThreshold(1e-4))
+    model.compile("sgd", "mse")
+    ```
+    """
+    return variables.attach(model, constraint, where, "constraint")

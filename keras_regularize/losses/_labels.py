@@ -1,0 +1,59 @@
+"""Class labels in the two forms Keras users pass them, told apart in one place."""
+
+from keras import ops
+
+from keras_regularize.numerics import log_probabilities, upcast
+
+
+def split_labels(y_true, y_pred):
+    """`(ids, None)` for integer ids or `(None, rows)` for one-hot or soft rows.
+
+    `y_pred` is `(…, classes)`. Ids are `(…)` or `(…, 1)`, rows `(…, classes)`; the static shapes decide.
+    """
+    y_true = ops.convert_to_tensor(y_true)
+    classes, rank = y_pred.shape[-1], len(y_pred.shape)
+    if classes is None or rank < 2:
+        raise ValueError(
+            "Class predictions need a known last axis `(…, classes)` and a batch axis. "
+            f"Received: y_pred.shape={tuple(y_pred.shape)}"
+        )
+    leading, given = tuple(y_pred.shape[:-1]), tuple(y_true.shape)
+    if len(given) == rank - 1 and _compatible(given, leading):
+        return ops.cast(y_true, "int32"), None
+    if len(given) == rank and _compatible(given[:-1], leading):
+        if given[-1] == classes and classes > 1:
+            return None, upcast(y_true)
+        if given[-1] == 1:
+            return ops.cast(ops.squeeze(y_true, axis=-1), "int32"), None
+    raise ValueError(
+        "Expected class labels as integer ids of shape (batch,) or (batch, 1), or one-hot or soft rows of "
+        f"shape (batch, classes). Received: y_true.shape={given} for y_pred.shape={tuple(y_pred.shape)}"
+    )
+
+
+def label_rows(y_true, y_pred):
+    """Labels as float rows `(…, classes)` like `y_pred`."""
+    ids, rows = split_labels(y_true, y_pred)
+    return ops.one_hot(ids, y_pred.shape[-1], dtype="float32") if rows is None else rows
+
+
+def pick(values, ids):
+    """`values[…, ids]`: the entry of each row at its label."""
+    return ops.squeeze(ops.take_along_axis(values, ops.expand_dims(ids, -1), axis=-1), axis=-1)
+
+
+def label_log_probability(y_true, y_pred, from_logits):
+    """`Σ_k t_k log p_k` per sample, the log-probability of the label.
+
+    Ids with logits cost one `logsumexp` and a gather; nothing of size `(batch, classes)` is made.
+    """
+    ids, rows = split_labels(y_true, y_pred)
+    if from_logits and ids is not None:
+        logits = upcast(y_pred)
+        return pick(logits, ids) - ops.logsumexp(logits, axis=-1)
+    log_p = log_probabilities(y_pred, from_logits)
+    return pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1)
+
+
+def _compatible(shape, reference):
+    return all(a is None or b is None or a == b for a, b in zip(shape, reference))

@@ -1,0 +1,72 @@
+"""The objective of a train step as a function of the weights, with its gradient done right."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_regularize import autodiff
+from keras_regularize.autodiff import backend
+
+
+class Aux(NamedTuple):
+    """What comes with a queried loss: `values` of the objective, `outputs` and state `updates` of its pass."""
+
+    values: dict[str, Any]
+    outputs: Any
+    updates: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """`objective(weights) -> (loss, aux)`: a model's objective on one prepared batch, pure.
+
+    `value_and_grad` is what a gradient rule queries, at whatever weights it likes. The gradient is that of
+    the unscaled loss (loss scaling of mixed precision is applied and divided out again in float32) and
+    global: averaged over replicas or processes, unless `local()` was asked for.
+    """
+
+    model: Any
+    batch: autodiff.Batch
+    state: Any
+    scale: Any = 1.0
+    reduce: bool = True
+
+    def __call__(self, weights):
+        forward = self.forward(weights)
+        loss, values = self.model.objective(self.batch, forward)
+        if forward.updates is None:
+            raise ValueError(
+                "`objective(batch, forward)` must call `forward.loss(…)`, which keeps the outputs for the "
+                f"metrics. `{type(self.model).__name__}` did not."
+            )
+        return loss, Aux(values, forward.outputs, forward.updates)
+
+    def forward(self, weights):
+        """The model at given weights and the step's initial state."""
+        return autodiff.Forward(self.model, weights, self.state, self.model.training_inputs)
+
+    def on(self, batch):
+        """The same objective on another batch."""
+        return dataclasses.replace(self, batch=batch)
+
+    def local(self):
+        """The same objective with gradients of this replica's share of the batch alone."""
+        return dataclasses.replace(self, reduce=False)
+
+    def value_and_grad(self, weights):
+        """`loss, aux, gradients` at `weights`."""
+        if not weights:
+            return *self(weights), []
+        scaled = not isinstance(self.scale, float)
+
+        def scaled_loss(weights):
+            loss, aux = self(weights)
+            return (loss * ops.cast(self.scale, loss.dtype) if scaled else loss), (loss, aux)
+
+        (_, (loss, aux)), gradients = autodiff.value_and_grad(scaled_loss, has_aux=True)(weights)
+        if scaled:
+            gradients = [ops.cast(g, "float32") / self.scale for g in gradients]
+        if self.reduce:
+            gradients = backend.reduce_mean_over_replicas(gradients)
+        return loss, aux, gradients

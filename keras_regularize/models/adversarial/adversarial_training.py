@@ -1,0 +1,103 @@
+"""Training on inputs that were attacked at the current weights."""
+
+from typing import Any
+
+import keras
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks._points import find_layer, floating_leaves, perturbed_output
+from keras_regularize.models.regularized_model import RegularizedModel
+
+
+@export
+class AdversarialTraining(RegularizedModel):
+    r"""Trains on adversarial inputs, found anew in every step at the current weights.
+
+    $$(1 - c)\,L(x') + c\,L(x)$$
+
+    with $x'$ the attack's answer to the batch and $c$ the `clean_weight`. `PGD` gives the training of Madry et
+    al., `FGSM` with $c = 0.5$ that of Goodfellow et al., `PGD(step_size=1.25 * epsilon, steps=1)` fast training
+    with a random start (Wong et al.).
+
+    The attack runs the model in inference mode and changes nothing in it. It runs once a step at the
+    unperturbed weights, so under `SAM` or another gradient rule the same $x'$ is used throughout. With
+    `clean_weight=0` the step's one training pass is on $x'$: the logged loss and metrics are adversarial ones
+    then, and clean ones otherwise.
+
+    Args:
+        model: The model to train, or another wrapper.
+        attack: The attack, such as `kr.attacks.PGD(...)`. One with `layer=` perturbs that layer's output.
+        clean_weight: Weight $c$ of the loss on clean inputs, from 0 to 1.
+        **kwargs: `name` and other arguments of `keras.Model`.
+
+    Raises:
+        ValueError: If `attack` is no attack, an argument is out of range, labels are missing, or the inputs
+            are integers and the attack has no `layer`.
+
+    Cost: the attack (PGD: `steps` forward and input-backward passes) and one forward-backward pass, two if
+    `clean_weight` is above 0.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = kr.models.AdversarialTraining(net, kr.attacks.PGD(epsilon=0.1, step_size=0.03, steps=5))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.random.default_rng(0).random((8, 4))
+    model.fit(x, np.arange(8) % 3, verbose=0)
+    ```
+
+    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, *Towards Deep Learning Models Resistant to
+    Adversarial Attacks*, ICLR 2018, arXiv:1706.06083.
+    """
+
+    def __init__(
+        self, model: keras.Model, attack: Attack, clean_weight: float = 0.0, **kwargs: Any
+    ):
+        if not isinstance(attack, Attack):
+            raise ValueError(
+                f"`attack` must be an attack such as `kr.attacks.PGD()`. Received: attack={attack!r}"
+            )
+        check_number("clean_weight", clean_weight, minimum=0, maximum=1)
+        super().__init__(model, **kwargs)
+        self.attack = attack
+        self.attack_seed = attack.seed_generator
+        self.clean_weight = clean_weight
+
+    def check_data(self, x, y):
+        super().check_data(x, y)
+        if self.attack.layer is None:
+            floating_leaves(x)
+        if y is None:
+            raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
+
+    def prepare(self, batch, forward):
+        batch = super().prepare(batch, forward)
+        return batch.add(**{self.name: self.attack(forward, batch.x, batch.y)})
+
+    def objective(self, batch, forward):
+        clean_weight = self.clean_weight
+        if clean_weight == 0:
+            return self._adversarial(batch, forward)
+        clean_loss, clean_values = super().objective(batch, forward)
+        loss, values = self._adversarial(batch, forward)
+        return (1 - clean_weight) * loss + clean_weight * clean_loss, {**values, **clean_values}
+
+    def _adversarial(self, batch, forward):
+        found = batch.extra[self.name]
+        if self.attack.layer is None:
+            return super().objective(batch.replace(x=found), forward)
+        with perturbed_output(find_layer(self, self.attack.layer), found):
+            return super().objective(batch, forward)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "attack": keras.saving.serialize_keras_object(self.attack),
+            "clean_weight": self.clean_weight,
+        }

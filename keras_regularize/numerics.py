@@ -1,0 +1,102 @@
+"""Stable pieces that the methods are built from.
+
+Every function here has a finite value and a finite gradient wherever its docstring does not say otherwise,
+and gives the same gradient on every backend at the points where `keras.ops` does not (zero vectors, zero
+probabilities, kinks). Half-precision inputs are reduced in float32.
+"""
+
+import keras
+from keras import ops
+
+
+def upcast(x):
+    """`x` as a tensor of at least float32: reductions and exponentials of half-precision values overflow."""
+    x = ops.convert_to_tensor(x)
+    if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64"):
+        return x
+    return ops.cast(x, "float32")
+
+
+def safe_sqrt(x):
+    """Square root that is 0 with gradient 0 at `x <= 0`, where the gradient of `ops.sqrt` is infinite or NaN."""
+    positive = x > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)
+
+
+def safe_log(x):
+    """Logarithm that is the log of the smallest normal float, with gradient 0, at `x` below it."""
+    tiny = 1.2e-38 if keras.backend.standardize_dtype(x.dtype) != "float16" else 6.2e-5
+    inside = x > tiny
+    return ops.log(ops.where(inside, x, tiny))
+
+
+def xlogy(x, y):
+    """`x log y`, and 0 with gradient 0 where `x` is 0, also at `y = 0`."""
+    nonzero = x != 0
+    return ops.where(nonzero, x * safe_log(ops.where(nonzero, y, 1.0)), 0.0)
+
+
+def safe_abs(x):
+    """Absolute value with gradient 0 at 0 (`ops.abs` has gradient 1 there on JAX)."""
+    return ops.stop_gradient(ops.sign(x)) * x
+
+
+def safe_arccos(x, margin=1e-7):
+    """Angle in radians whose gradient stays finite at `x = ±1`: `x` is clipped `margin` inside."""
+    return ops.arccos(ops.clip(x, -1.0 + margin, 1.0 - margin))
+
+
+def safe_norm(x, axis=None, keepdims=False):
+    """Euclidean norm over `axis` with gradient 0 at a zero vector.
+
+    Sums in float32 and returns the dtype of `x`.
+    """
+    x = ops.convert_to_tensor(x)
+    wide = upcast(x)
+    return ops.cast(safe_sqrt(ops.sum(wide * wide, axis=axis, keepdims=keepdims)), x.dtype)
+
+
+def global_norm(tensors):
+    """Joint Euclidean norm of a list of tensors, a float32 scalar. Meant for directions: see `safe_norm`."""
+    total = 0.0
+    for tensor in tensors:
+        flat = ops.reshape(upcast(tensor), (-1,))
+        total = total + ops.sum(flat * flat)
+    return safe_sqrt(ops.convert_to_tensor(total, dtype="float32"))
+
+
+def masked_mean(values, mask, axis=None):
+    """Mean of `values` where `mask` (bool, or weights) is set; 0 where nothing is."""
+    mask = ops.cast(mask, values.dtype)
+    count = ops.sum(mask, axis=axis)
+    total = ops.sum(ops.where(mask != 0, values, 0.0) * mask, axis=axis)
+    return total / ops.where(count > 0, count, 1.0)
+
+
+def squared_distances(x, y):
+    """Squared Euclidean distances between the rows of `x (n, d)` and `y (m, d)`: `(n, m)`, never negative.
+
+    One matrix product, no `(n, m, d)` array. Cancellation leaves an absolute error of about
+    `1e-7 · max|x|²` in float32.
+    """
+    x, y = upcast(x), upcast(y)
+    products = ops.matmul(x, ops.transpose(y))
+    squares = ops.sum(x * x, axis=-1)[:, None] + ops.sum(y * y, axis=-1)[None, :]
+    return ops.relu(squares - 2.0 * products)
+
+
+def log_probabilities(outputs, from_logits):
+    """Log-probabilities `(…, classes)`, in at least float32, of a classifier's outputs.
+
+    A last axis of size one is the score of class 1 and becomes two columns. Probabilities are normalised
+    and clipped to `[1e-7, 1]`, as Keras' own losses do.
+    """
+    outputs = upcast(outputs)
+    if outputs.shape[-1] == 1:
+        if from_logits:
+            return ops.concatenate([ops.log_sigmoid(-outputs), ops.log_sigmoid(outputs)], axis=-1)
+        return ops.log(ops.clip(ops.concatenate([1.0 - outputs, outputs], axis=-1), 1e-7, 1.0))
+    if from_logits:
+        return ops.log_softmax(outputs, axis=-1)
+    total = ops.sum(outputs, axis=-1, keepdims=True)
+    return ops.log(ops.clip(outputs / ops.where(total > 0, total, 1.0), 1e-7, 1.0))

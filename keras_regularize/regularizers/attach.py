@@ -1,0 +1,60 @@
+"""Regularizers for a model that exists already."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_regularize._export import export
+from keras_regularize.utils import variables
+
+
+@export
+def attach(
+    model: keras.Model,
+    regularizer: Any,
+    where: str | Callable[[keras.Variable], bool] = "kernel",
+) -> list[keras.Variable]:
+    r"""Regularizes chosen variables of a built model, such as a pretrained backbone.
+
+    Sets the regularizer on each chosen variable, so that it counts in `model.losses` at once, and on the
+    public attribute of the layer that owns it (`kernel_regularizer`, `depthwise_regularizer`,
+    `embeddings_regularizer`, …; for a recurrent layer on its cell), so that a model that is rebuilt from its
+    config, as a `.keras` file is, has it too. A regularizer that was there is replaced. Nested models and
+    wrappers are searched.
+
+    Attach before `compile`, or compile again: a training step that was traced earlier does not see the
+    change. Frozen variables carry their regularizer, but Keras counts it only once they are trainable. A
+    subclassed model is rebuilt by its own constructor: attach again after loading it.
+
+    Args:
+        model: A built Keras model.
+        regularizer: A regularizer for all chosen variables, or a function that gets a variable and returns
+            its regularizer, for example one anchored at the variable's present value. None removes.
+        where: Which variables: the exact name (`"kernel"`, `"bias"`, `"recurrent_kernel"`,
+            `"depthwise_kernel"`, `"embeddings"`, `"gamma"`, …), or a function of the variable that returns
+            whether to take it, which may look at its `path`, `shape` and `trainable`.
+
+    Returns:
+        The list of variables that were touched, in the order of `model.weights`.
+
+    Raises:
+        ValueError: If the model is not built, if no variable is chosen, or if a chosen variable belongs to
+            a layer without such an attribute (attention layers, most custom layers), where saving would
+            lose the regularizer; `kr.models.WeightPenalty` penalizes such variables. Nothing is touched then.
+
+    Cost: none beyond that of the regularizer.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)])
+    kr.regularizers.attach(model, kr.regularizers.NormLoss(0.01))
+    kr.regularizers.attach(model, keras.regularizers.L2(1e-4), where=lambda v: v.name == "bias")
+    model.compile("sgd", "mse")
+    ```
+    """
+    return variables.attach(model, regularizer, where, "regularizer")

@@ -1,0 +1,1 @@
+"""Penalties that spread filters apart."""

@@ -1,0 +1,375 @@
+"""What the checks share: running them one by one, and the assertions they are made of."""
+
+import inspect
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_regularize import autodiff
+
+
+def run_checks(
+    name: str, subject: Any, checks: dict[str, Callable], case: Any, skip: Iterable[str]
+) -> None:
+    """Calls every check on `case`; a failure or an exception becomes an AssertionError that names the check."""
+    unknown = sorted(set(skip) - set(checks))
+    if unknown:
+        raise ValueError(
+            f"`skip` must name checks of `{name}`, which are {sorted(checks)}. Received: skip={unknown}"
+        )
+    title = getattr(subject, "__name__", None) or type(subject).__name__
+    for label, check in checks.items():
+        if label in skip:
+            continue
+        try:
+            check(case)
+        except AssertionError as error:
+            raise AssertionError(f'{name}({title}), check "{label}": {error}') from error
+        except Exception as error:
+            raise AssertionError(
+                f'{name}({title}), check "{label}": raised {type(error).__name__}: {error}'
+            ) from error
+
+
+def is_jax() -> bool:
+    return keras.backend.backend() == "jax"
+
+
+def compilable() -> bool:
+    """Whether a tiny model compiles in well below a second (`torch.compile` takes minutes)."""
+    return keras.backend.backend() != "torch"
+
+
+def fused(fn: Callable) -> Callable:
+    """`fn` of tensors as one program on JAX, where each operation on a new shape costs a compilation."""
+    if not is_jax():
+        return fn
+
+    def body(carry, args):
+        return carry, fn(*args)
+
+    def run(*args):
+        args = tree.map_structure(lambda a: ops.expand_dims(ops.convert_to_tensor(a), 0), args)
+        _, result = ops.scan(body, np.float32(0.0), args)
+        return tree.map_structure(lambda a: a[0], result)
+
+    return run
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """A tensor as a NumPy array; half precision becomes float32."""
+    if isinstance(x, keras.Variable):
+        x = x.value
+    if ops.is_tensor(x) and keras.backend.standardize_dtype(x.dtype) in ("bfloat16", "float16"):
+        x = ops.cast(x, "float32")
+    return np.asarray(ops.convert_to_numpy(x))
+
+
+def dtype_of(x: Any) -> str:
+    return keras.backend.standardize_dtype(x.dtype)
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """Every floating array of a structure as a tensor of `dtype`, the others as they are."""
+
+    def one(a):
+        a = np.asarray(a)
+        return ops.cast(ops.convert_to_tensor(a), dtype if a.dtype.kind == "f" else str(a.dtype))
+
+    return tree.map_structure(one, x)
+
+
+def show(x: Any) -> str:
+    return np.array2string(np.asarray(x), precision=5, threshold=12, edgeitems=3).replace("\n", "")
+
+
+def assert_close(actual: Any, expected: Any, what: str, rtol=1e-4, atol=1e-5) -> None:
+    actual, expected = to_numpy(actual), to_numpy(expected)
+    if actual.shape != expected.shape:
+        raise AssertionError(f"{what}: expected shape {expected.shape}, got {actual.shape}")
+    with np.errstate(invalid="ignore"):
+        wrong = ~np.isclose(actual, expected, rtol=rtol, atol=atol, equal_nan=False)
+    if wrong.any():
+        raise AssertionError(f"{what}: expected {show(expected)}, got {show(actual)}")
+
+
+def assert_finite(x: Any, what: str) -> None:
+    for leaf in tree.flatten(x):
+        array = to_numpy(leaf)
+        if not np.isfinite(array).all():
+            raise AssertionError(f"{what}: expected finite numbers, got {show(array)}")
+
+
+def assert_finite_gradients(fn: Callable, x: Any, *, what: str = "fn") -> None:
+    """Asserts that the value and the gradient of `fn` are finite at `x`.
+
+    A finite value says little: `where`, `clip` and `max` hide an infinite or NaN gradient at exactly the
+    inputs that a long training run sooner or later meets.
+
+    Args:
+        fn: Maps the floating tensor, or nested structure of them, `x` to a tensor of any shape, whose sum
+            is differentiated.
+        x: Array or nested structure of arrays.
+        what: How the error message calls `fn`.
+
+    Raises:
+        AssertionError: If a value or a gradient is infinite or NaN; names the input.
+
+    Cost: one forward and one backward pass.
+
+    Example:
+
+    ```python
+    import keras_regularize as kr
+    import numpy as np
+    from keras import ops
+
+    kr.testing.assert_finite_gradients(ops.softmax, np.array([[0.0, 1e4, -1e4]], "float32"))
+    ```
+    """
+    value, gradient = values_and_gradients(fn)(x)
+    shown = ", ".join(show(to_numpy(leaf)) for leaf in tree.flatten(x))
+    assert_finite(value, f"value of {what} at {shown}")
+    assert_finite(gradient, f"gradient of {what} at {shown}")
+
+
+def values_and_gradients(fn: Callable) -> Callable:
+    """`fn(x, *constants)` and the gradient of its sum with respect to `x`, as one program on JAX."""
+
+    def evaluate(x, *constants):
+        def total(x):
+            value = fn(x, *constants)
+            return ops.sum(value), value
+
+        (_, value), gradient = autodiff.value_and_grad(total, has_aux=True)(x)
+        return value, gradient
+
+    return fused(evaluate)
+
+
+def float_width() -> str:
+    """The widest float that gradients can be computed in here (JAX has float64 only when it is switched on)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dtype_of(ops.cast(ops.convert_to_tensor(np.zeros(1, "float32")), "float64"))
+
+
+def assert_gradient_matches_finite_differences(
+    fn: Callable,
+    x: Any,
+    *,
+    directions: int = 2,
+    rtol: float | None = None,
+    seed: int = 0,
+    what: str = "fn",
+) -> None:
+    r"""Asserts that the gradient of `fn` agrees with finite differences in random directions.
+
+    For a random direction $d$ and random positive weights $c$ on the outputs, $\nabla (c \cdot f)(x) \cdot d$ is
+    compared with the five-point quotient
+
+    $$\frac{f(x-2hd) - 8 f(x-hd) + 8 f(x+hd) - f(x+2hd)}{12\,h},$$
+
+    in float64 where the backend and `fn` keep it, else in float32 with a wider step and tolerance. A
+    smaller step is tried before failing, so that a kink near `x` does no harm; a gradient that is wrong on
+    purpose (straight-through estimators) fails.
+
+    Args:
+        fn: Maps the floating tensor, or nested structure of them, `x` to a tensor of any shape.
+        x: Array or nested structure of arrays, away from points where `fn` has no derivative.
+        directions: Number of random directions.
+        rtol: Relative tolerance; default `1e-6` in float64 and `1e-2` in float32.
+        seed: Seed of the directions.
+        what: How the error message calls `fn`.
+
+    Raises:
+        AssertionError: If the two disagree; names the direction, the expected and the received slope.
+
+    Cost: one backward pass and four forward passes per direction.
+
+    Example:
+
+    ```python
+    import keras_regularize as kr
+    import numpy as np
+    from keras import ops
+
+    kr.testing.assert_gradient_matches_finite_differences(ops.tanh, np.array([0.3, -1.2]))
+    ```
+    """
+    rng = np.random.default_rng(seed)
+    x = tree.map_structure(lambda a: np.asarray(a, "float64"), x)
+    width = float_width()
+    output = fused(fn)(cast(x, width))
+    narrow = dtype_of(output) != "float64"
+    cotangent = rng.uniform(0.5, 1.5, tuple(output.shape)).astype("float64")
+
+    def weighted(x):
+        return fn(x) * ops.cast(cotangent, dtype_of(output))
+
+    if narrow:  # A sum rounds more than the values: it is taken outside.
+        width = "float32"
+    evaluate = fused(lambda x: weighted(x))
+    gradient = fused(autodiff.grad(lambda x: ops.sum(weighted(x))))(cast(x, width))
+    gradient = tree.map_structure(lambda g: to_numpy(g).astype("float64"), gradient)
+    epsilon = float(np.finfo("float32" if narrow else "float64").eps)
+    rtol = rtol if rtol is not None else (1e-2 if narrow else 1e-6)
+    scale = max(1e-3, float(np.sqrt(np.mean([np.mean(a**2) for a in tree.flatten(x)]))))
+    norm = np.sqrt(sum(float((g**2).sum()) for g in tree.flatten(gradient)))
+
+    for number in range(directions):
+        direction = tree.map_structure(lambda a: rng.standard_normal(a.shape), x)
+        size = np.sqrt(sum(float((d**2).sum()) for d in tree.flatten(direction))) or 1.0
+        direction = tree.map_structure(lambda d, size=size: d / size, direction)
+        slope = sum(
+            float((g * d).sum()) for g, d in zip(tree.flatten(gradient), tree.flatten(direction))
+        )
+        quotients = []
+        for step in (3e-2, 4e-3) if narrow else (1e-3, 1e-4, 1e-5):
+            h = step * scale
+
+            def at(k, h=h, direction=direction):
+                moved = tree.map_structure(lambda a, d: a + k * h * d, x, direction)
+                return to_numpy(evaluate(cast(moved, width))).astype("float64")
+
+            values = {k: at(k) for k in (-2, -1, 1, 2)}
+            difference = values[-2] - 8 * values[-1] + 8 * values[1] - values[2]
+            quotient = float(difference.sum()) / (12 * h)
+            rounding = 10 * epsilon * float(np.abs(values[1]).sum()) / h
+            quotients.append(quotient)
+            if abs(quotient - slope) <= rtol * max(abs(slope), 0.1 * norm) + rounding + 1e-9:
+                break
+        else:
+            raise AssertionError(
+                f"gradient of {what} at {', '.join(show(a) for a in tree.flatten(x))}: expected the slope "
+                f"{quotients[0]:.6g} (finite differences, random direction {number}), got {slope:.6g}"
+            )
+
+
+def assert_config_round_trip(obj: Any, ignore: Sequence[str] = ()) -> None:
+    """Asserts that an object survives config → JSON → object with every argument and attribute.
+
+    Args:
+        obj: Any Keras-serializable object: a loss, regularizer, layer, metric, optimizer …
+        ignore: Constructor arguments that need not be in the config.
+
+    Raises:
+        AssertionError: If the config is not plain JSON, misses a constructor argument, the class is not
+            registered for serialization, or the restored object differs.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    kr.testing.assert_config_round_trip(keras.regularizers.L2(0.01))
+    ```
+    """
+    cls = type(obj)
+    config = obj.get_config()
+    try:
+        text = json.dumps(config)
+    except TypeError as error:
+        raise AssertionError(
+            f"get_config() must return plain Python values, got {config!r}: {error}"
+        ) from error
+    missing = [
+        name
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        and name not in ("self", *ignore)
+        and name not in config
+    ]
+    if missing:
+        raise AssertionError(
+            f"get_config() must return every constructor argument; {missing} are missing from "
+            f"{sorted(config)}"
+        )
+    _assert_same(obj, cls.from_config(json.loads(text)), "from_config(get_config())")
+    serialized = json.loads(json.dumps(keras.saving.serialize_keras_object(obj)))
+    try:
+        restored = keras.saving.deserialize_keras_object(serialized, safe_mode=True)
+    except Exception as error:
+        raise AssertionError(
+            f"keras.saving.deserialize_keras_object failed; is {cls.__name__} registered with "
+            f"`@keras.saving.register_keras_serializable`? {type(error).__name__}: {error}"
+        ) from error
+    _assert_same(obj, restored, "deserialize_keras_object(serialize_keras_object(…))")
+
+
+def _assert_same(obj, restored, route):
+    if type(restored) is not type(obj):
+        raise AssertionError(f"{route}: expected a {type(obj).__name__}, got {restored!r}")
+    before, after = json.dumps(obj.get_config()), json.dumps(restored.get_config())
+    if before != after:
+        raise AssertionError(f"{route}: expected the config {before}, got {after}")
+    names = set(inspect.signature(type(obj).__init__).parameters)
+    if not isinstance(obj, (keras.Operation, keras.Metric)):  # These keep counters of their own.
+        names |= set(vars(obj))
+    for name in sorted(names):
+        if not hasattr(obj, name) or callable(getattr(obj, name)):
+            continue
+        expected, got = getattr(obj, name), getattr(restored, name, None)
+        if _plain(expected) and not _equal(expected, got):
+            raise AssertionError(f"{route}: attribute `{name}` expected {expected!r}, got {got!r}")
+
+
+def _plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(_plain(v) for v in value)
+    if isinstance(value, dict):
+        return all(_plain(v) for v in value.values())
+    return isinstance(value, (bool, int, float, str, type(None), np.ndarray, np.generic))
+
+
+def _equal(a, b):
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(np.asarray(a), np.asarray(b))
+    if isinstance(a, (list, tuple)):
+        return isinstance(b, (list, tuple)) and len(a) == len(b) and all(map(_equal, a, b))
+    return a == b
+
+
+def clone(obj: Any, **changes: Any) -> Any:
+    """A fresh object with the config of `obj`, some arguments changed."""
+    return type(obj).from_config({**obj.get_config(), **changes})
+
+
+def save_and_load(model: keras.Model) -> keras.Model:
+    """The model read back from a `.keras` file in safe mode."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        model.save(path)
+        return keras.saving.load_model(path, safe_mode=True)
+
+
+class Symbolic(keras.layers.Layer):
+    """A function as a layer, for calling it on inputs of unknown batch size."""
+
+    def __init__(self, fn):
+        super().__init__(dtype="float32")
+        self.fn = fn
+
+    def call(self, *inputs):
+        return self.fn(*inputs)
+
+
+def assert_unknown_batch(fn: Callable, inputs: Sequence[Any], output_shape: tuple) -> None:
+    """Asserts that `fn` can be traced with an unknown batch size and gives the expected shape."""
+    symbols = tree.map_structure(
+        lambda a: keras.Input(np.shape(a)[1:], dtype=str(np.asarray(a).dtype)), list(inputs)
+    )
+    output = Symbolic(fn)(*symbols)
+    if tuple(output.shape) != (None, *output_shape[1:]):
+        raise AssertionError(
+            f"called with an unknown batch size: expected shape {(None, *output_shape[1:])}, "
+            f"got {tuple(output.shape)}"
+        )

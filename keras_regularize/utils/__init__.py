@@ -1,0 +1,3 @@
+"""Helpers for data and models that Keras lacks."""
+
+__all__ = []

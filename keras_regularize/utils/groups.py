@@ -1,0 +1,40 @@
+"""Groups of weights: what a filter is to the methods that treat filters as vectors."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_regularize.numerics import safe_sqrt, upcast
+
+
+def check_axis(axis: Any) -> None:
+    """Raises unless `axis` is None, an integer or a sequence of distinct integers."""
+    if axis is None:
+        return
+    axes = [axis] if isinstance(axis, int) else list(axis) if isinstance(axis, (tuple, list)) else [None]
+    if len(set(axes)) != len(axes) or not all(type(a) is int for a in axes):
+        raise ValueError(
+            "`axis` must be an integer, a tuple of distinct integers or None. "
+            f"Received: axis={axis!r}"
+        )
+
+
+def group_norms(weight: Any, axis: Any = -1) -> Any:
+    """Euclidean norm of each group, with the rank of `weight` (size one off the group axes).
+
+    `axis` names the axes that index the groups: `-1` gives one group per filter, `(-2, -1)` one per
+    spatial kernel, `None` one in all. In at least float32; a zero group has gradient 0.
+    """
+    weight = upcast(weight)
+    rank = len(weight.shape)
+    axes = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    if any(not -rank <= a < rank for a in axes):
+        raise ValueError(
+            f"`axis` must name axes of the weight. Received: axis={axis!r} for a weight of shape "
+            f"{tuple(weight.shape)}"
+        )
+    kept = {a % rank for a in axes}
+    members = tuple(a for a in range(rank) if a not in kept)
+    squares = weight * weight
+    # An empty tuple of axes means "all" on torch.
+    return safe_sqrt(ops.sum(squares, axis=members, keepdims=True) if members else squares)
