@@ -16,8 +16,11 @@ def split_columns(y, model):
     return y[LABEL], {name: column for name, column in y.items() if name != LABEL}
 
 
-def mask_unlabelled(y, outputs, sample_weight):
-    """Labels and weights that turn a mean over all rows into the mean over rows whose label is not negative."""
+def mask_unlabelled(y, outputs, sample_weight, rescale=False):
+    """Labels and weights that leave out rows with a negative label.
+
+    With `rescale`, the weights turn a mean over all rows into the mean over labelled ones.
+    """
     if y is None or isinstance(y, (Mapping, list, tuple)):
         return y, sample_weight
     y = ops.convert_to_tensor(y)
@@ -26,17 +29,16 @@ def mask_unlabelled(y, outputs, sample_weight):
     labelled = y >= 0
     y = ops.where(labelled, y, ops.zeros_like(y))
     weight = ops.cast(labelled, "float32")
-    count = ops.sum(weight)
     if len(weight.shape) == len(outputs.shape):
         weight = ops.squeeze(weight, axis=-1)
-    size = ops.cast(ops.size(weight), "float32")
-    weight = weight * (size / ops.maximum(count, 1.0))
-    if sample_weight is None:
-        return y, weight
-    sample_weight = ops.cast(sample_weight, "float32")
-    while len(sample_weight.shape) < len(weight.shape):
-        sample_weight = ops.expand_dims(sample_weight, axis=-1)
-    return y, weight * ops.reshape(sample_weight, ops.shape(sample_weight)[: len(weight.shape)])
+    if rescale:
+        size = ops.cast(ops.size(weight), "float32")
+        weight = weight * (size / ops.maximum(ops.sum(weight), 1.0))
+    if sample_weight is not None:
+        sample_weight = ops.cast(sample_weight, "float32")
+        missing = len(weight.shape) - len(sample_weight.shape)
+        weight = weight * ops.reshape(sample_weight, (*ops.shape(sample_weight), *(1,) * missing))
+    return y, weight
 
 
 def split_column_metrics(metrics):

@@ -9,6 +9,13 @@ from keras_regularize import autodiff
 from keras_regularize.autodiff import backend
 
 
+def scaled(x, scale):
+    """`x * scale`, without an operation where the optimizer does not scale."""
+    if isinstance(scale, float) and scale == 1.0:
+        return x
+    return x * ops.cast(scale, x.dtype)
+
+
 class Aux(NamedTuple):
     """What comes with a queried loss: `values` of the objective, `outputs` and state `updates` of its pass."""
 
@@ -58,15 +65,13 @@ class Objective:
         """`loss, aux, gradients` at `weights`."""
         if not weights:
             return *self(weights), []
-        scaled = not isinstance(self.scale, float)
 
         def scaled_loss(weights):
             loss, aux = self(weights)
-            return (loss * ops.cast(self.scale, loss.dtype) if scaled else loss), (loss, aux)
+            return scaled(loss, self.scale), (loss, aux)
 
         (_, (loss, aux)), gradients = autodiff.value_and_grad(scaled_loss, has_aux=True)(weights)
-        if scaled:
-            gradients = [ops.cast(g, "float32") / self.scale for g in gradients]
+        gradients = [scaled(g, 1.0 / self.scale) for g in gradients]
         if self.reduce:
             gradients = backend.reduce_mean_over_replicas(gradients)
         return loss, aux, gradients

@@ -12,7 +12,7 @@ from keras_regularize._export import export
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.models import _data
-from keras_regularize.models._objective import Aux, Objective
+from keras_regularize.models._objective import Aux, Objective, scaled
 
 
 @export
@@ -132,6 +132,8 @@ class RegularizedModel(keras.Model):
 
     def _step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self.built:
+            self(x)  # TensorFlow is the backend on which Keras leaves building to the first step.
         variables = self.trainable_variables
         if not variables:
             warnings.warn("The model does not have any trainable weights.")
@@ -148,10 +150,8 @@ class RegularizedModel(keras.Model):
         objective = Objective(self, batch, state, scale=self.optimizer.scale_loss(1.0))
         loss, aux, gradients = self.gradients(objective, weights, batch)
 
-        scaled = gradients
-        if not isinstance(objective.scale, float):
-            scaled = [g * objective.scale for g in gradients]
-        backend.apply_gradients(self.optimizer, scaled, variables)
+        rescaled = [scaled(g, objective.scale) for g in gradients]
+        backend.apply_gradients(self.optimizer, rescaled, variables)
         for position, value in aux.updates.items():
             state[int(position)][0].assign(value)
         self.after_update(batch, aux, gradients)
@@ -228,7 +228,7 @@ class RegularizedModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
         y, _ = _data.split_columns(y, self)
         if self._is_semi_supervised():
-            y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight)
+            y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
         base = self._base()
         if type(base).compute_loss is keras.Model.compute_loss:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -274,6 +274,22 @@ class RegularizedModel(keras.Model):
         self._ensure_built()
         super().summary(*args, **kwargs)
 
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        for i, seed in enumerate(self._seed_states()):
+            store[f"seed_{i}"] = seed.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        # Keras saves no seeds; without them training would not go on where it stopped.
+        seeds = {key: store[key] for key in store.keys() if key.startswith("seed_")}
+        super().load_own_variables({k: store[k] for k in store.keys() if k not in seeds})
+        for i, seed in enumerate(self._seed_states()):
+            if f"seed_{i}" in seeds:
+                seed.assign(seeds[f"seed_{i}"])
+
+    def _seed_states(self):
+        return [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
 
@@ -286,6 +302,11 @@ class RegularizedModel(keras.Model):
         return cls(**config)
 
     # Wrapping
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """Names of the wrapped model's outputs, by which Keras assigns losses and metrics."""
+        return getattr(self._base(), "output_names", None)
 
     def _inner(self):
         return self.model if isinstance(self.model, RegularizedModel) else None

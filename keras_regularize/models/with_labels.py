@@ -92,8 +92,8 @@ class WithLabels(RegularizedModel):
 
 
 def _is_optional(model):
-    names = {tensor.name for tensor in model.inputs[-1:]}
     return any(
-        isinstance(layer, keras.layers.InputLayer) and layer.optional and layer.name in names
+        isinstance(layer, keras.layers.InputLayer) and layer.optional
         for layer in model.layers
+        if layer.output is model.inputs[-1]
     )

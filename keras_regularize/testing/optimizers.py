@@ -14,6 +14,7 @@ from keras_regularize.testing._common import (
     assert_finite,
     clone,
     compilable,
+    quiet,
     run_checks,
     save_and_load,
     to_numpy,
@@ -84,7 +85,8 @@ def _descent(case):
 
     start = distance()
     for _ in range(20):
-        optimizer.apply([v.value - t for v, t in zip(variables, targets)], variables)
+        gradients = [to_numpy(v) - t for v, t in zip(variables, targets)]
+        optimizer.apply([ops.convert_to_tensor(g) for g in gradients], variables)
     if not distance() < start:
         raise AssertionError(
             f"expected a squared distance to the minimum below {start:.6g} after 20 steps, "
@@ -115,7 +117,8 @@ def _gradients(case):
     if len(variables) > 1:
         optimizer, variables = clone(case.optimizer), _variables(case)
         optimizer.build(variables)
-        optimizer.apply([gradients[0]] + [None] * (len(variables) - 1), variables)
+        with quiet("Gradients do not exist"):
+            optimizer.apply([gradients[0]] + [None] * (len(variables) - 1), variables)
         assert_close(variables[1], case.weights[1], "a variable without a gradient", rtol=0, atol=0)
 
 

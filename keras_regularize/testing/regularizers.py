@@ -155,8 +155,9 @@ def _model(case, **options):
     regularizer = clone(case.regularizer)
     if case.activity:
         inputs = keras.Input(w.shape[1:])
-        scale = keras.layers.Dense(w.shape[-1], use_bias=False, kernel_initializer="identity")
-        outputs = keras.layers.Identity(activity_regularizer=regularizer)(scale(inputs))
+        outputs = keras.layers.Dense(
+            w.shape[-1], kernel_initializer="identity", activity_regularizer=regularizer
+        )(inputs)
         x = w
     else:
         inputs = keras.Input((1,))

@@ -1,0 +1,152 @@
+"""Sparse relatives of softmax: projections onto the simplex that put exact zeros.
+
+Each function finds the probabilities without gradient and attaches the Jacobian in
+`_differentiable`, so no backend differentiates through a sort or a bisection.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize.numerics import upcast
+
+
+@export
+def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
+    r"""Entmax, a softmax that gives exactly zero probability to low scores.
+
+    The transform between softmax (`alpha=1`) and sparsemax (`alpha=2`), for sparse attention and
+    sparse class probabilities:
+
+    $$p_i = \big[(\alpha - 1)\,x_i - \tau\big]_+^{1 / (\alpha - 1)},
+      \qquad \tau \text{ such that } \sum_i p_i = 1.$$
+
+    It is the maximiser of $\langle p, x \rangle + H_\alpha(p)$ over the simplex, with the Tsallis
+    entropy $H_\alpha(p) = \frac{1}{\alpha (\alpha - 1)} \sum_i (p_i - p_i^\alpha)$. The larger
+    $\alpha$, the sparser: a score that lies $1 / (\alpha - 1)$ below the largest is certainly 0.
+    Adding a constant to all scores changes nothing, and equal scores get equal probabilities.
+
+    The gradient is exact to first order: with $s_i = p_i^{2 - \alpha}$ on the support and 0
+    elsewhere, the Jacobian is $\operatorname{diag}(s) - s s^\top / \sum_i s_i$. Second derivatives
+    are not those of entmax, except for `alpha=1`.
+
+    Args:
+        x: Scores, a float tensor of any shape. Entries of `-inf` (masked positions) get probability
+            0.
+        alpha: Sparsity $\alpha$, a Python number of at least 1. 1.5 and 2 are solved exactly with
+            one sort, other values by bisection.
+        axis: Axis along which the result sums to 1.
+
+    Returns:
+        Probabilities with the shape and dtype of `x`. Half-precision input is computed in float32.
+
+    Raises:
+        ValueError: If `alpha` is below 1.
+
+    Cost: one sort of the scores for `alpha` 1.5 and 2; 30 passes over them for other values (50 in
+    float64).
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    p = kr.activations.entmax(np.array([[2.0, 1.0, -1.0]], "float32"))  # the last entry is 0
+    layer = keras.layers.Dense(10, activation=kr.activations.entmax)
+    ```
+
+    Reference:
+        Ben Peters, Vlad Niculae, André F. T. Martins, "Sparse Sequence-to-Sequence Models", ACL
+        2019, arXiv:1905.05702. André F. T. Martins, Ramón Astudillo, "From Softmax to Sparsemax",
+        ICML 2016, arXiv:1602.02068.
+    """
+    if not alpha >= 1:
+        raise ValueError(f"`alpha` must be a number of at least 1. Received: alpha={alpha}")
+    x = ops.convert_to_tensor(x)
+    scores = ops.moveaxis(upcast(x), axis, -1)
+    p = ops.softmax(scores, axis=-1) if alpha == 1 else _entmax(scores, float(alpha))
+    return ops.cast(ops.moveaxis(p, -1, axis), x.dtype)
+
+
+def _entmax(x, alpha):
+    """Entmax over the last axis of float32 or float64 scores, for `alpha` above 1."""
+    scores = ops.stop_gradient(x)
+    # At most 0, and nothing below the bound has probability: finite also for masks of -inf.
+    scores = ops.maximum(scores - ops.max(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
+    if alpha == 2.0:
+        p = _sparsemax_probabilities(scores)
+    elif alpha == 1.5:
+        p = _entmax15_probabilities(scores)
+    else:
+        p = _bisected_probabilities(scores, alpha)
+    # What rounding leaves in the threshold goes to all entries alike.
+    p = p / ops.sum(p, axis=-1, keepdims=True)
+    return _differentiable(x, p, alpha)
+
+
+def _sparsemax_probabilities(scores):
+    """Euclidean projection on the simplex: the threshold is the largest of all prefixes'."""
+    ordered, count = _descending(scores)
+    thresholds = (ops.cumsum(ordered, axis=-1) - 1.0) / count
+    return ops.relu(scores - ops.max(thresholds, axis=-1, keepdims=True))
+
+
+def _entmax15_probabilities(scores):
+    """Closed form for 1.5: the threshold of a prefix of the sorted scores is a quadratic root."""
+    ordered, count = _descending(scores / 2.0)
+    mean = ops.cumsum(ordered, axis=-1) / count
+    scatter = ops.cumsum(ordered * ordered, axis=-1) - count * mean * mean
+    thresholds = mean - ops.sqrt(ops.relu((1.0 - scatter) / count))
+    # The support is a prefix, along which thresholds rise; behind it they are above the score.
+    threshold = ops.max(ops.where(thresholds <= ordered, thresholds, -1.0), axis=-1, keepdims=True)
+    return ops.square(ops.relu(scores / 2.0 - threshold))
+
+
+def _bisected_probabilities(scores, alpha):
+    r"""Bisection on the shift $c$ of $p_i = (1 + (\alpha - 1)(x_i - c))_+^{1 / (\alpha - 1)}$.
+
+    In this form the power is `exp(log1p(…) / (alpha - 1))`, which stays accurate as `alpha` goes to
+    1. The shift is 0 at least, and at most that of equal scores.
+    """
+    gap = alpha - 1.0
+    halvings = 50 if keras.backend.standardize_dtype(scores.dtype) == "float64" else 30
+
+    def probabilities(shift):
+        below = gap * (scores - shift)
+        inside = below > -1.0
+        return ops.where(inside, ops.exp(ops.log1p(ops.where(inside, below, 0.0)) / gap), 0.0)
+
+    def halve(_, state):
+        low, width = state
+        width = width / 2.0
+        total = ops.sum(probabilities(low + width), axis=-1, keepdims=True)
+        return ops.where(total >= 1.0, low + width, low), width
+
+    count = ops.sum(ops.ones_like(scores), axis=-1, keepdims=True)
+    width = -ops.expm1(-gap * ops.log(count)) / gap
+    low, _ = ops.fori_loop(0, halvings, halve, (ops.zeros_like(width), width))
+    return probabilities(low)
+
+
+def _differentiable(x, p, alpha):
+    """`p`, with the Jacobian of entmax at `x` for a gradient.
+
+    The value of `x - stop_gradient(x)` is 0, so only its derivative counts.
+    """
+    support = p > 0
+    # Above 2 the slope is unbounded at the border of the support; the floor keeps it finite.
+    base = ops.maximum(p, 1e-7) if alpha > 2.0 else p
+    slope = ops.where(support, ops.power(ops.where(support, base, 1.0), 2.0 - alpha), 0.0)
+    inside = ops.where(support, x, 0.0)
+    change = inside - ops.stop_gradient(inside)
+    share = slope / ops.sum(slope, axis=-1, keepdims=True)
+    return p + slope * (change - ops.sum(share * change, axis=-1, keepdims=True))
+
+
+def _descending(scores):
+    """Scores in descending order and the number of scores up to each."""
+    return -ops.sort(-scores, axis=-1), ops.cumsum(ops.ones_like(scores), axis=-1)

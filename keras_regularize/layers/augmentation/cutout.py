@@ -1,0 +1,122 @@
+"""Cutout: random square holes in training images."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_choice, check_integer, check_number
+from keras_regularize.ops.cutout import cutout
+
+
+@export
+class Cutout(keras.layers.Layer):
+    r"""Cuts random squares out of training images, so that a network does not rely on single patches.
+
+    For every image and hole a centre is drawn uniformly over ALL pixels, and the square $[r - \lfloor L/2
+    \rfloor,\ r + \lfloor L/2\rfloor) \times [c - \lfloor L/2\rfloor,\ c + \lfloor L/2\rfloor)$ around it is
+    filled, in all channels, as far as it lies in the image. Holes therefore stick out of the image and show
+    fewer pixels near its border, which the authors found essential. It acts on every image, in training
+    only; at inference the images pass unchanged. A length of 0 or 1 cuts nothing.
+
+    Put it after normalization, where 0 is the mean, and after random crops and flips.
+    `keras.layers.RandomErasing` differs: rectangles that lie inside the image, with a probability, filled
+    with noise. In a `tf.data` pipeline it runs on the TensorFlow backend.
+
+    Args:
+        length: $L \ge 0$, side of the square in pixels. The authors use 16 for CIFAR-10, 8 for CIFAR-100 and
+            20 for SVHN, images of 32 × 32.
+        num_holes: Holes per image, at least 1; they may overlap.
+        fill_value: What the holes are filled with.
+        seed: Integer seed of the centres, or None.
+        data_format: `"channels_last"` or `"channels_first"`; default that of the Keras configuration.
+        **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
+
+    Input: images `(batch, height, width, channels)`, or one image without batch axis, of float or integer
+    dtype; the batch size may be unknown. Output: the same shape and dtype.
+
+    Raises:
+        ValueError: If an argument is out of range, or the input has another rank.
+
+    Cost: one comparison per hole and pixel.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+    import numpy as np
+
+    model = keras.Sequential([
+        keras.Input((32, 32, 3)),
+        kr.layers.Cutout(16),
+        keras.layers.Conv2D(8, 3),
+        keras.layers.GlobalAveragePooling2D(),
+    ])
+    model(np.ones((2, 32, 32, 3)), training=True)
+    ```
+
+    Reference: Terrance DeVries and Graham W. Taylor, *Improved Regularization of Convolutional Neural
+    Networks with Cutout*, 2017, arXiv:1708.04552.
+    """
+
+    def __init__(
+        self,
+        length: int = 16,
+        num_holes: int = 1,
+        fill_value: float = 0.0,
+        seed: int | None = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        check_integer("length", length, minimum=0)
+        check_integer("num_holes", num_holes, minimum=1)
+        check_number("fill_value", fill_value)
+        if seed is not None:
+            check_integer("seed", seed)
+        data_format = data_format or keras.config.image_data_format()
+        check_choice("data_format", data_format, ("channels_last", "channels_first"))
+        super().__init__(**kwargs)
+        self.length = int(length)
+        self.num_holes = int(num_holes)
+        self.fill_value = float(fill_value)
+        self.seed = None if seed is None else int(seed)
+        self.data_format = data_format
+        self.generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        rank = len(inputs.shape)
+        if rank not in (3, 4):
+            raise ValueError(
+                "`Cutout` needs images (batch, height, width, channels) or (height, width, channels). "
+                f"Received: inputs.shape={tuple(inputs.shape)}"
+            )
+        if not training:
+            return inputs
+        shape = ops.shape(inputs)
+        size = shape[-2:] if self.data_format == "channels_first" else shape[-3:-1]
+        drawn = (*shape[:-3], self.num_holes)
+        centers = [
+            keras.random.randint(drawn, 0, side, dtype="int32", seed=self.generator)
+            for side in size
+        ]
+        centers = ops.stack(centers, axis=-1)
+        return cutout(inputs, centers, self.length, self.fill_value, self.data_format)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "length": self.length,
+            "num_holes": self.num_holes,
+            "fill_value": self.fill_value,
+            "seed": self.seed,
+            "data_format": self.data_format,
+        }

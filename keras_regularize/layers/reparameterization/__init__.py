@@ -1,0 +1,1 @@
+"""Layers whose weights are a function of the stored weights."""

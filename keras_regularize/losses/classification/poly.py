@@ -1,0 +1,138 @@
+"""Polynomial corrections of cross-entropy and focal loss."""
+
+from collections.abc import Sequence
+
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize.losses._labels import pick, split_labels
+from keras_regularize.losses._loss import Loss
+from keras_regularize.numerics import log_probabilities
+
+
+@export
+class PolyLoss(Loss):
+    r"""Cross-entropy or focal loss whose leading polynomial coefficients are tuned to the task.
+
+    With $P_t = \sum_k t_k p_k$ the probability that the model gives to the target $t$,
+    cross-entropy is the series $-\log P_t = \sum_{j \ge 1} \frac1j (1 - P_t)^j$. PolyLoss shifts
+    its first $N$ coefficients:
+
+    $$\ell(t, p) = (1 - P_t)^\gamma \Big( -\sum_k t_k \log p_k
+      + \sum_{j=1}^{N} \epsilon_j\, (1 - P_t)^j \Big).$$
+
+    $\gamma = 0$ is the cross-entropy form; one $\epsilon$ is the paper's Poly-1, which is nearly
+    always enough, a list Poly-N. `epsilon=0` is plain cross-entropy, or focal loss for $\gamma >
+    0$, and `epsilon=[-1, -1/2, …, -1/N]` removes the first $N$ terms of the series. The gradient of
+    Poly-1 at the label's logit is $-(1 - P_t)(1 + \epsilon P_t)$: a positive $\epsilon$ keeps
+    confident samples in play longer, a negative one (not below -1) lets go of them earlier.
+
+    Args:
+        epsilon: Shift of the first coefficient, $\epsilon_1$, or a list $[\epsilon_1, …,
+            \epsilon_N]$. The paper tunes it per task, for instance 2 for EfficientNetV2 on ImageNet
+            and -1 for the heads of Mask R-CNN.
+        gamma: Focusing exponent $\gamma$, a non-negative float; 0 for cross-entropy, 2 is usual for
+            focal loss.
+        label_smoothing: Share $s$ of the target that is spread evenly over the classes,
+            $t_k (1 - s) + s / K$. Float in `[0, 1]`.
+        from_logits: Whether `y_pred` are logits. Probabilities are normalised and clipped as Keras
+            does.
+        reduction: Reduction of the values as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`.
+            Further axes between batch and classes are positions, for instance `(batch, time)` ids.
+        y_pred: Logits or probabilities `(batch, classes)`. A single column is the score of class 1.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or per position `(batch, time)`,
+        else a scalar.
+
+    Raises:
+        ValueError: If `epsilon` is an empty list, `gamma` negative or `label_smoothing` outside
+            `[0, 1]`, or if the shapes of labels and predictions do not fit.
+
+    Cost: that of cross-entropy with class ids. Rows may be soft, which needs the probabilities as
+    well: one exponential pass and two products more.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.random.randint(0, 3, size=64)
+    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)])
+    model.compile("adam", loss=kr.losses.PolyLoss(epsilon=2.0, from_logits=True))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference:
+        Zhaoqi Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
+        Functions", ICLR 2022, arXiv:2204.12511.
+    """
+
+    def __init__(
+        self,
+        epsilon: float | Sequence[float] = 1.0,
+        gamma: float = 0.0,
+        label_smoothing: float = 0.0,
+        from_logits: bool = False,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "poly_loss",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        many = hasattr(epsilon, "__len__")
+        if many and len(epsilon) == 0:
+            raise ValueError(
+                "`epsilon` must be a number or a list of at least one. Received: epsilon=[]"
+            )
+        if not gamma >= 0:
+            raise ValueError(f"`gamma` must be a non-negative number. Received: gamma={gamma}")
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                "`label_smoothing` must be between 0 and 1. "
+                f"Received: label_smoothing={label_smoothing}"
+            )
+        self.epsilon = [float(e) for e in epsilon] if many else float(epsilon)
+        self.gamma = float(gamma)
+        self.label_smoothing = float(label_smoothing)
+        self.from_logits = bool(from_logits)
+
+    def call(self, y_true, y_pred):
+        ids, rows = split_labels(y_true, y_pred)
+        log_p = log_probabilities(y_pred, self.from_logits)
+        if rows is None:
+            log_pt = pick(log_p, ids)
+            rest = -ops.expm1(log_pt)  # 1 - Pt without cancellation near Pt = 1
+        else:
+            log_pt = ops.sum(rows * log_p, axis=-1)
+            rest = 1.0 - ops.sum(rows * ops.exp(log_p), axis=-1)
+        if self.label_smoothing:
+            s, classes = self.label_smoothing, log_p.shape[-1]
+            log_pt = (1.0 - s) * log_pt + (s / classes) * ops.sum(log_p, axis=-1)
+            rest = (1.0 - s) * rest + s * (1.0 - 1.0 / classes)
+        rest = ops.relu(rest)
+
+        polynomial = 0.0
+        for epsilon in reversed(self.epsilon if isinstance(self.epsilon, list) else [self.epsilon]):
+            polynomial = rest * (epsilon + polynomial)
+        value = polynomial - log_pt
+        if self.gamma == 0:
+            return value
+        # Below an exponent of 1 the slope at 0 is infinite.
+        base = ops.maximum(rest, 1e-12) if self.gamma < 1 else rest
+        return ops.power(base, self.gamma) * value
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "gamma": self.gamma,
+            "label_smoothing": self.label_smoothing,
+            "from_logits": self.from_logits,
+        }

@@ -1,0 +1,5 @@
+"""Metrics: `model.compile(metrics=[…])`."""
+
+from keras_regularize.metrics.calibration import ExpectedCalibrationError
+
+__all__ = ["ExpectedCalibrationError"]

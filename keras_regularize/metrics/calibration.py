@@ -1,0 +1,283 @@
+"""How far a classifier's confidence is from its accuracy."""
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize.losses._labels import split_labels
+from keras_regularize.numerics import upcast
+
+
+@export
+class ExpectedCalibrationError(keras.metrics.Metric):
+    r"""Expected calibration error: the mean gap between confidence and accuracy over bins.
+
+    A classifier is calibrated if, among the samples to which it gives probability 0.8, 80 % are
+    right. With the confidence $c_i = \max_k p_{ik}$ and the hit $h_i = [\arg\max_k p_{ik} = y_i]$
+    of each sample, sorted into bins $b$ by confidence, and $w_b$ a bin's share of all samples,
+
+    $$\text{gap}_b = |\bar c_b - \bar h_b|, \qquad
+      \text{ECE} = \sum_b w_b\,\text{gap}_b, \qquad
+      \text{RMS} = \sqrt{\textstyle\sum_b w_b\,\text{gap}_b^2}, \qquad
+      \text{MCE} = \max_b \text{gap}_b .$$
+
+    Empty bins do not count. With `classwise=True` the same is done for every class $k$ with
+    $c_i = p_{ik}$ and $h_i = [y_i = k]$, and averaged over the classes: the static calibration
+    error, which also sees the probabilities of classes that were not predicted.
+
+    Uniform bins split $[0, 1]$ evenly and are closed on the right. The state is the sums per bin,
+    so the result over many batches equals the one over all samples at once. Quantile bins hold
+    equal numbers of samples, which needs the samples themselves: the metric keeps up to `capacity`
+    of them. It is exact while they all fit; beyond, it is the value of a uniform random subset of
+    that size, chosen by reservoir sampling.
+
+    Args:
+        num_bins: Number of bins, a positive integer.
+        binning: `"uniform"` or `"quantile"`.
+        norm: `"l1"` (ECE), `"l2"` (root mean square) or `"max"` (maximum calibration error).
+        classwise: Whether to average over classes instead of looking at the predicted class alone.
+        from_logits: Whether `y_pred` are logits. They go through a softmax, or a sigmoid if there
+            is one column.
+        capacity: Number of samples kept for quantile bins, a positive integer; unused for uniform
+            ones.
+        name: Name of the metric.
+        dtype: Dtype of the metric, as in `keras.metrics.Metric`. The state is float32.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, of
+            which the largest entry is the label. Further axes before the classes are positions.
+        y_pred: Probabilities or logits `(batch, classes)`. A vector `(batch,)` or one column
+            `(batch, 1)` is the score of class 1.
+        sample_weight: Weights, a scalar, `(batch,)`, or one per position. Samples of weight 0 do
+            not count. Quantile bins hold equal numbers of samples whatever their weights.
+
+    Returns:
+        `result()` is a float32 scalar between 0 and 1, and 0 before the first sample.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the shapes of labels and predictions do
+            not fit, or if the number of classes changes between two updates of a classwise metric.
+
+    Cost: a few passes over the predictions per update; one sort of `capacity` numbers per result
+    for quantile bins (per class if classwise). With `tf.distribute`, quantile bins see the samples
+    of the first replica.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.random.randint(0, 3, size=64)
+    model = keras.Sequential([keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metric = kr.metrics.ExpectedCalibrationError(from_logits=True)
+    model.compile("adam", loss=loss, metrics=["accuracy", metric])
+    model.fit(x, y, verbose=0)
+
+    metric = kr.metrics.ExpectedCalibrationError(from_logits=True)  # on arrays
+    metric.update_state(y, model.predict(x, verbose=0))
+    ece = float(metric.result())
+    ```
+
+    Reference:
+        Chuan Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599.
+        Quantile bins, classwise errors and norms: Jeremy Nixon et al., "Measuring Calibration in
+        Deep Learning", 2019, arXiv:1904.01685.
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        binning: str = "uniform",
+        norm: str = "l1",
+        classwise: bool = False,
+        from_logits: bool = False,
+        capacity: int = 10_000,
+        name: str | None = "expected_calibration_error",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        for argument, value in (("num_bins", num_bins), ("capacity", capacity)):
+            if int(value) != value or value < 1:
+                raise ValueError(
+                    f"`{argument}` must be a positive integer. Received: {argument}={value}"
+                )
+        if binning not in ("uniform", "quantile"):
+            raise ValueError(
+                f"`binning` must be 'uniform' or 'quantile'. Received: binning={binning!r}"
+            )
+        if norm not in ("l1", "l2", "max"):
+            raise ValueError(f"`norm` must be 'l1', 'l2' or 'max'. Received: norm={norm!r}")
+        self.num_bins = int(num_bins)
+        self.binning = binning
+        self.norm = norm
+        self.classwise = bool(classwise)
+        self.from_logits = bool(from_logits)
+        self.capacity = int(capacity)
+        self._groups = None
+        if not self.classwise:
+            self._build(1)
+
+    def _build(self, groups):
+        """Creates the state for `groups` confidences per sample: one per class, or the top one."""
+        self._groups = groups
+        if self.binning == "uniform":
+            # Weight, confidence and hits per bin.
+            self._sums = self.add_variable(
+                (groups * self.num_bins, 3), "zeros", "float32", name="sums"
+            )
+            return
+
+        # A row per kept sample: weight, hit (label if classwise) and confidences. The last row
+        # takes what is not kept. Replicas see different samples, which cannot be added up.
+        self._kept = self.add_variable(
+            (self.capacity + 1, 2 + groups), "zeros", "float32", "only_first_replica", "kept"
+        )
+        self._seen = self.add_variable((), "zeros", "float32", "only_first_replica", "seen")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds samples."""
+        confidence, hit, weight = self._samples(y_true, y_pred, sample_weight)
+        groups = confidence.shape[-1]
+        if self._groups is None:
+            self._build(groups)
+        if self._groups != groups:
+            raise ValueError(
+                f"This metric was updated with {self._groups} classes before. "
+                f"Received: y_pred with {groups} classes"
+            )
+        if self.binning == "uniform":
+            bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
+            self._sums.assign_add(self._sum_bins(confidence, hit, weight, bins))
+        else:
+            self._keep(confidence, hit, weight)
+
+    def result(self):
+        """The calibration error of the samples so far."""
+        if self._groups is None:
+            return ops.zeros((), dtype="float32")
+        sums = self._sums.value if self.binning == "uniform" else self._quantile_sums()
+        sums = ops.reshape(sums, (self._groups, self.num_bins, 3))
+        weight, confidence, hits = sums[..., 0], sums[..., 1], sums[..., 2]
+        gap = ops.absolute(confidence - hits) / _nonzero(weight)
+        share = weight / _nonzero(ops.sum(weight, axis=-1, keepdims=True))
+        if self.norm == "l1":
+            error = ops.sum(share * gap, axis=-1)
+        elif self.norm == "l2":
+            error = ops.sqrt(ops.sum(share * ops.square(gap), axis=-1))
+        else:
+            error = ops.max(gap, axis=-1)
+        return ops.mean(error)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_bins": self.num_bins,
+            "binning": self.binning,
+            "norm": self.norm,
+            "classwise": self.classwise,
+            "from_logits": self.from_logits,
+            "capacity": self.capacity,
+        }
+
+    def _samples(self, y_true, y_pred, sample_weight):
+        """Confidences `(n, groups)`, hits `(n, 1)` or labels if classwise, and weights `(n,)`."""
+        p = upcast(y_pred)
+        if len(p.shape) == 1:
+            p = p[:, None]
+        if p.shape[-1] == 1:
+            p = ops.sigmoid(p) if self.from_logits else p
+            p = ops.concatenate([1.0 - p, p], axis=-1)
+        elif self.from_logits:
+            p = ops.softmax(p, axis=-1)
+        labels, rows = split_labels(y_true, p)
+        if labels is None:
+            labels = ops.cast(ops.argmax(rows, axis=-1), "int32")
+        weight = ops.ones_like(p[..., 0])
+        if sample_weight is not None:
+            weight = weight * _aligned(ops.cast(sample_weight, weight.dtype), len(weight.shape))
+
+        p = ops.cast(ops.reshape(p, (-1, p.shape[-1])), "float32")
+        labels = ops.reshape(labels, (-1, 1))
+        weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
+        if self.classwise:
+            return p, labels, weight
+        predicted = ops.cast(ops.argmax(p, axis=-1), "int32")[:, None]
+        return ops.max(p, axis=-1, keepdims=True), ops.equal(predicted, labels), weight
+
+    def _keep(self, confidence, hit, weight):
+        """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.
+
+        That is Vitter's algorithm R. The random number is a hash of `i`, because a random generator
+        of a metric would not advance in a compiled step.
+        """
+        counts = ops.cast(weight > 0, "int32")
+        number = ops.cast(self._seen.value, "int32") + ops.cumsum(counts) - 1
+        drawn = ops.cast(_uniform_hash(number) * ops.cast(number + 1, "float32"), "int32")
+        slot = ops.where(number < self.capacity, number, drawn)
+        slot = ops.where(counts > 0, ops.minimum(slot, self.capacity), self.capacity)
+        columns = [weight[:, None], ops.cast(hit, "float32"), confidence]
+        rows = ops.concatenate(columns, axis=-1)
+        self._kept.assign(ops.scatter_update(self._kept.value, slot[:, None], rows))
+        self._seen.assign_add(ops.cast(ops.sum(counts), "float32"))
+
+    def _quantile_sums(self):
+        """Sums per bin over the kept samples, split by rank as `numpy.array_split` splits them."""
+        rows = self._kept.value[:-1]
+        weight, hit, confidence = rows[:, 0], ops.cast(rows[:, 1:2], "int32"), rows[:, 2:]
+        kept = ops.minimum(ops.cast(self._seen.value, "int32"), self.capacity)
+        position = ops.arange(self.capacity, dtype="int32")
+        # Empty slots have weight 0 and sort last.
+        key = ops.where((position < kept)[:, None], confidence, 2.0)
+        order = ops.argsort(key, axis=0)
+
+        size, larger = kept // self.num_bins, kept % self.num_bins
+        border = larger * (size + 1)
+        bins = ops.where(
+            position < border,
+            position // (size + 1),
+            larger + (position - border) // ops.maximum(size, 1),
+        )
+        # The bin of each sample instead of the samples of each bin: the inverse permutation.
+        bins = ops.take(bins, ops.argsort(order, axis=0), axis=0)
+        return self._sum_bins(confidence, hit, weight, bins)
+
+    def _sum_bins(self, confidence, hit, weight, bins):
+        """Sums of weight, weighted confidence and weighted hits `(groups · bins, 3)`."""
+        group = ops.arange(self._groups, dtype="int32")
+        if self.classwise:
+            hit = ops.equal(hit, group)
+        weight = weight[:, None] * ops.ones_like(confidence)
+        sums = ops.stack([weight, weight * confidence, weight * ops.cast(hit, "float32")], axis=-1)
+        bins = ops.clip(bins, 0, self.num_bins - 1) + self.num_bins * group
+        return ops.segment_sum(
+            ops.reshape(sums, (-1, 3)),
+            ops.reshape(bins, (-1,)),
+            num_segments=self._groups * self.num_bins,
+        )
+
+
+def _aligned(weight, rank):
+    """Weights `(batch,)` or `(…, 1)` in the rank of values per position."""
+    given = len(weight.shape)
+    if given == rank + 1 and weight.shape[-1] == 1:
+        return ops.squeeze(weight, axis=-1)
+    if 0 < given < rank:
+        return ops.expand_dims(weight, axis=tuple(range(given, rank)))
+    return weight
+
+
+def _nonzero(x):
+    """Divisor of sums that are 0 where `x` is."""
+    return ops.where(x > 0, x, 1.0)
+
+
+def _uniform_hash(number):
+    """Pseudo-random numbers in `[0, 1)` from integers."""
+    for multiplier, shift in ((-1640531535, 15), (-2048144777, 13), (-1028477379, 16)):
+        number = number * multiplier
+        number = ops.bitwise_xor(number, ops.right_shift(number, shift))
+    # 24 bits, which float32 holds exactly.
+    return ops.cast(ops.bitwise_and(number, 0xFFFFFF), "float32") / 2.0**24

@@ -1,0 +1,124 @@
+"""The pages of the site against the code: nothing public is missing, nothing on them is out of date."""
+
+import inspect
+import pathlib
+import re
+import runpy
+import sys
+import types
+
+import pytest
+
+import keras_regularize as kr
+from keras_regularize._export import public_symbols
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NAMESPACES = [name for name in kr.__all__ if not name.startswith("_")]
+GUIDES = sorted(path.stem for path in (ROOT / "guides").glob("*.py"))
+
+
+def read(path):
+    return (ROOT / path).read_text("utf-8")
+
+
+def script(name):
+    """The functions of a script that writes pages."""
+    return runpy.run_path(str(ROOT / "docs" / f"{name}.py"))
+
+
+def members(namespace):
+    """The public names of a namespace, those of a module without `__all__` being what it defines itself."""
+    module = getattr(kr, namespace)
+    own = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+    return {name: getattr(module, name) for name in getattr(module, "__all__", own)}
+
+
+def test_the_catalog_is_up_to_date():
+    catalog = script("build_catalog")["catalog"]()
+    assert read("docs/catalog.md") == catalog, "docs/catalog.md is out of date: run `make docs`"
+
+
+def test_the_catalog_has_a_row_with_a_cost_for_every_symbol():
+    rows = {}
+    for line in read("docs/catalog.md").splitlines():
+        found = re.match(r"\| \[`\w+`\]\(api/\w+\.md#keras_regularize\.([\w.]+)\)", line)
+        if found:
+            rows[found[1]] = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+    assert set(rows) == set(public_symbols())
+    assert [key for key, cells in rows.items() if not (cells[1] and cells[3] and cells[4])] == []
+
+
+def test_every_namespace_has_its_page_and_every_page_its_namespace():
+    assert {path.stem for path in (ROOT / "docs" / "api").glob("*.md")} == set(NAMESPACES)
+    for namespace in NAMESPACES:
+        assert f"::: keras_regularize.{namespace}\n" in read(f"docs/api/{namespace}.md")
+        assert f"api/{namespace}.md\n" in read("mkdocs.yml")
+
+
+def test_every_public_symbol_is_on_the_page_of_its_namespace():
+    # A page shows the members of a namespace that its `__all__` lists.
+    for key, symbol in public_symbols().items():
+        namespace, name = key.split(".")
+        assert namespace in NAMESPACES
+        assert members(namespace).get(name) is symbol, f"kr.{namespace}.__all__ lacks {name!r}"
+
+
+def test_no_module_hides_behind_a_function_of_the_same_name():
+    # The site reads the sources without importing them, and takes `kr.losses.name` for the module.
+    hidden = []
+    for path, module in list(sys.modules.items()):
+        parent, _, name = path.rpartition(".")
+        if parent.startswith("keras_regularize"):
+            if getattr(sys.modules[parent], name) is not module:
+                hidden.append(path)
+    assert hidden == [], "rename these files, for instance with a leading underscore"
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_everything_public_has_a_docstring_and_type_hints(namespace):
+    for name, symbol in members(namespace).items():
+        if isinstance(symbol, types.ModuleType) or not callable(symbol):
+            continue
+        assert inspect.getdoc(symbol), f"kr.{namespace}.{name} has no docstring"
+        function = symbol.__init__ if isinstance(symbol, type) else symbol
+        if function is object.__init__:
+            continue
+        signature = inspect.signature(function)
+        untyped = [
+            parameter.name
+            for parameter in signature.parameters.values()
+            if parameter.name != "self" and parameter.annotation is parameter.empty
+        ]
+        if not isinstance(symbol, type) and signature.return_annotation is signature.empty:
+            untyped.append("return")
+        assert untyped == [], f"kr.{namespace}.{name} lacks type hints for {untyped}"
+
+
+def test_the_navigation_lists_every_guide():
+    assert sorted(re.findall(r"guides/(\w+)\.md", read("mkdocs.yml"))) == GUIDES
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_becomes_a_page(guide):
+    page = script("build_guides")["page"](read(f"guides/{guide}.py"))
+    assert page.startswith("# ")
+    assert page.count("```python\n") * 2 == page.count("```")
+
+
+def test_a_page_alternates_text_and_code():
+    code = 'import keras\n\n\ndef f():\n    """Not text."""'
+    page = script("build_guides")["page"](
+        f'"""\n# Title\n\nText.\n"""\n\n{code}\n\n\n"""More."""\n'
+    )
+    assert page == f"# Title\n\nText.\n\n```python\n{code}\n```\n\nMore.\n"
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
+def test_the_code_on_the_front_pages_runs(path):
+    blocks = re.findall(r"^```python\n(.*?)^```", read(path), re.MULTILINE | re.DOTALL)
+    assert blocks
+    exec("\n".join(blocks), {"__name__": "__example__"})
