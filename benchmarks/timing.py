@@ -60,7 +60,7 @@ def ratio_table(
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
-    for column in ("ms (min)", "ratio (median)", "ratio (min)", *(("bar",) if bars else ())):
+    for column in ("ms", "ratio", "ratio (min)", *(("bar",) if bars else ())):
         table.add_column(column, justify="right")
     reference = timings[baseline]
     for name, timing in timings.items():

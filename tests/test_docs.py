@@ -102,11 +102,10 @@ def test_the_navigation_lists_every_guide():
     assert sorted(re.findall(r"guides/(\w+)\.md", read("mkdocs.yml"))) == GUIDES
 
 
-@pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_becomes_a_page(guide):
-    page = script("build_guides")["page"](read(f"guides/{guide}.py"))
-    assert page.startswith("# ")
-    assert page.count("```python\n") * 2 == page.count("```")
+def test_every_guide_becomes_a_page():
+    for guide in GUIDES:
+        page = script("build_guides")["page"](read(f"guides/{guide}.py"))
+        assert page.startswith("# "), f"guides/{guide}.py must begin with a heading"
 
 
 def test_a_page_alternates_text_and_code():

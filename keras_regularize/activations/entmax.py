@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize._validation import check_number
 from keras_regularize.numerics import upcast
 
 
@@ -64,9 +65,10 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
         2019, arXiv:1905.05702. André F. T. Martins, Ramón Astudillo, "From Softmax to Sparsemax",
         ICML 2016, arXiv:1602.02068.
     """
-    if not alpha >= 1:
-        raise ValueError(f"`alpha` must be a number of at least 1. Received: alpha={alpha}")
+    check_number("alpha", alpha, minimum=1)
     x = ops.convert_to_tensor(x)
+    if 0 in x.shape:  # The maximum of an empty batch raises on TensorFlow.
+        return x
     scores = ops.moveaxis(upcast(x), axis, -1)
     p = ops.softmax(scores, axis=-1) if alpha == 1 else _entmax(scores, float(alpha))
     return ops.cast(ops.moveaxis(p, -1, axis), x.dtype)
@@ -76,7 +78,7 @@ def _entmax(x, alpha):
     """Entmax over the last axis of float32 or float64 scores, for `alpha` above 1."""
     scores = ops.stop_gradient(x)
     # At most 0, and nothing below the bound has probability: finite also for masks of -inf.
-    scores = ops.maximum(scores - ops.max(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
+    scores = ops.maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
     if alpha == 2.0:
         p = _sparsemax_probabilities(scores)
     elif alpha == 1.5:
@@ -92,7 +94,7 @@ def _sparsemax_probabilities(scores):
     """Euclidean projection on the simplex: the threshold is the largest of all prefixes'."""
     ordered, count = _descending(scores)
     thresholds = (ops.cumsum(ordered, axis=-1) - 1.0) / count
-    return ops.relu(scores - ops.max(thresholds, axis=-1, keepdims=True))
+    return ops.relu(scores - ops.amax(thresholds, axis=-1, keepdims=True))
 
 
 def _entmax15_probabilities(scores):
@@ -102,7 +104,7 @@ def _entmax15_probabilities(scores):
     scatter = ops.cumsum(ordered * ordered, axis=-1) - count * mean * mean
     thresholds = mean - ops.sqrt(ops.relu((1.0 - scatter) / count))
     # The support is a prefix, along which thresholds rise; behind it they are above the score.
-    threshold = ops.max(ops.where(thresholds <= ordered, thresholds, -1.0), axis=-1, keepdims=True)
+    threshold = ops.amax(ops.where(thresholds <= ordered, thresholds, -1.0), axis=-1, keepdims=True)
     return ops.square(ops.relu(scores / 2.0 - threshold))
 
 

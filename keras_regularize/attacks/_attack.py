@@ -1,5 +1,6 @@
 """The base of the attacks: a callable `attack(model, x, y)` with a config."""
 
+import functools
 from typing import Any
 
 import keras
@@ -43,13 +44,15 @@ class Attack:
 
         Returns:
             Perturbed inputs of the structure of `x`; with `layer`, the list of perturbations of the
-            tensors that layer gives out.
+            tensors that layer gives out. Constants: no gradient flows through the search.
         """
         if isinstance(model, keras.Model):
             model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
         with backend.no_recording():
             point = Point(model, x, self.layer, training)
-            return self.result(point, self.search(point, y, **start))
+            empty = any(0 in leaf.shape for leaf in point.start)
+            found = point.start if empty else self.search(point, y, **start)
+            return self.result(point, [ops.stop_gradient(leaf) for leaf in found])
 
     def search(self, point: Point, y: Any, **start: Any) -> list[Any]:
         """The perturbed tensors, in the place of `point.start`."""
@@ -57,7 +60,7 @@ class Attack:
 
     def result(self, point: Point, leaves: list[Any]) -> Any:
         """What the caller gets for the tensors `search` found."""
-        return point.moved(leaves)
+        return point.moved(leaves if point.layer is not None else point.restored(leaves))
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument as a plain value."""
@@ -75,19 +78,26 @@ def ascent_direction(point, criterion, leaves):
 
 def per_sample_norm(leaves):
     """Joint Euclidean norm per sample, broadcastable against each leaf: a list."""
-    total = sum(ops.sum(_rows(leaf) ** 2, axis=1) for leaf in leaves)
-    return [_like(ops.sqrt(total), leaf) for leaf in leaves]
+    squares = [_over_samples(ops.sum, leaf * leaf) for leaf in leaves]
+    norm = ops.sqrt(functools.reduce(ops.add, squares))
+    return [_like(norm, leaf) for leaf in leaves]
 
 
 def per_sample_max(leaves):
     """Joint largest magnitude per sample, broadcastable against each leaf: a list."""
-    total = ops.max(ops.stack([ops.max(ops.abs(_rows(leaf)), axis=1) for leaf in leaves]), axis=0)
-    return [_like(total, leaf) for leaf in leaves]
+    largest = functools.reduce(ops.maximum, [_over_samples(ops.amax, ops.abs(x)) for x in leaves])
+    return [_like(largest, leaf) for leaf in leaves]
 
 
-def _rows(leaf):
-    return ops.reshape(leaf, (ops.shape(leaf)[0], -1))
+def along_samples(values, leaf):
+    """A value per sample, `(batch,)`, in a shape that broadcasts against a leaf."""
+    return ops.reshape(values, (-1,) + (1,) * (len(leaf.shape) - 1))
 
 
 def _like(values, leaf):
-    return ops.reshape(values, (-1,) + (1,) * (len(leaf.shape) - 1))
+    return ops.cast(along_samples(values, leaf), leaf.dtype)
+
+
+def _over_samples(reduction, leaf):
+    axes = tuple(range(1, len(leaf.shape)))
+    return reduction(leaf, axis=axes) if axes else leaf

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.functional import sample_losses
+from keras_regularize.autodiff.functional import only, per_sample, sample_losses
 from keras_regularize.losses._labels import pick, split_labels
 from keras_regularize.losses._logits import uses_logits
 from keras_regularize.numerics import log_probabilities, upcast
@@ -14,7 +14,7 @@ CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "compiled")
 
 def compiled_loss(model):
     """The `loss` a model, or the model behind a `Forward`, was compiled with."""
-    return getattr(model.model if isinstance(model, Forward) else model, "loss", None)
+    return only(getattr(model.model if isinstance(model, Forward) else model, "loss", None))
 
 
 def criterion(name, point, y, from_logits):
@@ -23,13 +23,15 @@ def criterion(name, point, y, from_logits):
         raise ValueError(f"An attack on the loss {name!r} needs labels `y`. Received: y=None")
     loss = compiled_loss(point.model)
     if name == "compiled":
+        if isinstance(point.model, Forward):
+            return lambda outputs: point.model.sample_losses(y, outputs)
         return lambda outputs: sample_losses(loss, y, outputs)
     logits = uses_logits(loss) if from_logits is None else from_logits
     if name == "kl":
         clean = ops.stop_gradient(class_log_probabilities(point.outputs(point.start), logits))
         return lambda outputs: kl_divergence(clean, class_log_probabilities(outputs, logits))
     rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
-    return lambda outputs: rule(y, outputs, logits)
+    return lambda outputs: per_sample(rule(y, outputs, logits))
 
 
 def class_log_probabilities(outputs, from_logits):
@@ -44,8 +46,7 @@ def class_log_probabilities(outputs, from_logits):
 
 def kl_divergence(log_p, log_q):
     """`KL(p‖q)` per sample, summed over classes and averaged over further axes."""
-    values = ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
-    return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
+    return per_sample(ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1))
 
 
 def _cross_entropy(y, outputs, from_logits):

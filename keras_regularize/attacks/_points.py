@@ -5,22 +5,27 @@ import contextlib
 import keras
 from keras import ops, tree
 
+from keras_regularize.numerics import upcast
+
 
 class Point:
     """The tensors an attack moves, and the model as a function of them.
 
     `start` is the list of floating leaves of `x`, or of the output of `layer` for models whose inputs
-    (token ids) cannot be moved. `model` is a Keras model or anything called like one.
+    (token ids) cannot be moved; half precision becomes float32, as steps and norms round away in it.
+    `model` is a Keras model or anything called like one.
     """
 
     def __init__(self, model, x, layer=None, training=False):
         self.model, self.x, self.layer, self.training = model, x, layer, training
         if layer is None:
-            self.start = [ops.stop_gradient(leaf) for leaf in floating_leaves(x)]
+            given = floating_leaves(x)
         else:
             # A `Forward` holds its model, as a wrapper does.
             self.layer = find_layer(getattr(model, "model", model), layer)
-            self.start = self._layer_outputs()
+            given = self._layer_outputs()
+        self.dtypes = [leaf.dtype for leaf in given]
+        self.start = [ops.stop_gradient(upcast(leaf)) for leaf in given]
 
     def outputs(self, leaves):
         """The model's outputs with `leaves` in the place of `start`."""
@@ -31,15 +36,38 @@ class Point:
     def _layer_outputs(self):
         with recorded_output(self.layer) as record:
             self.model(self.x, training=self.training)
-        if not record:
-            raise ValueError(f"The model does not call its layer `{self.layer.name}`.")
-        return [ops.stop_gradient(leaf) for leaf in tree.flatten(record[0])]
+        if len(record) != 1:
+            raise ValueError(
+                "`layer` must be a layer that the model calls once. Received "
+                f"`{self.layer.name}`, which it calls {len(record)} times."
+            )
+        return tree.flatten(record[0])
+
+    def aligned(self, given):
+        """The leaves of `given`, of the structure of what the caller gets, that belong to `start`."""
+        given = tree.flatten(given)
+        if self.layer is None:
+            places = [leaf is not None and is_floating(leaf) for leaf in tree.flatten(self.x)]
+            if len(places) == len(given):
+                given = [leaf for leaf, place in zip(given, places) if place]
+        shapes = [tuple(leaf.shape) for leaf in given if leaf is not None]
+        expected = [tuple(leaf.shape) for leaf in self.start]
+        if len(shapes) != len(given) or len(shapes) != len(expected):
+            raise ValueError(
+                "A given start must have the structure of what is perturbed. "
+                f"Expected tensors of shapes {expected}, received {shapes}"
+            )
+        return [ops.cast(leaf, start.dtype) for leaf, start in zip(given, self.start)]
 
     def moved(self, leaves):
         """What stands for `leaves` outside: inputs like `x`, or the perturbation of the layer's output."""
         if self.layer is None:
             return replace_floating(self.x, leaves)
         return [leaf - start for leaf, start in zip(leaves, self.start)]
+
+    def restored(self, leaves):
+        """`leaves` in the precision of what is perturbed."""
+        return [ops.cast(leaf, dtype) for leaf, dtype in zip(leaves, self.dtypes)]
 
 
 def attacked_outputs(model, x, moved, layer=None, training=False):
@@ -89,13 +117,13 @@ def replace_floating(x, leaves):
 
 def find_layer(model, layer):
     """A layer of a model, by itself or by name, however deeply nested."""
-    candidates = list(_layers(model))
-    for candidate in candidates:
-        if candidate is layer or candidate.name == layer:
-            return candidate
+    candidates = {id(candidate): candidate for candidate in _layers(model)}
+    found = [c for c in candidates.values() if c is layer or c.name == layer]
+    if len(found) == 1:
+        return found[0]
     raise ValueError(
-        f"`layer` must be a layer of the model or its name, one of {[c.name for c in candidates]}. "
-        f"Received: layer={layer!r}"
+        "`layer` must be a layer of the model or its name, unique among "
+        f"{[c.name for c in candidates.values()]}. Received: layer={layer!r}"
     )
 
 
@@ -131,9 +159,12 @@ def perturbed_output(layer, perturbation):
 @contextlib.contextmanager
 def _transformed_output(layer, function):
     # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
-    original = layer.call
+    original, nested = layer.call, "call" in vars(layer)
     layer.call = lambda *args, **kwargs: function(original(*args, **kwargs))
     try:
         yield
     finally:
-        del layer.call
+        if nested:
+            layer.call = original
+        else:
+            del layer.call

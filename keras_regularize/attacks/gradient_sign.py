@@ -61,7 +61,7 @@ class FGSM(Attack):
     ):
         check_number("epsilon", epsilon, minimum=0)
         super().__init__(layer=layer, from_logits=from_logits)
-        self.epsilon = epsilon
+        self.epsilon = float(epsilon)
         self.bounds = check_bounds(bounds, layer)
 
     def search(self, point, y):
@@ -74,4 +74,4 @@ class FGSM(Attack):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["seed"]
-        return {**config, "epsilon": float(self.epsilon), "bounds": self.bounds}
+        return {**config, "epsilon": self.epsilon, "bounds": self.bounds}

@@ -7,7 +7,12 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._attack import Attack, ascent_direction, per_sample_norm
+from keras_regularize.attacks._attack import (
+    Attack,
+    along_samples,
+    ascent_direction,
+    per_sample_norm,
+)
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
 from keras_regularize.attacks._criteria import CRITERIA, criterion
 
@@ -94,13 +99,13 @@ class PGD(Attack):
         check_choice("random_start", random_start, (False, True, "uniform", "gaussian"))
         check_integer("restarts", restarts, minimum=1)
         super().__init__(layer=layer, from_logits=from_logits, seed=seed)
-        self.epsilon = epsilon
-        self.step_size = step_size
-        self.steps = steps
+        self.epsilon = float(epsilon)
+        self.step_size = float(step_size)
+        self.steps = int(steps)
         self.norm = norm
         self.loss = loss
         self.random_start = random_start
-        self.restarts = restarts
+        self.restarts = int(restarts)
         self.bounds = check_bounds(bounds, layer)
 
     def search(self, point, y, initial_perturbation=None):
@@ -115,8 +120,7 @@ class PGD(Attack):
             better = values > largest
             largest = ops.where(better, values, largest)
             best = [
-                ops.where(ops.reshape(better, (-1,) + (1,) * (len(new.shape) - 1)), new, old)
-                for new, old in zip(leaves, best)
+                ops.where(along_samples(better, new), new, old) for new, old in zip(leaves, best)
             ]
         return best
 
@@ -136,9 +140,7 @@ class PGD(Attack):
         if self.norm == "linf":
             return [x + self.step_size * ops.sign(g) for x, g in zip(leaves, gradient)]
         norms = per_sample_norm(gradient)
-        return [
-            x + self.step_size * g / (n + 1e-10) for x, g, n in zip(leaves, gradient, norms)
-        ]
+        return [x + self.step_size * g / (n + 1e-10) for x, g, n in zip(leaves, gradient, norms)]
 
     def _project(self, start, leaves):
         epsilon = self.epsilon
@@ -156,13 +158,16 @@ class PGD(Attack):
     def _start(self, point, initial_perturbation):
         start = point.start
         if initial_perturbation is not None:
-            given = [ops.convert_to_tensor(p) for p in keras.tree.flatten(initial_perturbation)]
-            return clip_to_bounds([s + ops.cast(p, s.dtype) for s, p in zip(start, given)], self.bounds)
-        if self.random_start is False:
+            given = point.aligned(initial_perturbation)
+            return clip_to_bounds([s + p for s, p in zip(start, given)], self.bounds)
+        if not self.random_start:
             return start
         seed = self.seed_generator
         if self.random_start == "gaussian":
-            noise = [0.001 * keras.random.normal(ops.shape(s), s.dtype, seed=seed) for s in start]
+            noise = [
+                keras.random.normal(ops.shape(s), stddev=0.001, dtype=s.dtype, seed=seed)
+                for s in start
+            ]
         elif self.norm == "linf":
             noise = [
                 keras.random.uniform(ops.shape(s), -self.epsilon, self.epsilon, s.dtype, seed=seed)
@@ -170,9 +175,12 @@ class PGD(Attack):
             ]
         else:
             noise = [keras.random.normal(ops.shape(s), dtype=s.dtype, seed=seed) for s in start]
-            radius = keras.random.uniform((ops.shape(start[0])[0],), dtype=start[0].dtype, seed=seed)
+            radius = keras.random.uniform(
+                (ops.shape(start[0])[0],), dtype=start[0].dtype, seed=seed
+            )
+            radius = self.epsilon * radius
             noise = [
-                self.epsilon * n / (norm + 1e-12) * ops.reshape(radius, (-1,) + (1,) * (len(n.shape) - 1))
+                n / (norm + 1e-12) * ops.cast(along_samples(radius, n), n.dtype)
                 for n, norm in zip(noise, per_sample_norm(noise))
             ]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
@@ -180,12 +188,12 @@ class PGD(Attack):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "epsilon": float(self.epsilon),
-            "step_size": float(self.step_size),
-            "steps": int(self.steps),
+            "epsilon": self.epsilon,
+            "step_size": self.step_size,
+            "steps": self.steps,
             "norm": self.norm,
             "loss": self.loss,
             "random_start": self.random_start,
-            "restarts": int(self.restarts),
+            "restarts": self.restarts,
             "bounds": self.bounds,
         }

@@ -74,9 +74,9 @@ class VirtualAdversarial(Attack):
         check_number("finite_difference", finite_difference, minimum=1e-30)
         check_integer("iterations", iterations, minimum=1)
         super().__init__(layer=layer, from_logits=from_logits, seed=seed)
-        self.epsilon = epsilon
-        self.finite_difference = finite_difference
-        self.iterations = iterations
+        self.epsilon = float(epsilon)
+        self.finite_difference = float(finite_difference)
+        self.iterations = int(iterations)
 
     def search(self, point, y=None, initial_direction=None):
         direction = self._initial(point, initial_direction)
@@ -89,12 +89,14 @@ class VirtualAdversarial(Attack):
     def result(self, point, leaves):
         if point.layer is not None:
             return leaves
-        zeros = keras.tree.map_structure(ops.zeros_like, point.x)
-        return replace_floating(zeros, leaves)
+        zeros = keras.tree.map_structure(
+            lambda leaf: None if leaf is None else ops.zeros_like(leaf), point.x
+        )
+        return replace_floating(zeros, point.restored(leaves))
 
     def _initial(self, point, given):
         if given is not None:
-            return [ops.convert_to_tensor(d) for d in keras.tree.flatten(given)]
+            return point.aligned(given)
         return [
             keras.random.normal(ops.shape(x), dtype=x.dtype, seed=self.seed_generator)
             for x in point.start
@@ -103,9 +105,9 @@ class VirtualAdversarial(Attack):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "epsilon": float(self.epsilon),
-            "finite_difference": float(self.finite_difference),
-            "iterations": int(self.iterations),
+            "epsilon": self.epsilon,
+            "finite_difference": self.finite_difference,
+            "iterations": self.iterations,
         }
 
 

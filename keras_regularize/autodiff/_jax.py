@@ -11,6 +11,11 @@ def differentiate(fn, x):
     return jax.value_and_grad(fn, has_aux=True)(x)
 
 
+def jvp(fn, x, tangents):
+    """`(outputs, products)` of `fn(*x)`; `x` and `tangents` are sequences of tensors."""
+    return keras.ops.jvp(fn, tuple(x), tuple(tangents))
+
+
 def no_recording():
     """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
     return contextlib.nullcontext()
@@ -18,7 +23,13 @@ def no_recording():
 
 def read(variable):
     """The current value of a variable, unconnected to any recorded computation."""
-    return variable.value
+    value = variable.value
+    return jax.lax.stop_gradient(value) if isinstance(value, jax.core.Tracer) else value
+
+
+def random_states():
+    """State of random numbers outside of the model's variables (none here)."""
+    return []
 
 
 def train_step(model, step, arguments):

@@ -20,6 +20,11 @@ def differentiate(fn, x):
     return (value, aux), keras.tree.pack_sequence_as(x, gradients)
 
 
+def jvp(fn, x, tangents):
+    """`(outputs, products)` of `fn(*x)`; `x` and `tangents` are sequences of tensors."""
+    return keras.ops.jvp(fn, tuple(x), tuple(tangents))
+
+
 def no_recording():
     """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
     return contextlib.nullcontext()
@@ -27,7 +32,12 @@ def no_recording():
 
 def read(variable):
     """The current value of a variable, unconnected to any recorded computation."""
-    return tf.convert_to_tensor(variable.value)
+    return tf.stop_gradient(variable.value)
+
+
+def random_states():
+    """State of random numbers outside of the model's variables (none here)."""
+    return []
 
 
 def train_step(model, step, arguments):

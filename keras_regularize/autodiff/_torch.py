@@ -9,15 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
-    record = torch.is_grad_enabled()
-    # Only the math kernel of the fused attention has a second derivative.
-    kernels = sdpa_kernel(SDPBackend.MATH) if record else contextlib.nullcontext()
-    with torch.enable_grad(), kernels:
-        # A fresh node per leaf: connected to `x` if an outer derivative records, a constant elsewhere in `fn`.
-        x = keras.tree.map_structure(
-            lambda t: t.view_as(t) if record and t.requires_grad else t.detach().requires_grad_(),
-            x,
-        )
+    with _recording() as record:
+        x = _fresh(x, record)
         leaves = keras.tree.flatten(x)
         value, aux = fn(x)
         if value.requires_grad:
@@ -27,8 +20,56 @@ def differentiate(fn, x):
         else:
             gradients = [torch.zeros_like(leaf) for leaf in leaves]
     if not record:
-        value = value.detach()
+        value, aux = _detached((value, aux))
     return (value, aux), keras.tree.pack_sequence_as(x, list(gradients))
+
+
+def jvp(fn, x, tangents):
+    """`(outputs, products)` of `fn(*x)`; `x` and `tangents` are sequences of tensors."""
+    # The derivative of the vector-Jacobian product, which is linear in its vector, along the tangents.
+    # Forward mode (`torch.func.jvp`) has no fused attention, batch statistics or `autograd.grad` inside.
+    options = {"allow_unused": True, "materialize_grads": True}
+    with _recording(twice=True) as record:
+        x = _fresh(list(x), record)
+        outputs = fn(*x)
+        moving = [t for t in keras.tree.flatten(outputs) if torch.is_tensor(t) and t.requires_grad]
+        vectors = [torch.zeros_like(t, requires_grad=True) for t in moving]
+        pulled = ()
+        if moving:
+            pulled = torch.autograd.grad(moving, x, vectors, create_graph=True, **options)
+        pairs = [(p, t) for p, t in zip(pulled, tangents) if p.requires_grad]
+        pushed = ()
+        if pairs:
+            pulled, tangents = zip(*pairs)
+            pushed = torch.autograd.grad(pulled, vectors, tangents, create_graph=record, **options)
+    products = {id(t): product for t, product in zip(moving, pushed)}
+    products = keras.tree.map_structure(lambda t: products.get(id(t)), outputs)
+    return (outputs if record else _detached(outputs)), products
+
+
+@contextlib.contextmanager
+def _recording(twice=False):
+    """Records operations for a derivative (or `twice`); yields whether that itself is to be recorded."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "Nothing can be differentiated under `torch.inference_mode`: use `torch.no_grad`."
+        )
+    record = torch.is_grad_enabled()
+    # Only the math kernel of the fused attention has a second derivative.
+    kernels = sdpa_kernel(SDPBackend.MATH) if record or twice else contextlib.nullcontext()
+    with torch.enable_grad(), kernels:
+        yield record
+
+
+def _fresh(x, record):
+    # A fresh node per leaf: connected to `x` if an outer derivative records, a constant elsewhere in `fn`.
+    return keras.tree.map_structure(
+        lambda t: t.view_as(t) if record and t.requires_grad else t.detach().requires_grad_(), x
+    )
+
+
+def _detached(structure):
+    return keras.tree.map_structure(lambda t: t.detach() if torch.is_tensor(t) else t, structure)
 
 
 def no_recording():
@@ -39,6 +80,30 @@ def no_recording():
 def read(variable):
     """The current value of a variable, unconnected to any recorded computation."""
     return variable.value.detach()
+
+
+class _RandomState:
+    """A global generator of torch, which dropout without a seed draws from, read and assigned like a variable."""
+
+    def __init__(self, module):
+        self._module = module
+
+    @property
+    def value(self):
+        return self._module.get_rng_state()
+
+    def assign(self, value):
+        self._module.set_rng_state(value)
+
+
+def random_states():
+    """State of random numbers outside of the model's variables: objects with `value` and `assign`."""
+    if torch.compiler.is_compiling():
+        return []
+    modules = [torch]
+    if torch.accelerator.is_available():
+        modules.append(torch.get_device_module())
+    return [_RandomState(module) for module in modules]
 
 
 def train_step(model, step, arguments):

@@ -133,7 +133,8 @@ def jvp(fn: Callable, x: Any, tangent: Any) -> tuple[Any, Any]:
     Returns:
         `(fn(x), product)`; the product has the structure of `fn(x)`.
 
-    Cost: about two forward passes (forward mode, `keras.ops.jvp`).
+    Cost: about two forward passes (forward mode); on torch, whose forward mode lacks much, one forward and
+    two backward passes.
 
     Example:
 
@@ -146,14 +147,16 @@ def jvp(fn: Callable, x: Any, tangent: Any) -> tuple[Any, Any]:
     # 27, 27
     ```
     """
-    x = tree.map_structure(_floating, x)
-    tangent = tree.map_structure(_floating, tangent)
-    tree.assert_same_structure(x, tangent)
-    return ops.jvp(
+    # Copies: TensorFlow would follow the very tensor `x` into what `fn` closes over.
+    x = tree.map_structure(lambda leaf: ops.copy(_floating(leaf)), x)
+    value, product = backend.jvp(
         lambda *leaves: fn(tree.pack_sequence_as(x, list(leaves))),
-        tuple(tree.flatten(x)),
-        tuple(tree.flatten(tangent)),
+        tree.flatten(x),
+        [right for _, right in _pairs(x, tangent)],
     )
+    # Outputs that do not depend on `x` have no tangent on TensorFlow and torch.
+    product = tree.map_structure(lambda v, p: ops.zeros_like(v) if p is None else p, value, product)
+    return value, product
 
 
 def hvp(fn: Callable, x: Any, vector: Any) -> tuple[Any, Any]:
@@ -256,19 +259,23 @@ def straight_through(value: Any, surrogate: Any) -> Any:
     return ops.stop_gradient(value) + (surrogate - ops.stop_gradient(surrogate))
 
 
-
-
 def _inner_product(a, b):
-    tree.assert_same_structure(a, b)
-    total = 0.0
-    for left, right in zip(tree.flatten(a), tree.flatten(b)):
+    return sum(ops.sum(left * right) for left, right in _pairs(a, b))
+
+
+def _pairs(a, vector):
+    """Pairs of leaves, those of `vector` as tensors of the same dtype."""
+    tree.assert_same_structure(a, vector)
+    pairs = []
+    for left, right in zip(tree.flatten(a), tree.flatten(vector)):
+        right = ops.convert_to_tensor(right, dtype=left.dtype)
         if tuple(left.shape) != tuple(right.shape):
             raise ValueError(
                 "The vector must have the shapes of what it multiplies. "
                 f"Expected {tuple(left.shape)}, received {tuple(right.shape)}"
             )
-        total = total + ops.sum(left * right)
-    return total
+        pairs.append((left, right))
+    return pairs
 
 
 def _floating(x):

@@ -1,5 +1,6 @@
 """A Keras model as a function of its weights: predictions and losses that leave the model untouched."""
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,9 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import backend
+from keras_regularize.numerics import upcast
+
+CONTAINERS = (Mapping, list, tuple)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Forward:
     Args:
         model: A built `keras.Model`.
         weights: Values of `model.trainable_variables`; their current values by default.
-        state: Pairs `(variable, value)` of all other variables; their current values by default.
+        state: Pairs `(variable, value)` of all else, as `read_state` gives them; by default the current
+            values.
         inputs: Function that picks the model's training inputs from a batch; `batch.x` by default.
 
     Attributes:
@@ -103,13 +108,13 @@ class Forward:
 
         The first call keeps its outputs and state updates, for the metrics and for the step to store.
         """
-        with self._scope() as scope:
-            before = [scope.get_current_value(v) for v, _ in self._state]
+        with self._scope() as current:
+            before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=True)
             loss = compute_loss(self.model, batch, outputs)
+            after = [current(v) for v, _ in self._state]
         if self.updates is None:
-            after = [scope.get_current_value(v) for v, _ in self._state]
             self.outputs, self._inputs_of_loss = outputs, x
             self.updates = {
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
@@ -124,14 +129,41 @@ class Forward:
 
     def weight(self, variable: keras.Variable) -> Any:
         """The value of a trainable variable in this pass."""
-        return next(value for v, value in self._weights if v is variable)
+        for candidate, value in self._weights:
+            if candidate is variable:
+                return value
+        raise ValueError(
+            f"`variable` must be a trainable variable of the model. Received: {variable!r}"
+        )
 
     def sample_losses(self, y: Any, outputs: Any) -> Any:
         """The compiled loss of every sample, `(batch,)`, without weights and penalties."""
-        return sample_losses(self.model.loss, y, outputs)
+        loss = self.model.loss
+        if isinstance(loss, Mapping) and isinstance(outputs, (list, tuple)):
+            names = self.model.output_names
+            outputs = dict(zip(names, outputs))
+            y = dict(zip(names, y)) if isinstance(y, (list, tuple)) else y
+        return sample_losses(loss, y, outputs)
 
+    @contextlib.contextmanager
     def _scope(self):
-        return keras.StatelessScope(state_mapping=[*self._weights, *self._state], collect_losses=True)
+        """Everything at the given values; yields the function that reads the current ones."""
+        variables = [(v, value) for v, value in self._state if isinstance(v, keras.Variable)]
+        others = [(v, value) for v, value in self._state if not isinstance(v, keras.Variable)]
+        ambient = [v.value for v, _ in others]
+        mapping = [*self._weights, *variables]
+        try:
+            for v, value in others:
+                v.assign(value)
+            with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+                yield (
+                    lambda v: (
+                        scope.get_current_value(v) if isinstance(v, keras.Variable) else v.value
+                    )
+                )
+        finally:
+            for (v, _), value in zip(others, ambient):
+                v.assign(value)
 
 
 def read_values(variables: Sequence[keras.Variable]) -> list[Any]:
@@ -140,9 +172,13 @@ def read_values(variables: Sequence[keras.Variable]) -> list[Any]:
 
 
 def read_state(model: keras.Model) -> list[tuple[keras.Variable, Any]]:
-    """Pairs `(variable, value)` of everything in a model but its trainable weights."""
+    """Pairs `(variable, value)` of everything in a model but its trainable weights.
+
+    On torch also the global generators, which dropout without a seed draws from.
+    """
     variables = [*model.non_trainable_variables, *model.metrics_variables]
-    return list(zip(variables, read_values(variables)))
+    others = backend.random_states()
+    return [*zip(variables, read_values(variables)), *((v, v.value) for v in others)]
 
 
 def compute_loss(model: keras.Model, batch: Batch, outputs: Any, training: bool = True) -> Any:
@@ -155,17 +191,35 @@ def compute_loss(model: keras.Model, batch: Batch, outputs: Any, training: bool 
 
 def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
     """Per-sample values `(batch,)` of what `compile(loss=…)` was given; several outputs are added up."""
-    if isinstance(loss, Mapping):
-        return sum(sample_losses(loss[name], y[name], outputs[name]) for name in loss)
-    if isinstance(loss, (list, tuple)):
-        return sum(sample_losses(*triple) for triple in zip(loss, y, outputs))
-    if isinstance(outputs, (Mapping, list, tuple)):
-        names = outputs if isinstance(outputs, Mapping) else range(len(outputs))
-        return sum(sample_losses(loss, y[name], outputs[name]) for name in names)
+    if isinstance(outputs, CONTAINERS):
+        if not isinstance(loss, CONTAINERS):
+            named = isinstance(outputs, Mapping)
+            loss = dict.fromkeys(outputs, loss) if named else [loss] * len(outputs)
+        names = list(loss) if isinstance(loss, Mapping) else range(len(loss))
+        names = [name for name in names if loss[name] is not None]
+        return sum(sample_losses(loss[name], y[name], outputs[name]) for name in names)
+    loss, y = only(loss), only(y)
     loss = keras.losses.get(loss)
     if loss is None:
         raise ValueError("The loss per sample needs `compile(loss=…)`. Received: loss=None")
-    outputs = ops.convert_to_tensor(outputs)
+    outputs = upcast(outputs)  # As Keras does: half precision holds few class ids.
     y = ops.cast(y, outputs.dtype)
     values = loss.call(y, outputs) if isinstance(loss, keras.losses.Loss) else loss(y, outputs)
-    return ops.mean(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
+    if len(values.shape) == 0:
+        raise ValueError(
+            f"The compiled loss must give a value per sample. Received the scalar of {loss}"
+        )
+    return per_sample(values)
+
+
+def only(structure: Any) -> Any:
+    """The one entry of a container of one, as Keras takes them for models with one output."""
+    if isinstance(structure, CONTAINERS) and len(structure) == 1:
+        return next(iter(structure.values() if isinstance(structure, Mapping) else structure))
+    return structure
+
+
+def per_sample(values: Any) -> Any:
+    """Mean over all axes but the first."""
+    axes = tuple(range(1, len(values.shape)))
+    return ops.mean(values, axis=axes) if axes else values

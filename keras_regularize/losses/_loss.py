@@ -13,27 +13,25 @@ class Loss(keras.losses.Loss):
     """
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        if sample_weight is None or len(ops.shape(sample_weight)) == 0:
-            return super().__call__(y_true, y_pred, sample_weight)
+        if sample_weight is None:
+            return super().__call__(y_true, y_pred)
 
         def convert(x):
             return ops.convert_to_tensor(x, dtype=self.dtype)
 
-        with ops.name_scope(self.name):
+        with keras.name_scope(self.name):
             values = self.call(
                 keras.tree.map_structure(convert, y_true), keras.tree.map_structure(convert, y_pred)
             )
-            sample_weight = convert(sample_weight)
-            missing = len(values.shape) - len(sample_weight.shape)
-            if missing > 0:
-                rank = len(sample_weight.shape)
-                sample_weight = ops.expand_dims(
-                    sample_weight, axis=tuple(range(rank, rank + missing))
-                )
-                # Spelled out per position, since `mean_with_sample_weight` divides by their sum.
-                sample_weight = sample_weight * ops.ones_like(values)
+            weight = convert(sample_weight)
+            given, rank = len(weight.shape), len(values.shape)
+            if 0 < given <= rank:
+                if given < rank:
+                    weight = ops.expand_dims(weight, axis=tuple(range(given, rank)))
+                # Spelled out per position: `mean_with_sample_weight` divides by the sum of weights.
+                weight = weight * ops.ones_like(values)
         reduction = _Reduction(reduction=self.reduction, name=self.name, dtype=self.dtype)
-        return reduction(values, y_pred, sample_weight)
+        return reduction(values, y_pred, weight)
 
     def get_config(self):
         return {**super().get_config(), "dtype": self.dtype}

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize._validation import check_choice, check_integer
 from keras_regularize.losses._labels import split_labels
 from keras_regularize.numerics import upcast
 
@@ -99,17 +100,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         dtype: str | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        for argument, value in (("num_bins", num_bins), ("capacity", capacity)):
-            if int(value) != value or value < 1:
-                raise ValueError(
-                    f"`{argument}` must be a positive integer. Received: {argument}={value}"
-                )
-        if binning not in ("uniform", "quantile"):
-            raise ValueError(
-                f"`binning` must be 'uniform' or 'quantile'. Received: binning={binning!r}"
-            )
-        if norm not in ("l1", "l2", "max"):
-            raise ValueError(f"`norm` must be 'l1', 'l2' or 'max'. Received: norm={norm!r}")
+        check_integer("num_bins", num_bins, minimum=1)
+        check_choice("binning", binning, ("uniform", "quantile"))
+        check_choice("norm", norm, ("l1", "l2", "max"))
+        check_integer("capacity", capacity, minimum=1)
         self.num_bins = int(num_bins)
         self.binning = binning
         self.norm = norm
@@ -205,7 +199,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         if self.classwise:
             return p, labels, weight
         predicted = ops.cast(ops.argmax(p, axis=-1), "int32")[:, None]
-        return ops.max(p, axis=-1, keepdims=True), ops.equal(predicted, labels), weight
+        confidence = ops.take_along_axis(p, predicted, axis=-1)
+        return confidence, ops.equal(predicted, labels), weight
 
     def _keep(self, confidence, hit, weight):
         """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.
@@ -252,10 +247,11 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         weight = weight[:, None] * ops.ones_like(confidence)
         sums = ops.stack([weight, weight * confidence, weight * ops.cast(hit, "float32")], axis=-1)
         bins = ops.clip(bins, 0, self.num_bins - 1) + self.num_bins * group
-        return ops.segment_sum(
+        return ops.scatter_update(
+            ops.zeros((self._groups * self.num_bins, 3), dtype="float32"),
+            ops.reshape(bins, (-1, 1)),
             ops.reshape(sums, (-1, 3)),
-            ops.reshape(bins, (-1,)),
-            num_segments=self._groups * self.num_bins,
+            reduction="add",
         )
 
 

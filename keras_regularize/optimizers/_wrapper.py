@@ -81,7 +81,9 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         if len(missing) == len(variables):
             raise ValueError("No gradients provided for any variable.")
         if missing:
-            warnings.warn(f"Gradients do not exist for variables {missing} when minimizing the loss.")
+            warnings.warn(
+                f"Gradients do not exist for variables {missing} when minimizing the loss."
+            )
             variables = [v for g, v in zip(grads, variables) if g is not None]
             grads = [g for g in grads if g is not None]
         if self.loss_scale_factor is not None:

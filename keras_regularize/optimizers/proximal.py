@@ -31,11 +31,11 @@ class Proximal(OptimizerWrapper):
     \text{group\_l1:}\ \ w_f \max\!\left(1 - \frac{t}{\lVert w_f\rVert_2}, 0\right) \qquad
     \text{l0:}\ \ w\,[\,|w| > t\,]$$
 
-    With SGD and "l1" that is ISTA: its fixed points are exactly the minimizers (for a linear model, the
-    LASSO solution) of loss $+\ \lambda \lVert w\rVert_1$. With "group_l1" whole filters $w_f$, the weights that feed one
-    unit or channel, vanish together. "l0" keeps or drops a weight and shrinks none; with threshold $t$ it
-    is the proximal map of $\tfrac12 t^2$ per nonzero weight. A factor of 0 leaves the wrapped optimizer as
-    it is.
+    With SGD and "l1" that is ISTA: its fixed points are exactly the stationary points of loss $+\ \lambda
+    \lVert w\rVert_1$, for a linear model the LASSO solution. With "group_l1" whole filters $w_f$, the weights
+    that feed one unit or channel, vanish together. "l0" keeps or drops a weight and shrinks none; with
+    threshold $t$ it is the proximal map of $\tfrac12 t^2$ per nonzero weight, so here $\lambda$ is not the
+    price of a weight. A factor of 0 leaves the wrapped optimizer as it is.
 
     Only kernels, that is variables of rank 2 or more that have a gradient, are thresholded; biases and
     normalization parameters are not. With Adam and its kin the threshold uses the scalar learning rate, not
@@ -76,9 +76,7 @@ class Proximal(OptimizerWrapper):
     Trends in Optimization.
     """
 
-    def __init__(
-        self, optimizer: Any, factor: Any, penalty: str = "l1", name: str | None = None
-    ):
+    def __init__(self, optimizer: Any, factor: Any, penalty: str = "l1", name: str | None = None):
         check_number("factor", factor, minimum=0, schedule=True)
         check_choice("penalty", penalty, tuple(_MAPS))
         super().__init__(optimizer, name=name)

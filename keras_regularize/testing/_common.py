@@ -49,15 +49,17 @@ def compilable() -> bool:
 
 
 def fused(fn: Callable) -> Callable:
-    """`fn` of tensors as one program on JAX, where each operation on a new shape costs a compilation."""
-    if not is_jax():
-        return fn
+    """`fn` of arrays; on JAX one program, where each operation on a new shape costs a compilation."""
 
     def body(carry, args):
         return carry, fn(*args)
 
     def run(*args):
-        args = tree.map_structure(lambda a: ops.expand_dims(ops.convert_to_tensor(a), 0), args)
+        args = tree.map_structure(ops.convert_to_tensor, args)
+        if not is_jax():
+            return fn(*args)
+        # A scan of one step is what compiles without naming the backend.
+        args = tree.map_structure(lambda a: ops.expand_dims(a, 0), args)
         _, result = ops.scan(body, np.float32(0.0), args)
         return tree.map_structure(lambda a: a[0], result)
 
@@ -178,9 +180,9 @@ def assert_gradient_matches_finite_differences(
 
     $$\frac{f(x-2hd) - 8 f(x-hd) + 8 f(x+hd) - f(x+2hd)}{12\,h},$$
 
-    in float64 where the backend and `fn` keep it, else in float32 with a wider step and tolerance. A
-    smaller step is tried before failing, so that a kink near `x` does no harm; a gradient that is wrong on
-    purpose (straight-through estimators) fails.
+    in float64 where the backend and `fn` keep it, else in float32 with a wider step and tolerance. Of
+    several steps one must agree, so that a kink near `x` does no harm; a gradient that is wrong on purpose
+    (straight-through estimators) fails.
 
     Args:
         fn: Maps the floating tensor, or nested structure of them, `x` to a tensor of any shape.
@@ -220,38 +222,46 @@ def assert_gradient_matches_finite_differences(
     evaluate = fused(lambda x: weighted(x))
     gradient = fused(autodiff.grad(lambda x: ops.sum(weighted(x))))(cast(x, width))
     gradient = tree.map_structure(lambda g: to_numpy(g).astype("float64"), gradient)
-    epsilon = float(np.finfo("float32" if narrow else "float64").eps)
-    rtol = rtol if rtol is not None else (1e-2 if narrow else 1e-6)
     scale = max(1e-3, float(np.sqrt(np.mean([np.mean(a**2) for a in tree.flatten(x)]))))
     norm = np.sqrt(sum(float((g**2).sum()) for g in tree.flatten(gradient)))
 
+    def quotient(direction, h):
+        """The difference quotient, and how much rounding to float32 or float64 can add to it."""
+        total = size = 0.0
+        for k, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
+            moved = tree.map_structure(lambda a, d: a + k * h * d, x, direction)  # noqa: B023
+            values = to_numpy(evaluate(cast(moved, width))).astype("float64")
+            total += weight * float(values.sum())
+            size = max(size, float(np.abs(values).sum()))
+        return total / (12 * h), 10 * size / h
+
+    def agrees(slope, found, steps, tolerance, epsilon):
+        found[:] = [quotient(direction, step * scale) for step in steps]
+        size = max(abs(slope), 0.1 * norm)
+        return any(
+            abs(q - slope) <= tolerance * size + epsilon * rounding + 1e-9 for q, rounding in found
+        )
+
     for number in range(directions):
         direction = tree.map_structure(lambda a: rng.standard_normal(a.shape), x)
-        size = np.sqrt(sum(float((d**2).sum()) for d in tree.flatten(direction))) or 1.0
-        direction = tree.map_structure(lambda d, size=size: d / size, direction)
-        slope = sum(
-            float((g * d).sum()) for g, d in zip(tree.flatten(gradient), tree.flatten(direction))
+        length = np.sqrt(sum(float((d**2).sum()) for d in tree.flatten(direction))) or 1.0
+        direction = tree.map_structure(lambda d, length=length: d / length, direction)
+        pairs = zip(tree.flatten(gradient), tree.flatten(direction))
+        slope = sum(float((g * d).sum()) for g, d in pairs)
+        found = []
+        if not narrow:
+            if agrees(slope, found, (1e-3, 1e-4, 1e-5), rtol or 1e-6, 2.3e-16):
+                continue
+            values = [q for q, _ in found]
+            smooth = max(values) - min(values) <= 1e-5 * max(abs(slope), 0.1 * norm)
+        # Several operations of Keras compute float64 in float32 on torch: that shows as noise.
+        if narrow or not smooth:
+            if agrees(slope, found, (3e-2, 4e-3), rtol or 1e-2, 1.2e-7):
+                continue
+        raise AssertionError(
+            f"gradient of {what} at {', '.join(show(a) for a in tree.flatten(x))}: expected the slope "
+            f"{found[0][0]:.6g} (finite differences, random direction {number}), got {slope:.6g}"
         )
-        quotients = []
-        for step in (3e-2, 4e-3) if narrow else (1e-3, 1e-4, 1e-5):
-            h = step * scale
-
-            def at(k, h=h, direction=direction):
-                moved = tree.map_structure(lambda a, d: a + k * h * d, x, direction)
-                return to_numpy(evaluate(cast(moved, width))).astype("float64")
-
-            values = {k: at(k) for k in (-2, -1, 1, 2)}
-            difference = values[-2] - 8 * values[-1] + 8 * values[1] - values[2]
-            quotient = float(difference.sum()) / (12 * h)
-            rounding = 10 * epsilon * float(np.abs(values[1]).sum()) / h
-            quotients.append(quotient)
-            if abs(quotient - slope) <= rtol * max(abs(slope), 0.1 * norm) + rounding + 1e-9:
-                break
-        else:
-            raise AssertionError(
-                f"gradient of {what} at {', '.join(show(a) for a in tree.flatten(x))}: expected the slope "
-                f"{quotients[0]:.6g} (finite differences, random direction {number}), got {slope:.6g}"
-            )
 
 
 def assert_config_round_trip(obj: Any, ignore: Sequence[str] = ()) -> None:
@@ -313,7 +323,8 @@ def _assert_same(obj, restored, route):
     if before != after:
         raise AssertionError(f"{route}: expected the config {before}, got {after}")
     names = set(inspect.signature(type(obj).__init__).parameters)
-    if not isinstance(obj, (keras.Operation, keras.Metric, keras.optimizers.Optimizer)):  # These keep counters of their own.
+    keeps_counters = (keras.Operation, keras.Metric, keras.optimizers.Optimizer)
+    if not isinstance(obj, keeps_counters):
         names |= set(vars(obj))
     for name in sorted(names):
         if not hasattr(obj, name) or callable(getattr(obj, name)):

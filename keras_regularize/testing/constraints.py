@@ -67,9 +67,7 @@ def check_constraint(
     """
     if weights is None:
         weights = np.random.default_rng(0).normal(size=(4, 3))
-    case = SimpleNamespace(
-        constraint=constraint, w=np.asarray(weights, "float32"), shapes=shapes
-    )
+    case = SimpleNamespace(constraint=constraint, w=np.asarray(weights, "float32"), shapes=shapes)
     case.apply = fused(lambda w: constraint(w))
     run_checks("check_constraint", constraint, _CHECKS, case, skip)
 

@@ -1,6 +1,7 @@
 """The contract of a docstring."""
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 from keras_regularize.testing._common import run_checks
 
-_SECTION = re.compile(r"^(Args|Returns|Raises|Cost|Call|Example|Reference|References):", re.MULTILINE)
+_SECTION = re.compile(r"^([A-Z][A-Za-z ]{2,40}):", re.MULTILINE)
 _EXAMPLE = re.compile(r"^Example:\s*\n+```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ENTRY = re.compile(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?:", re.MULTILINE)
 
@@ -41,7 +42,7 @@ def check_docstring(symbol: Callable, *, reference: bool = True) -> None:
     ```python
     import keras_regularize as kr
 
-    kr.testing.check_docstring(kr.testing.check_docstring, reference=False)
+    kr.testing.check_docstring(kr.testing.assert_config_round_trip, reference=False)
     ```
     """
     checks = dict(_CHECKS)
@@ -93,7 +94,7 @@ def _arguments(symbol):
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         and name not in ("name", "dtype", "reduction")
     }
-    section = _section(symbol, "Args")
+    section = _section(symbol, "Attributes" if dataclasses.is_dataclass(symbol) else "Args")
     if section is None:
         if required:
             raise AssertionError(f"expected a section `Args:` with {sorted(required)}, got none")

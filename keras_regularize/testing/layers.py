@@ -164,7 +164,9 @@ def _randomness(case):
         outputs[-1].append(to_numpy(tree.flatten(_call(layer, rows, training=True))[0]))
     assert_close(outputs[1], outputs[0], "training=True again with the same seed")
     if np.array_equal(outputs[0][0], outputs[0][1]):
-        raise AssertionError("expected new noise in the second call with training=True, got the same")
+        raise AssertionError(
+            "expected new noise in the second call with training=True, got the same"
+        )
     drawn = outputs[0][0]
     if len(drawn) > 1 and all(np.array_equal(drawn[0], row) for row in drawn[1:]):
         raise AssertionError(f"expected noise of its own for every sample, got {show(drawn)}")

@@ -47,11 +47,11 @@ def check_loss(
     | `batch of one`, `empty batch` | finite, and shape `(0,)` |
     | `labels` | ids `(batch,)`, ids `(batch, 1)` and one-hot rows agree, or are rejected |
     | `alignment` | `(batch,)` against `(batch, 1)` is aligned or rejected, never `(batch, batch)` |
-    | `sequences` | on `(batch, time, …)`, if accepted: `(batch,)` weights work, a mask equals slicing |
     | `gradient` | the gradient matches finite differences |
     | `finite` | value and gradient are finite at `extremes` |
     | `half precision` | the same in float16 and bfloat16, and close to float32 |
     | `unknown batch` | traceable with an unknown batch size |
+    | `sequences` | on `(batch, time, …)`, if accepted: `(batch,)` weights work, a mask equals slicing |
     | `saving` | a compiled model with the loss survives `.keras` in safe mode |
     | `jit` | a compiled training step equals the eager gradient (JAX and TensorFlow) |
 
@@ -140,7 +140,7 @@ def _config(case):
 
 
 def _per_sample(case):
-    values = case.loss.call(case.y_true, ops.convert_to_tensor(case.y_pred))
+    values = case.loss.call(*map(ops.convert_to_tensor, (case.y_true, case.y_pred)))
     batch = len(case.y_pred)
     shape = tuple(values.shape)
     if not 1 <= len(shape) <= case.y_pred.ndim or shape[0] != batch:
@@ -163,7 +163,9 @@ def _reductions(case):
         "mean_with_sample_weight": values.mean(),
     }.items():
         assert_close(
-            _reduced(case, reduction, case.y_true, case.y_pred), expected, f"reduction={reduction!r}"
+            _reduced(case, reduction, case.y_true, case.y_pred),
+            expected,
+            f"reduction={reduction!r}",
         )
 
 
@@ -187,9 +189,7 @@ def _sample_weights(case):
         got = _reduced(case, "sum", case.y_true, case.y_pred, sample_weight=given)
         assert_close(got, expected.sum(), f'sample_weight={show(given)} with reduction="sum"')
     total = per_value * np.ones_like(values)
-    got = _reduced(
-        case, "mean_with_sample_weight", case.y_true, case.y_pred, sample_weight=weights
-    )
+    got = _reduced(case, "mean_with_sample_weight", case.y_true, case.y_pred, sample_weight=weights)
     expected = (per_value * values).sum() / total.sum()
     assert_close(got, expected, 'sample weights with reduction="mean_with_sample_weight"')
     for extreme in case.extremes:
@@ -391,7 +391,9 @@ def _jit(case):
     loss = model.train_on_batch(case.y_pred, case.y_true)
     values, gradient = tree.map_structure(to_numpy, case.evaluate(case.y_pred, case.y_true))
     assert_close(loss, values.mean(), "loss of a compiled training step")
-    gradient = gradient.reshape(len(case.y_pred), -1, gradient.shape[-1] if gradient.ndim > 1 else 1)
+    gradient = gradient.reshape(
+        len(case.y_pred), -1, gradient.shape[-1] if gradient.ndim > 1 else 1
+    )
     expected = -gradient.sum((0, 1)) / values.size
     scale = float(np.abs(gradient).max(initial=1e-3))
     assert_close(
@@ -413,11 +415,11 @@ _CHECKS = {
     "empty batch": _empty_batch,
     "labels": _labels,
     "alignment": _alignment,
-    "sequences": _sequences,
     "gradient": _gradient,
     "finite": _finite,
     "half precision": _half_precision,
     "unknown batch": _unknown_batch,
+    "sequences": _sequences,
     "saving": _saving,
     "jit": _jit,
 }

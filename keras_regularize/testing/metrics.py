@@ -59,10 +59,9 @@ def check_metric(
     Example:
 
     ```python
-    import keras
     import keras_regularize as kr
 
-    kr.testing.check_metric(keras.metrics.SparseCategoricalAccuracy())
+    kr.testing.check_metric(kr.metrics.ExpectedCalibrationError(num_bins=5))
     ```
     """
     if y_pred is None:

@@ -93,7 +93,9 @@ def _network(dropout=0.0):
     return keras.Sequential(
         [
             keras.Input((4,)),
-            keras.layers.Dense(5, activation="tanh", kernel_regularizer=keras.regularizers.L2(0.01)),
+            keras.layers.Dense(
+                5, activation="tanh", kernel_regularizer=keras.regularizers.L2(0.01)
+            ),
             keras.layers.BatchNormalization(),
             keras.layers.Dropout(dropout),
             keras.layers.Dense(3),
@@ -121,7 +123,6 @@ def _train(case, wrapper, steps):
     return [float(to_numpy(wrapper.train_on_batch(case.x, case.y))) for _ in range(steps)]
 
 
-
 def _assert_same_weights(got, expected, what, rtol=1e-5, atol=1e-6):
     if len(got.weights) != len(expected.weights):
         raise AssertionError(
@@ -137,7 +138,9 @@ def _construction(case):
             case.wrap(wrong)
         except ValueError:
             continue
-        raise AssertionError(f"expected a ValueError for {wrong!r} in the place of a model, got none")
+        raise AssertionError(
+            f"expected a ValueError for {wrong!r} in the place of a model, got none"
+        )
 
 
 def _config(case):
@@ -155,7 +158,9 @@ def _fit(case):
     wrapper = case.wrap(model)
     wrapper.compile(keras.optimizers.SGD(0.1), case.loss, **_cheap())
     before = [to_numpy(v) for v in model.weights]
-    history = wrapper.fit(case.x, case.y, batch_size=len(case.x), epochs=2, verbose=0, shuffle=False)
+    history = wrapper.fit(
+        case.x, case.y, batch_size=len(case.x), epochs=2, verbose=0, shuffle=False
+    )
     for name, values in history.history.items():
         assert_finite(np.array(values), f"`{name}` in the history")
     after = [to_numpy(v) for v in model.weights]
@@ -175,7 +180,9 @@ def _neutral(case):
     if case.neutral is None:
         return
     losses, model = _three_steps(case, case.neutral)
-    plain_losses, plain = _plain_steps() if case.default else _three_steps(case, lambda model: model)
+    plain_losses, plain = (
+        _plain_steps() if case.default else _three_steps(case, lambda model: model)
+    )
     assert_close(losses, plain_losses, "losses of three steps against plain fit")
     _assert_same_weights(model, plain, "after three steps against plain fit")
 

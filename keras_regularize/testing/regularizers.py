@@ -141,7 +141,11 @@ def _degenerate(case):
 
 def _half_precision(case):
     for dtype in ("float16", "bfloat16"):
-        for what, given in {"random": case.w, "zero": 0.0 * case.w, "large": 100.0 * case.w}.items():
+        for what, given in {
+            "random": case.w,
+            "zero": 0.0 * case.w,
+            "large": 100.0 * case.w,
+        }.items():
             value, gradient = case.evaluate(cast(given, dtype))
             if dtype_of(gradient) != dtype:
                 raise AssertionError(f"expected a {dtype} gradient, got {dtype_of(gradient)}")
@@ -165,7 +169,9 @@ def _model(case, **options):
         layer = keras.layers.Embedding(
             w.reshape((-1, w.shape[-1])).shape[0],
             w.shape[-1],
-            embeddings_initializer=keras.initializers.Constant(w.reshape((-1, w.shape[-1])).tolist()),
+            embeddings_initializer=keras.initializers.Constant(
+                w.reshape((-1, w.shape[-1])).tolist()
+            ),
             embeddings_regularizer=regularizer,
         )
         outputs = layer(inputs)

@@ -1,3 +1,5 @@
 """Helpers for data and models that Keras lacks."""
 
-__all__ = []
+from keras_regularize.utils.columns import with_index
+
+__all__ = ["with_index"]

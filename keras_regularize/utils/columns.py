@@ -31,7 +31,9 @@ def with_index(y: Any, **columns: Any) -> dict[str, Any]:
     size = len(y)
     for name, column in columns.items():
         if name in ("label", "index"):
-            raise ValueError(f"The column name {name!r} is taken. Received columns {sorted(columns)}")
+            raise ValueError(
+                f"The column name {name!r} is taken. Received columns {sorted(columns)}"
+            )
         if len(column) != size:
             raise ValueError(
                 f"Column {name!r} must have one entry per label. "

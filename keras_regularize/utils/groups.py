@@ -11,7 +11,13 @@ def check_axis(axis: Any) -> None:
     """Raises unless `axis` is None, an integer or a sequence of distinct integers."""
     if axis is None:
         return
-    axes = [axis] if isinstance(axis, int) else list(axis) if isinstance(axis, (tuple, list)) else [None]
+    axes = (
+        [axis]
+        if isinstance(axis, int)
+        else list(axis)
+        if isinstance(axis, (tuple, list))
+        else [None]
+    )
     if len(set(axes)) != len(axes) or not all(type(a) is int for a in axes):
         raise ValueError(
             "`axis` must be an integer, a tuple of distinct integers or None. "

@@ -76,7 +76,9 @@ def test_factor_zero_is_cross_entropy():
     ids, logits = random_case(9, 6)
     reference = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
     np.testing.assert_allclose(
-        values(MaxSup(0.0, reduction="none"), ids, logits), values(reference, ids, logits), rtol=1e-5
+        values(MaxSup(0.0, reduction="none"), ids, logits),
+        values(reference, ids, logits),
+        rtol=1e-5,
     )
 
 
@@ -161,7 +163,9 @@ def test_sample_weights_of_every_shape():
     v = oracle(ids, logits, 0.1)
     w = np.random.default_rng(2).uniform(size=12)
     loss = MaxSup()
-    np.testing.assert_allclose(values(loss, ids, logits, sample_weight=2.0), 2 * v.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        values(loss, ids, logits, sample_weight=2.0), 2 * v.mean(), rtol=1e-5
+    )
     np.testing.assert_allclose(
         values(loss, ids, logits, sample_weight=w), (w * v).mean(), rtol=1e-5
     )
@@ -227,7 +231,9 @@ def test_config_holds_every_argument():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="`factor` must be a non-negative number. Received: factor=-1"):
+    with pytest.raises(
+        ValueError, match="`factor` must be a number at least 0. Received: factor=-1"
+    ):
         MaxSup(-1)
     with pytest.raises(ValueError, match="Expected class labels"):
         MaxSup()(np.zeros((3, 4)), np.zeros((3, 5)))

@@ -1,3 +1,5 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -33,6 +35,10 @@ def random_case(batch, classes, seed=0):
     rng = np.random.default_rng(seed)
     logits = (2 * rng.normal(size=(batch, classes))).astype("float32")
     return rng.integers(0, classes, batch), logits
+
+
+def value_at(rows, z, **config):
+    return oracle(rows, softmax(z), **config)
 
 
 def loss_of(**config):
@@ -83,7 +89,7 @@ def test_value_and_gradient_match_the_formula(config, batch, classes):
             rtol=2e-5,
             atol=1e-6,
         )
-        exact = numeric_gradient(lambda z: oracle(target, softmax(z), **config), logits)
+        exact = numeric_gradient(partial(value_at, target, **config), logits)
         np.testing.assert_allclose(gradient(loss, labels, logits), exact, rtol=1e-4, atol=1e-5)
 
 
@@ -122,7 +128,7 @@ def test_gradient_of_poly_1_at_the_label():
 def test_the_first_terms_of_the_series_can_be_cancelled(terms, pt):
     epsilon = [-1.0 / j for j in range(1, terms + 1)]
     tail = sum((1 - pt) ** j / j for j in range(terms + 1, 400))
-    got = values(PolyLoss(epsilon, reduction="none"), [1], [[1 - pt, pt]])
+    got = values(PolyLoss(epsilon, reduction="none"), [1], np.array([[1 - pt, pt]]))
     np.testing.assert_allclose(got, [tail], rtol=1e-3, atol=1e-6)
 
 
@@ -256,8 +262,12 @@ def test_config_holds_every_argument():
     "config, message",
     [
         (dict(epsilon=[]), "`epsilon` must be a number or a list of at least one"),
-        (dict(gamma=-1), "`gamma` must be a non-negative number. Received: gamma=-1"),
-        (dict(label_smoothing=1.5), "`label_smoothing` must be between 0 and 1. Received"),
+        (dict(epsilon=[1.0, "a"]), "`epsilon` must be a number. Received: epsilon='a'"),
+        (dict(gamma=-1), "`gamma` must be a number at least 0. Received: gamma=-1"),
+        (
+            dict(label_smoothing=1.5),
+            "`label_smoothing` must be a number at least 0 and at most 1. Received",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(config, message):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize._validation import check_number
 from keras_regularize.losses._labels import pick, split_labels
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import log_probabilities
@@ -91,13 +92,10 @@ class PolyLoss(Loss):
             raise ValueError(
                 "`epsilon` must be a number or a list of at least one. Received: epsilon=[]"
             )
-        if not gamma >= 0:
-            raise ValueError(f"`gamma` must be a non-negative number. Received: gamma={gamma}")
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(
-                "`label_smoothing` must be between 0 and 1. "
-                f"Received: label_smoothing={label_smoothing}"
-            )
+        for value in epsilon if many else [epsilon]:
+            check_number("epsilon", value)
+        check_number("gamma", gamma, minimum=0)
+        check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
         self.epsilon = [float(e) for e in epsilon] if many else float(epsilon)
         self.gamma = float(gamma)
         self.label_smoothing = float(label_smoothing)

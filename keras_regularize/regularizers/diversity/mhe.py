@@ -138,7 +138,9 @@ class MHE(keras.regularizers.Regularizer):
     def _rows_energy(self, rows, units, start):
         """Energy summed over the ordered pairs of `rows`, the units from `start` on, with another unit."""
         count = units.shape[0]
-        index = ops.arange(count, dtype="float32")  # Floats: TF warns when it recomputes from integers.
+        index = ops.arange(
+            count, dtype="float32"
+        )  # Floats: TF warns when it recomputes from integers.
         position = (start + index[: rows.shape[0]])[:, None]
         paired = ops.logical_and(position != index[None, :], position < count)
         cosines = ops.where(paired, ops.matmul(rows, ops.transpose(units)), 0.0)

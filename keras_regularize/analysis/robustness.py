@@ -1,0 +1,132 @@
+"""How often a classifier is right although its inputs are attacked."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_regularize._validation import check_integer
+from keras_regularize.attacks import VirtualAdversarial
+from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
+from keras_regularize.attacks._points import attacked_outputs
+from keras_regularize.autodiff import backend
+from keras_regularize.losses._labels import split_labels
+from keras_regularize.losses._logits import uses_logits
+
+
+def robust_accuracy(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    attack: Callable | Sequence[Callable],
+    batch_size: int = 128,
+) -> float:
+    r"""Accuracy on attacked inputs: the share of samples that no given attack gets misclassified.
+
+    $$\frac1n \sum_i \min_{a \in \{\mathrm{id},\, a_1, a_2, \dots\}} \big[\arg\max_k f_k(a(x_i, y_i)) = y_i\big]$$
+
+    The clean input counts as one of the attacks, since it lies in every ball around itself; robust accuracy
+    therefore never exceeds accuracy. It is an upper bound of the accuracy in the worst case: a stronger attack
+    (more steps, restarts, another loss) can only lower it, so report the attack beside the number.
+
+    Attacks and model run in inference mode, compiled like `model.predict`. The model is not changed; the
+    random starts of attacks move on, as every use of them does.
+
+    Args:
+        model: A classifier with one output `(batch, classes)` or `(batch, 1)`, or a wrapper of one.
+        x: Inputs as arrays, in any nested structure the model takes.
+        y: Class ids `(n,)` or `(n, 1)`, or one-hot or soft rows `(n, classes)`, of which the largest entry is
+            the label. Further axes before the classes are positions, which count one by one.
+        attack: A callable `attack(model, x, y)` that returns perturbed inputs, such as
+            `kr.attacks.PGD(...)`, or a list of several: a sample must then withstand all.
+        batch_size: Number of samples attacked at once, at least 1.
+
+    Returns:
+        A float between 0 and 1.
+
+    Raises:
+        ValueError: If `attack` is no attack, or one that looks for a direction instead of an input
+            (`VirtualAdversarial`), if `batch_size` is not positive, or if labels and outputs do not fit.
+
+    Cost: per attack its own passes and one forward pass, and one forward pass for the clean inputs.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).random((20, 4))
+    y = np.arange(20) % 3
+    attack = kr.attacks.PGD(epsilon=0.1, step_size=0.03, steps=5, seed=0)
+    kr.analysis.robust_accuracy(model, x, y, [attack, kr.attacks.FGSM(epsilon=0.1)])
+    ```
+
+    Reference: The measure is that of Madry, Makelov, Schmidt, Tsipras and Vladu, *Towards Deep Learning Models
+    Resistant to Adversarial Attacks*, ICLR 2018, arXiv:1706.06083; the worst case over several attacks that of
+    Croce and Hein, *Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free
+    Attacks*, ICML 2020, arXiv:2003.01690.
+    """
+    check_integer("batch_size", batch_size, minimum=1)
+    attacks = list(attack) if isinstance(attack, (list, tuple)) else [attack]
+    for candidate in attacks:
+        if not callable(candidate) or isinstance(candidate, VirtualAdversarial):
+            raise ValueError(
+                "`attack` must be a callable that returns perturbed inputs, such as `kr.attacks.PGD()`, or a "
+                f"list of them. Received: attack={attack!r}"
+            )
+    if not attacks:
+        raise ValueError(f"`attack` must name at least one attack. Received: attack={attack!r}")
+
+    x, y = tree.map_structure(np.asarray, (x, y))
+    size = len(tree.flatten(y)[0])
+    if size > batch_size and size % batch_size:
+        # Rows again up to whole batches: a last, smaller one would be compiled anew.
+        rows = np.arange(-(-size // batch_size) * batch_size) % size
+        x, y = tree.map_structure(lambda leaf: leaf[rows], (x, y))
+    if not model.built:
+        model(tree.map_structure(lambda leaf: leaf[:1], x))
+    withstood = _Attacked(model, attacks)
+    with backend.keep_weights_on_error(withstood):
+        hits = withstood.predict({"x": x, "y": y}, batch_size=batch_size, verbose=0)
+    return float(np.mean(hits[:size]))
+
+
+class _Attacked(keras.Model):
+    """Maps `{"x": …, "y": …}` to whether the label is predicted on clean and attacked inputs, as 1.0 or 0.0."""
+
+    def __init__(self, model, attacks):
+        super().__init__(name="robust_accuracy", autocast=False)
+        self.model = model
+        self.attacks = attacks
+        # Tracked, so that JAX threads their state.
+        self.seeds = [a.seed_generator for a in attacks if hasattr(a, "seed_generator")]
+        modes = ("run_eagerly", "jit_compile") if model.compiled else ()
+        self.compile(**{mode: getattr(model, mode) for mode in modes})
+        self.build(None)
+
+    def build(self, input_shape):
+        """Nothing to create; without it Keras would call the model, hence all attacks, once eagerly."""
+
+    def call(self, inputs):
+        x, y = inputs["x"], inputs["y"]
+        hits = self._hits(y, self.model(x, training=False), None)
+        for attack in self.attacks:
+            moved = attack(self.model, x, y)
+            outputs = attacked_outputs(self.model, x, moved, getattr(attack, "layer", None))
+            hits = ops.minimum(hits, self._hits(y, outputs, attack))
+        return hits
+
+    def _hits(self, y, outputs, attack):
+        from_logits = getattr(attack, "from_logits", None)
+        if from_logits is None:
+            from_logits = uses_logits(compiled_loss(self.model))
+        scores = class_log_probabilities(outputs, from_logits)
+        ids, rows = split_labels(y, scores)
+        labels = ops.argmax(rows, axis=-1) if ids is None else ids
+        same = ops.equal(ops.cast(labels, "int32"), ops.cast(ops.argmax(scores, axis=-1), "int32"))
+        return ops.cast(same, "float32")

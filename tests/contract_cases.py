@@ -1,0 +1,84 @@
+"""What the contract tests need to know beyond a symbol's golden cases and defaults.
+
+Entries of `CASES`, all optional, by public name:
+
+- `config`: function that returns constructor arguments, where neither golden cases nor defaults will do;
+- `check`: function that returns keyword arguments of the symbol's `check_…` (inputs, `skip`, `neutral` …);
+- `no_paper`: `True` where there is nothing to cite.
+
+`skip` names checks that a symbol does not promise, with the reason beside it.
+"""
+
+import keras
+import numpy as np
+
+import keras_regularize as kr
+
+# Random numbers drawn in compiled code differ from eager ones on TensorFlow.
+RANDOM_STEP = ("jit",) if keras.backend.backend() == "tensorflow" else ()
+
+
+def images():
+    return np.random.default_rng(0).normal(size=(4, 6, 6, 2))
+
+
+@keras.saving.register_keras_serializable("tests")
+class LabelShift(keras.layers.Layer):
+    """Lowers the logit of the label in training."""
+
+    def call(self, inputs):
+        logits, labels = inputs
+        return logits if labels is None else logits - keras.ops.one_hot(labels, logits.shape[-1])
+
+
+def network_with_labels():
+    x, labels = keras.Input((4,)), keras.Input((), dtype="int32", optional=True)
+    hidden = keras.layers.Dense(5, activation="tanh")(x)
+    return keras.Model([x, labels], LabelShift()([keras.layers.Dense(3)(hidden), labels]))
+
+
+CASES = {
+    "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
+    # Each application shrinks further.
+    "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
+    "constraints.attach": {"no_paper": True},
+    "layers.Cutout": {
+        "config": lambda: {"length": 3},
+        "check": lambda: {"inputs": images(), "identity_at_inference": True},
+    },
+    "layers.Reparameterized": {
+        "config": lambda: {"layer": keras.layers.Dense(2)},
+        "no_paper": True,
+    },
+    "models.AdversarialTraining": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1)},
+        # The one training pass of a step is that on adversarial inputs.
+        "check": lambda: {"skip": ("batch norm",)},
+    },
+    "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
+    "models.SAM": {
+        "config": lambda: {"rho": 0.1},
+        "check": lambda: {"neutral": {"rho": 0.0}},
+    },
+    "models.VAT": {
+        "config": lambda: {"epsilon": 0.5, "seed": 1},
+        "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
+    },
+    "models.WeightPenalty": {
+        "config": lambda: {"penalty": keras.regularizers.L1(1.0), "factor": 0.1},
+        "check": lambda: {"neutral": {"factor": 0.0}},
+        "no_paper": True,
+    },
+    "models.WithLabels": {
+        # The wrapped model takes a list, with labels in training, so it is not called alone.
+        "check": lambda: {"network": network_with_labels, "skip": ("inference", "batch norm")},
+        "no_paper": True,
+    },
+    "regularizers.attach": {"no_paper": True},
+}
+
+# Public functions that need no registration: they are never saved inside a model.
+FUNCTIONS = {
+    "autodiff": None,  # All of it.
+    "testing": None,
+}

@@ -1,0 +1,310 @@
+"""Runs the golden cases of `tests/golden/*.json`: inputs and hyperparameters → values and gradients.
+
+A file belongs to the public name in its `api`. The numbers come from authors' own code or from an independent
+float64 oracle (`oracle` says which) and are compared in float32 within the case's `rtol` and `atol`.
+
+Names with a third part (`models.VAT.regularization_loss`) mean the deterministic core of a symbol: the
+method of that name of an object made from `config` (and the network), unless `ADAPTERS` says how else the
+public API gives these numbers.
+"""
+
+import functools
+import inspect
+import json
+import pathlib
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+import keras_regularize as kr
+from keras_regularize import autodiff
+from keras_regularize.testing._common import fused, to_numpy, values_and_gradients
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+
+
+# The dialect
+
+
+def load():
+    """`{api: file}` of all golden files."""
+    files = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
+    return {file["api"]: file for file in files}
+
+
+def find(api):
+    """The public object of the first two parts of a name, or None."""
+    namespace, name = api.split(".")[:2]
+    return getattr(getattr(kr, namespace, None), name, None)
+
+
+def array(value):
+    """Data of a case: regular lists become int32, bool or float32 arrays; the rest keeps its structure."""
+    if isinstance(value, dict):
+        return {key: array(entry) for key, entry in value.items()}
+    if not isinstance(value, list):
+        return value
+    try:
+        result = np.array(value)
+    except ValueError:
+        return [array(entry) for entry in value]
+    if result.dtype.kind in "OU":
+        return [array(entry) for entry in value]
+    return result.astype({"i": "int32", "b": "bool"}.get(result.dtype.kind, "float32"))
+
+
+def arrays(values):
+    """A list of arrays, also where they happen to have equal shapes."""
+    return [array(value) for value in values]
+
+
+def construct(value, key=None):
+    """Resolves the forms of `config` that stand for objects."""
+    if isinstance(value, list):
+        return [construct(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if "module" in value and "class_name" in value:
+        return keras.saving.deserialize_keras_object(value)
+    if "class" in value:
+        return find_class(value["class"])(**construct(value.get("config", {})))
+    if key in ("optimizer", "schedule"):
+        ((name, config),) = value.items()
+        module = keras.optimizers if key == "optimizer" else keras.optimizers.schedules
+        return getattr(module, name)(**config)
+    return {name: construct(entry, name) for name, entry in value.items()}
+
+
+def find_class(name):
+    for module in (kr.losses, kr.attacks, kr.layers, kr.models, keras.losses, keras.layers):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise LookupError(f"no class {name!r}")
+
+
+def network(layers):
+    """A built dense network with given weights."""
+    inputs = x = keras.Input((len(layers[0]["kernel"]),))
+    for layer in layers:
+        regularizer = keras.regularizers.L2(layer["kernel_l2"]) if "kernel_l2" in layer else None
+        dense = keras.layers.Dense(
+            len(layer["kernel"][0]),
+            activation=layer["activation"],
+            use_bias=layer["bias"] is not None,
+            kernel_regularizer=regularizer,
+        )
+        x = dense(x)
+        dense.set_weights(arrays(w for w in (layer["kernel"], layer["bias"]) if w is not None))
+    return keras.Model(inputs, x)
+
+
+def compare(actual, expected, case, what):
+    """Compares nested results within the case's tolerances."""
+    if isinstance(expected, dict):
+        for key, entry in expected.items():
+            got = actual[key] if isinstance(actual, dict) else getattr(actual, key)
+            compare(got, entry, case, f"{what}.{key}")
+        return
+    wanted = array(expected)
+    if isinstance(wanted, list):
+        assert len(actual) == len(wanted), (
+            f"{what}: expected {len(wanted)} parts, got {len(actual)}"
+        )
+        for i, (got, entry) in enumerate(zip(actual, expected)):
+            compare(got, entry, case, f"{what}[{i}]")
+        return
+    if isinstance(actual, (list, tuple)):
+        actual = [to_numpy(entry) for entry in actual]
+    wanted = np.asarray(expected, "float64")
+    actual = np.asarray(to_numpy(actual), "float64")
+    assert actual.shape == wanted.shape, f"{what}: expected {wanted.shape}, got {actual.shape}"
+    np.testing.assert_allclose(
+        actual, wanted, rtol=case["rtol"], atol=case["atol"], err_msg=f"{what} ({case['note']})"
+    )
+
+
+def tensors(value):
+    return tree.map_structure(
+        lambda leaf: ops.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, value
+    )
+
+
+# Kinds
+
+
+def run_loss(symbol, file, case):
+    loss = symbol(**{"reduction": "none", **construct(case["config"])})
+    call, expected = array(case["call"]), case["expect"]
+    evaluate = values_and_gradients(lambda y_pred, y_true: loss(y_true, y_pred))
+    value, gradient = evaluate(call["y_pred"], call["y_true"])
+    compare(value, expected["value"], case, "value")
+    if "grad" in expected:
+        compare(gradient, expected["grad"]["y_pred"], case, "gradient")
+
+
+def run_regularizer(symbol, file, case):
+    regularizer = symbol(**construct(case["config"]))
+    value, gradient = values_and_gradients(lambda w: regularizer(w))(array(case["call"]["w"]))
+    compare(value, case["expect"]["value"], case, "value")
+    compare(gradient, case["expect"]["grad"]["w"], case, "gradient")
+
+
+def run_constraint(symbol, file, case):
+    constraint = symbol(**construct(case["config"]))
+    value = constraint(ops.convert_to_tensor(array(case["call"]["w"])))
+    compare(value, case["expect"]["value"], case, "value")
+
+
+def run_function(symbol, file, case):
+    config, call = construct(case.get("config", {})), array(case["call"])
+    model = network(case["network"]) if "network" in case else None
+    if model is not None and "loss" in case:
+        model.compile(loss=construct(case["loss"]))
+    function = callable_of(symbol, file["api"], config, model)
+    gradients = dict(case["expect"].get("grad", {}))
+    of_network = gradients.pop("weights") if model is not None and "weights" in gradients else None
+    expected = {k: v for k, v in case["expect"].items() if k not in ("grad", "grad_of")}
+    expected = expected if len(expected) > 1 else expected["value"]
+
+    if of_network is not None:
+        variables = model.trainable_variables
+
+        def at(weights):
+            with keras.StatelessScope(state_mapping=list(zip(variables, weights))):
+                result = function(**tensors(call))
+            return _total(result, case), result
+
+        run = autodiff.value_and_grad(at, has_aux=True)
+        (_, result), gradient = run([v.value for v in variables])
+        compare(gradient, of_network, case, "gradient.weights")
+    else:
+        moved = {name: np.asarray(call.pop(name), "float32") for name in gradients}
+        data = {k: call.pop(k) for k, v in list(call.items()) if isinstance(v, np.ndarray)}
+
+        def at(moved, data):
+            result = function(**moved, **data, **call)
+            return _total(result, case), result
+
+        if gradients:
+            run = fused(autodiff.value_and_grad(at, has_aux=True))
+            (_, result), gradient = run(tensors(moved), tensors(data))
+            compare(gradient, gradients, case, "gradient")
+        elif data and model is None:
+            result = fused(lambda data: function(**data, **call))(tensors(data))
+        else:
+            result = function(**tensors(data), **call)
+    compare(result, expected, case, "value")
+
+
+def callable_of(symbol, api, config, model):
+    """What a case's `call` is handed to."""
+    before = () if model is None else (model,)
+    if api in ADAPTERS:
+        return functools.partial(ADAPTERS[api], config, *before)
+    parts = api.split(".")
+    if len(parts) == 3 and isinstance(inspect.getattr_static(symbol, parts[2]), staticmethod):
+        return functools.partial(getattr(symbol, parts[2]), **config)
+    if len(parts) == 3:
+        return getattr(symbol(*before, **config), parts[2])
+    if inspect.isclass(symbol):
+        return functools.partial(symbol(**config), *before)
+    return functools.partial(symbol, *before, **config)
+
+
+def _total(result, case):
+    """The scalar that the gradient of a case is taken of."""
+    value = result["value"] if isinstance(result, dict) else result
+    rule = case["expect"].get("grad_of")
+    if "cotangent" in case:
+        return ops.sum(value * ops.convert_to_tensor(array(case["cotangent"])))
+    if rule == "sum(linspace(0.5, 1.5, size).reshape(shape) * value)":
+        shape = tuple(value.shape)
+        weights = np.linspace(0.5, 1.5, int(np.prod(shape))).reshape(shape)
+        return ops.sum(value * ops.convert_to_tensor(weights.astype("float32")))
+    assert rule is None, f"unknown rule {rule!r}"
+    return ops.sum(value)
+
+
+def run_layer(symbol, file, case):
+    layer = symbol(**construct(case["config"]))
+    inputs = tensors(array(case["call"]["inputs"]))
+    options = {k: v for k, v in case["call"].items() if k != "inputs"}
+    value = layer(inputs)
+    if case.get("weights") is not None:
+        layer.set_weights(arrays(case["weights"]))
+    variables = layer.trainable_variables
+
+    def at(weights):
+        with keras.StatelessScope(state_mapping=list(zip(variables, weights))):
+            value = layer(inputs, **options)
+        return ops.sum(value), value
+
+    if "grad" in case["expect"]:
+        run = autodiff.value_and_grad(at, has_aux=True)
+        (_, value), gradient = run([v.value for v in variables])
+        compare(gradient, case["expect"]["grad"]["weights"], case, "gradient.weights")
+    else:
+        value = layer(inputs, **options)
+    compare(value, case["expect"]["value"], case, "value")
+
+
+def run_metric(symbol, file, case):
+    metric = symbol(**construct(case["config"]))
+
+    def result(state, data):
+        return metric.stateless_result(metric.stateless_update_state(state, **data))
+
+    data = tensors({"y_true": None, **array(case["call"])})
+    value = fused(result)([v.value for v in metric.variables], data)
+    compare(value, case["expect"]["value"], case, "result")
+
+
+def run_optimizer(symbol, file, case):
+    optimizer = symbol(**construct(case["config"]))
+    variables = [
+        keras.Variable(w, name=f"w{i}") for i, w in enumerate(arrays(case["call"]["variables"]))
+    ]
+    for gradients in case["call"]["gradients"]:
+        optimizer.apply(tensors(arrays(gradients)), variables)
+    compare(variables, case["expect"]["variables"], case, "variables")
+
+
+def run_model(symbol, file, case):
+    wrapped = net = network(case["network"])
+    for inner in reversed(case.get("inner", [])):
+        wrapped = find(inner["api"])(wrapped, **construct(inner["config"]))
+    model = symbol(wrapped, **construct(case["config"]))
+    # JAX compiles a step faster than it runs one operation by operation.
+    model.compile(
+        construct(case["optimizer"], "optimizer"),
+        construct(case["loss"]),
+        run_eagerly=keras.backend.backend() != "jax",
+    )
+    for step in case["steps"]:
+        x, y = array(step["x"]), array(step["y"])
+        if "index" in step:
+            y = {"label": y, "index": array(step["index"])}
+        model.train_on_batch(x, y)
+    for name, expected in case["expect"].items():
+        got = net.weights if name == "weights" else getattr(model, name)
+        compare(got, expected, case, name)
+
+
+RUNNERS = {
+    "loss": run_loss,
+    "regularizer": run_regularizer,
+    "constraint": run_constraint,
+    "activation": run_function,
+    "function": run_function,
+    "network_function": run_function,
+    "layer": run_layer,
+    "metric": run_metric,
+    "optimizer": run_optimizer,
+    "model": run_model,
+}
+
+
+# Other ways to the numbers: `{api: function(config, [network], **call)}`
+
+ADAPTERS = {}

@@ -1,0 +1,128 @@
+"""Trains on several devices and on one and compares; run by `test_distribution.py`, a mode as argument."""
+
+import sys
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_regularize as kr
+
+RNG = np.random.RandomState(0)
+X = RNG.rand(64, 8).astype("float32")
+Y = RNG.randint(0, 4, 64)
+W = np.linspace(0.5, 1.5, 64).astype("float32")
+
+
+def network():
+    keras.utils.set_random_seed(5)
+    return keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(16, "tanh", kernel_regularizer="l2", activity_regularizer="l2"),
+            layers.Dense(4),
+        ]
+    )
+
+
+METHODS = {
+    "plain": lambda m: kr.models.RegularizedModel(m),
+    "sam": lambda m: kr.models.SAM(m, rho=0.5),
+    "sam of adversarial": lambda m: kr.models.SAM(
+        kr.models.AdversarialTraining(m, kr.attacks.PGD(0.1, 0.05, 2, random_start=False)), rho=0.5
+    ),
+    "penalty": lambda m: kr.models.WeightPenalty(m, keras.regularizers.L2(0.1)),
+}
+
+
+def train(wrap, rows=slice(None), batch_size=16):
+    """Weights and logs after two epochs on the chosen rows."""
+    net = network()
+    model = wrap(net)
+    model.compile(
+        keras.optimizers.SGD(0.2, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    history = model.fit(
+        X[rows], Y[rows], sample_weight=W[rows], batch_size=batch_size, epochs=2, shuffle=False, verbose=0
+    ).history
+    return [*net.get_weights(), np.array([history["loss"], history["accuracy"]])]
+
+
+def compare(name, several, one):
+    for a, b in zip(several, one, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5, err_msg=name)
+
+
+def main(mode):
+    if mode in ("data_parallel", "model_parallel"):
+        one = {name: train(wrap) for name, wrap in METHODS.items()}
+        devices = keras.distribution.list_devices()
+        assert len(devices) == 4
+        if mode == "data_parallel":
+            distribution = keras.distribution.DataParallel(devices=devices)
+        else:
+            mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"], devices)
+            layout = keras.distribution.LayoutMap(mesh)
+            layout["dense.*kernel"] = (None, "model")
+            distribution = keras.distribution.ModelParallel(
+                layout_map=layout, batch_dim_name="batch"
+            )
+        with distribution.scope():
+            for name, wrap in METHODS.items():
+                compare(name, train(wrap), one[name])
+    elif mode == "mirrored":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        one = {name: train(wrap) for name, wrap in METHODS.items()}
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            for name, wrap in METHODS.items():
+                compare(name, train(wrap), one[name])
+        local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
+        with strategy.scope():
+            several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))
+        # Keras weights activity losses by replica, so the groups of one device are equal batches.
+        compare("m-sharpness", several, local)
+    else:
+        import torch
+
+        one = {name: train(wrap) for name, wrap in METHODS.items()}
+        local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
+        torch.distributed.init_process_group("gloo")
+        rank = torch.distributed.get_rank()
+        # Of every batch of 16 the first half goes to rank 0, the second to rank 1.
+        rows = np.concatenate([np.arange(8) + start + 8 * rank for start in range(0, 64, 16)])
+        for name, wrap in METHODS.items():
+            compare(name, train(wrap, rows, batch_size=8), one[name])
+        several = train(
+            lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True), rows, batch_size=8
+        )
+        compare("m-sharpness", several, local)
+        check_synchronization(rank, rows)
+        torch.distributed.destroy_process_group()
+    print("equal to one device")
+
+
+def check_synchronization(rank, rows):
+    """Ranks that start from different weights end with equal ones, batch statistics included."""
+    import torch
+
+    keras.utils.set_random_seed(rank)
+    net = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(4)]
+    )
+    model = kr.models.SAM(net)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(X[rows], Y[rows], batch_size=8, shuffle=False, verbose=0)
+    for value in net.get_weights():
+        total = torch.tensor(value)
+        torch.distributed.all_reduce(total)
+        np.testing.assert_allclose(total.numpy() / 2, value, atol=1e-6)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

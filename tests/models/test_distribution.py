@@ -1,0 +1,49 @@
+"""Training on several devices equals training on one; each engine runs in processes of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+SCRIPT = os.path.join(os.path.dirname(__file__), "distributed_training.py")
+
+
+def run(mode, *arguments, **environment):
+    command = [sys.executable, SCRIPT, mode, *arguments]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def assert_succeeds(*processes):
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output[-3000:]
+        assert "equal to one device" in output
+
+
+MODES = {
+    "jax": ["data_parallel", "model_parallel"],
+    "tensorflow": ["mirrored"],
+    "torch": ["processes"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES[BACKEND])
+def test_equals_one_device(mode):
+    if mode == "processes":
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = str(free.getsockname()[1])
+        address = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+        assert_succeeds(*[run(mode, RANK=str(rank), **address) for rank in range(2)])
+    else:
+        assert_succeeds(run(mode, XLA_FLAGS="--xla_force_host_platform_device_count=4"))

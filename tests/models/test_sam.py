@@ -1,0 +1,124 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_regularize as kr
+
+RNG = np.random.RandomState(0)
+
+
+class Quadratic(keras.layers.Layer):
+    """`½ wᵀHw` as a model output whose mean is the loss."""
+
+    def __init__(self, matrix, start):
+        super().__init__()
+        self.matrix, self.start = np.asarray(matrix, "float32"), start
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=(len(self.start),), name="w")
+        self.w.assign(np.asarray(self.start, "float32"))
+
+    def call(self, x):
+        value = 0.5 * keras.ops.sum(self.w * keras.ops.matmul(self.matrix, self.w))
+        return value + 0.0 * x
+
+
+def identity_loss(y_true, y_pred):
+    return keras.ops.mean(y_pred, axis=-1)
+
+
+def quadratic_step(start, matrix, **arguments):
+    layer = Quadratic(matrix, start)
+    model = kr.models.SAM(keras.Sequential([keras.Input((1,)), layer]), **arguments)
+    model.compile(keras.optimizers.SGD(1.0), identity_loss)
+    model.fit(np.zeros((4, 1)), np.zeros((4, 1)), verbose=0)
+    return np.asarray(start) - layer.w.numpy()
+
+
+H = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 0.1]])
+W = np.array([0.5, -1.0, 2.0])
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05, 2.0])
+def test_closed_form_on_a_quadratic(rho):
+    gradient = H @ W
+    expected = H @ (W + rho * gradient / np.linalg.norm(gradient))
+    np.testing.assert_allclose(quadratic_step(W, H, rho=rho), expected, rtol=1e-5)
+
+
+def test_zero_gradient_is_a_plain_step():
+    assert np.array_equal(quadratic_step(np.zeros(3), H, rho=0.5), np.zeros(3))
+
+
+def test_perturbation_does_not_depend_on_the_scale_of_the_loss():
+    np.testing.assert_allclose(
+        quadratic_step(W, 1e-3 * H, rho=0.5), 1e-3 * quadratic_step(W, H, rho=0.5), rtol=1e-4
+    )
+
+
+def network(seed=1):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(5, "tanh", kernel_regularizer="l2"), layers.Dense(3)]
+    )
+
+
+X, Y = RNG.rand(12, 4).astype("float32"), RNG.randint(0, 3, 12)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def step_of(wrap, x=X, y=Y, **fit):
+    model = network()
+    before = model.get_weights()
+    wrapped = wrap(model)
+    wrapped.compile(keras.optimizers.SGD(1.0), LOSS, metrics=["accuracy"])
+    history = wrapped.fit(x, y, batch_size=len(x), verbose=0, shuffle=False, **fit).history
+    return [a - b for a, b in zip(before, model.get_weights())], history
+
+
+def test_micro_batches_average_the_steps_of_their_groups():
+    step, history = step_of(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=5))
+    groups = [slice(0, 5), slice(5, 10), slice(10, 12)]
+    parts = [step_of(lambda m: kr.models.SAM(m, rho=0.5), X[g], Y[g])[0] for g in groups]
+    for i, value in enumerate(step):
+        expected = sum(w * p[i] for w, p in zip([5 / 12, 5 / 12, 2 / 12], parts))
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+    plain = step_of(lambda m: m)[1]
+    np.testing.assert_allclose(history["loss"], plain["loss"], rtol=1e-5)
+    assert history["accuracy"] == plain["accuracy"]
+
+
+def test_micro_batches_keep_sample_weights_and_the_whole_batch_is_the_default():
+    weights = np.linspace(0, 2, 12).astype("float32")
+    one = step_of(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=12), sample_weight=weights)[0]
+    whole = step_of(lambda m: kr.models.SAM(m, rho=0.5), sample_weight=weights)[0]
+    for a, b in zip(one, whole):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_rho_zero_is_plain_training():
+    for a, b in zip(step_of(lambda m: kr.models.SAM(m, rho=0.0))[0], step_of(lambda m: m)[0]):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_empty_batches_of_one_and_unconnected_weights():
+    class Unused(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = layers.Dense(3), layers.Dense(2)
+
+        def build(self, shape):
+            self.used.build(shape)
+            self.unused.build(shape)
+
+        def call(self, x):
+            return self.used(x)
+
+    model = Unused()
+    model.build((None, 4))
+    before = model.unused.get_weights()
+    wrapped = kr.models.SAM(model, rho=0.1)
+    wrapped.compile("sgd", LOSS)
+    assert np.isfinite(wrapped.fit(X[:1], Y[:1], verbose=0).history["loss"]).all()
+    np.testing.assert_array_equal(before[0], model.unused.get_weights()[0])

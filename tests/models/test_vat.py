@@ -1,0 +1,149 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_regularize as kr
+
+RNG = np.random.RandomState(0)
+X, Y = RNG.rand(16, 4).astype("float32"), RNG.randint(0, 3, 16)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input((4,)), layers.Dense(5, "tanh"), layers.Dense(3)])
+
+
+def first_loss(model, loss=LOSS, x=X, y=Y):
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    return model.fit(x, y, batch_size=16, verbose=0).history["loss"][0]
+
+
+def log_softmax(z):
+    z = z.astype("float64")
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def test_objective_is_the_loss_plus_divergence_plus_entropy():
+    net = network()
+    model = kr.models.VAT(net, epsilon=0.7, factor=2.0, entropy_factor=0.5, seed=3)
+    logged = first_loss(model)
+    # The same first direction, drawn by an attack with the same seed.
+    perturbation = kr.attacks.VirtualAdversarial(0.7, seed=3)(net, X)
+    log_p = log_softmax(ops.convert_to_numpy(net(X)))
+    log_q = log_softmax(ops.convert_to_numpy(net(X + ops.convert_to_numpy(perturbation))))
+    divergence = (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()
+    entropy = -(np.exp(log_p) * log_p).sum(-1).mean()
+    cross_entropy = -log_p[np.arange(16), Y].mean()
+    np.testing.assert_allclose(
+        logged, cross_entropy + 2.0 * divergence + 0.5 * entropy, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.regularization_loss(X, perturbation)),
+        2.0 * divergence + 0.5 * entropy,
+        rtol=1e-4,
+    )
+    assert divergence > 1e-4
+
+
+def test_epsilon_zero_is_plain_training():
+    assert first_loss(kr.models.VAT(network(), epsilon=0.0)) == pytest.approx(
+        first_loss(network()), rel=1e-6
+    )
+
+
+def test_probabilities_and_logits_agree():
+    logits = network()
+    probabilities = keras.Sequential([logits, layers.Softmax()])
+    a = first_loss(kr.models.VAT(logits, epsilon=0.5, seed=1))
+    b = first_loss(
+        kr.models.VAT(probabilities, epsilon=0.5, seed=1), "sparse_categorical_crossentropy"
+    )
+    assert a == pytest.approx(b, rel=1e-3)
+
+
+def test_binary_models_with_one_column():
+    keras.utils.set_random_seed(1)
+    net = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    plain = first_loss(keras.models.clone_model(net), loss, y=Y % 2)
+    model = kr.models.VAT(net, epsilon=1.0)
+    model.compile("sgd", loss)
+    history = model.fit(X, np.where(Y > 0, Y % 2, -1), epochs=3, verbose=0).history["loss"]
+    assert np.isfinite([plain, *history]).all()
+
+
+def test_several_outputs_are_refused():
+    inputs = keras.Input((4,))
+    net = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(1)(inputs)])
+    model = kr.models.VAT(net)
+    model.compile("sgd", [LOSS, "mse"])
+    with pytest.raises(ValueError, match="one output"):
+        model.fit(X, [Y, X[:, :1]], verbose=0)
+
+
+@pytest.mark.parametrize("kind", ["functional", "subclassed"])
+def test_tokens_through_a_layer(kind):
+    keras.utils.set_random_seed(1)
+    tokens = RNG.randint(1, 9, (16, 5))
+
+    class Reader(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.words = layers.Embedding(9, 4, mask_zero=True, name="words")
+            self.read, self.head = layers.GRU(4), layers.Dense(3)
+
+        def call(self, x):
+            return self.head(self.read(self.words(x)))
+
+    net = Reader()
+    if kind == "functional":
+        inputs = keras.Input((5,), dtype="int32")
+        net = keras.Model(inputs, net.head(net.read(net.words(inputs))))
+    model = kr.models.VAT(net, epsilon=1.0, layer="words")
+    model.compile(keras.optimizers.Adam(0.05), LOSS)
+    before = net.get_weights()
+    history = model.fit(tokens, Y, epochs=8, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    # The embedding is trained through the perturbed pass as well, and `call` is the layer's own again.
+    if before:
+        assert np.abs(net.get_weights()[0] - before[0]).max() > 1e-4
+    words = net.get_layer("words")
+    assert "call" not in vars(words)
+
+
+def test_text_rows_without_label():
+    tokens = RNG.randint(1, 9, (16, 5))
+    net = keras.Sequential(
+        [keras.Input((5,), dtype="int32"), layers.Embedding(9, 4), layers.Flatten(), layers.Dense(3)]
+    )
+    model = kr.models.VAT(net, epsilon=1.0, layer=net.layers[0], entropy_factor=0.1)
+    model.compile("adam", LOSS, metrics=["accuracy"])
+    assert np.isfinite(model.fit(tokens, np.where(Y > 0, Y, -1), verbose=0).history["loss"]).all()
+
+
+def test_semi_supervised_learning_beats_supervised_on_digits():
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x, y = (x / 16).astype("float32"), y.astype("int64")
+    order = np.random.RandomState(0).permutation(len(x))
+    train, test = order[:1200], order[1200:]
+    labels = np.full(len(train), -1)
+    for digit in range(10):
+        labels[np.flatnonzero(y[train] == digit)[:5]] = digit
+    accuracy = {}
+    for name, wrap in {
+        "supervised": kr.models.RegularizedModel,
+        "vat": lambda m: kr.models.VAT(m, epsilon=1.0, seed=0),
+    }.items():
+        keras.utils.set_random_seed(0)
+        net = keras.Sequential([keras.Input((64,)), layers.Dense(128, "relu"), layers.Dense(10)])
+        model = wrap(net)
+        model.compile(keras.optimizers.Adam(2e-3), LOSS, metrics=["accuracy"])
+        rows = labels >= 0 if name == "supervised" else slice(None)
+        epochs = 100 if name == "supervised" else 25
+        model.fit(x[train][rows], labels[rows], batch_size=128, epochs=epochs, verbose=0)
+        accuracy[name] = model.evaluate(x[test], y[test], verbose=0)[1]
+    assert accuracy["vat"] > accuracy["supervised"] + 0.04, accuracy

@@ -1,0 +1,224 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_regularize import autodiff, numerics
+
+DTYPES = ["float32", "float16", "bfloat16"]
+EPSILON = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+def tensor(x, dtype="float32"):
+    return ops.cast(np.asarray(x, "float32"), dtype)
+
+
+def array(x):
+    return ops.convert_to_numpy(ops.cast(x, "float32"))
+
+
+def dtype_of(x):
+    return keras.backend.standardize_dtype(x.dtype)
+
+
+def gradient(f, x):
+    return array(autodiff.grad(lambda x: ops.sum(ops.cast(f(x), "float32")))(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_upcast(dtype):
+    assert dtype_of(numerics.upcast(tensor([1.0], dtype))) == "float32"
+    assert dtype_of(numerics.upcast(np.array([1, 2], "int32"))) == "float32"
+    np.testing.assert_array_equal(gradient(numerics.upcast, tensor([1.0, 2.0], dtype)), [1, 1])
+
+
+def test_upcast_takes_variables():
+    assert dtype_of(numerics.upcast(keras.Variable(np.ones(2), dtype="float32"))) == "float32"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_safe_sqrt(dtype):
+    x = tensor([0.0, -0.0, -4.0, 0.25, 9.0], dtype)
+    np.testing.assert_allclose(array(numerics.safe_sqrt(x)), [0, 0, 0, 0.5, 3])
+    assert dtype_of(numerics.safe_sqrt(x)) == dtype
+    np.testing.assert_allclose(
+        gradient(numerics.safe_sqrt, x), [0, 0, 0, 1, 1 / 6], rtol=EPSILON[dtype]
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_safe_log(dtype):
+    x = tensor([0.0, -1.0, 0.5, 1.0], dtype)
+    value, slope = array(numerics.safe_log(x)), gradient(numerics.safe_log, x)
+    smallest = np.log(6.1e-5) if dtype == "float16" else np.log(1.18e-38)
+    np.testing.assert_allclose(value[:2], smallest, rtol=1e-2)
+    np.testing.assert_allclose(value[2:], np.log([0.5, 1.0]), rtol=EPSILON[dtype])
+    np.testing.assert_allclose(slope, [0, 0, 2, 1])
+    assert dtype_of(numerics.safe_log(x)) == dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_xlogy(dtype):
+    x = tensor([0.0, 0.0, 0.5, -1.0, 2.0], dtype)
+    y = tensor([0.0, 3.0, 0.5, 2.0, 0.0], dtype)
+    value = array(numerics.xlogy(x, y))
+    np.testing.assert_allclose(
+        value[:4], [0, 0, 0.5 * np.log(0.5), -np.log(2)], rtol=EPSILON[dtype]
+    )
+    assert np.isfinite(value[4]) and value[4] < -15
+    slope = gradient(lambda x: numerics.xlogy(x, x), x)
+    np.testing.assert_allclose(slope[:3], [0, 0, np.log(0.5) + 1], rtol=2 * EPSILON[dtype])
+    slope = gradient(lambda y: numerics.xlogy(x, y), y)
+    np.testing.assert_allclose(slope, [0, 0, 1, -0.5, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_entropy_of_a_certain_distribution(dtype):
+    p = tensor([1.0, 0.0, 0.0], dtype)
+    assert float(ops.sum(numerics.xlogy(p, p))) == 0
+    assert np.all(np.isfinite(gradient(lambda p: numerics.xlogy(p, p), p)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_safe_abs(dtype):
+    x = tensor([-2.0, 0.0, 3.0], dtype)
+    np.testing.assert_array_equal(array(numerics.safe_abs(x)), [2, 0, 3])
+    np.testing.assert_array_equal(gradient(numerics.safe_abs, x), [-1, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_safe_arccos(dtype):
+    x = tensor([-1.0, -0.5, 0.0, 0.5, 1.0], dtype)
+    value, slope = array(numerics.safe_arccos(x)), gradient(numerics.safe_arccos, x)
+    # The margin costs sqrt(2 · margin) of the angle at the ends.
+    np.testing.assert_allclose(value, np.arccos([-1, -0.5, 0, 0.5, 1]), atol=0.05)
+    np.testing.assert_allclose(
+        slope[1:4], -1 / np.sqrt(1 - np.array([0.25, 0, 0.25])), rtol=EPSILON[dtype]
+    )
+    assert np.all(np.isfinite(slope))
+    outside = tensor([-1.1, 1.1], dtype)
+    assert np.all(np.isfinite(array(numerics.safe_arccos(outside))))
+    assert np.all(np.isfinite(gradient(numerics.safe_arccos, outside)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_safe_norm(dtype):
+    x = tensor([[3.0, 4.0], [0.0, 0.0]], dtype)
+    norm = numerics.safe_norm(x, axis=-1)
+    np.testing.assert_allclose(array(norm), [5, 0], rtol=EPSILON[dtype])
+    assert dtype_of(norm) == dtype
+    slope = gradient(lambda x: numerics.safe_norm(x, axis=-1), x)
+    np.testing.assert_allclose(slope, [[0.6, 0.8], [0, 0]], rtol=EPSILON[dtype])
+    assert numerics.safe_norm(x, axis=0, keepdims=True).shape == (1, 2)
+    assert float(numerics.safe_norm(x)) == pytest.approx(5, rel=EPSILON[dtype])
+    assert not np.any(gradient(numerics.safe_norm, tensor(np.zeros((3, 2)), dtype)))
+
+
+def test_safe_norm_sums_half_precision_in_float32():
+    # The squares overflow float16, and a sum of 10 000 ones stalls at 256 in bfloat16.
+    assert float(numerics.safe_norm(tensor([3e4, 4e4], "float16"))) == pytest.approx(5e4, rel=1e-3)
+    ones = tensor(np.ones(10_000), "bfloat16")
+    assert float(ops.cast(numerics.safe_norm(ones), "float32")) == pytest.approx(100, rel=1e-2)
+
+
+def test_global_norm():
+    tensors = [tensor([[3.0]]), tensor([0.0, 4.0], "float16"), keras.Variable([12.0])]
+    norm = ops.stop_gradient(numerics.global_norm(tensors))
+    assert dtype_of(norm) == "float32" and tuple(norm.shape) == ()
+    assert float(norm) == pytest.approx(13)
+    assert float(numerics.global_norm([])) == 0
+    g = autodiff.grad(lambda ts: numerics.global_norm(ts))([tensor([0.0]), tensor([0.0, 0.0])])
+    assert all(not np.any(array(x)) for x in g)
+
+
+@pytest.mark.parametrize("mask", [[True, False, True], [1.0, 0.0, 1.0]])
+def test_masked_mean_leaves_out_what_the_mask_does(mask):
+    # Also what is not a number: `0 · nan` would not be 0.
+    x = tensor([1.0, np.nan, 5.0])
+    mask = ops.convert_to_tensor(mask)
+    assert float(numerics.masked_mean(x, mask)) == pytest.approx(3)
+    np.testing.assert_allclose(gradient(lambda x: numerics.masked_mean(x, mask), x), [0.5, 0, 0.5])
+
+
+def test_masked_mean_with_weights_and_axis():
+    x = tensor([[1.0, 2.0], [3.0, 4.0]])
+    weights = tensor([[1.0, 3.0], [0.0, 0.0]])
+    np.testing.assert_allclose(array(numerics.masked_mean(x, weights, axis=1)), [7 / 4, 0])
+    empty = ops.zeros((2, 2), dtype="bool")
+    assert float(numerics.masked_mean(x, empty)) == 0
+    assert not np.any(gradient(lambda x: numerics.masked_mean(x, empty), x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_squared_distances(dtype):
+    rng = np.random.default_rng(0)
+    x, y = tensor(rng.normal(size=(4, 3)), dtype), tensor(rng.normal(size=(5, 3)), dtype)
+    d = numerics.squared_distances(x, y)
+    expected = np.array([[((a - b) ** 2).sum() for b in array(y)] for a in array(x)])
+    assert dtype_of(d) == "float32"
+    np.testing.assert_allclose(array(d), expected, rtol=1e-4, atol=1e-5)
+    slope = gradient(lambda x: numerics.squared_distances(x, y), x)
+    exact = 2 * (5 * array(x) - array(y).sum(0))
+    np.testing.assert_allclose(slope, exact, rtol=max(1e-4, EPSILON[dtype]), atol=EPSILON[dtype])
+
+
+def test_squared_distances_of_equal_rows():
+    x = tensor(np.random.default_rng(0).normal(size=(6, 50)) * 100)
+    d = array(numerics.squared_distances(x, x))
+    assert np.all(d >= 0)
+    np.testing.assert_allclose(np.diag(d), 0, atol=1e-6 * (array(x) ** 2).sum(-1).max())
+    root = gradient(lambda x: numerics.safe_sqrt(numerics.squared_distances(x, x)), x)
+    zeros = tensor(np.zeros((3, 2)))
+    assert np.all(np.isfinite(root))
+    assert not np.any(gradient(lambda x: numerics.squared_distances(x, x), zeros))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_probabilities_of_logits(dtype):
+    z = tensor([[1.0, 2.0, 0.5], [1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], dtype)
+    log_p = numerics.log_probabilities(z, from_logits=True)
+    wide = array(z).astype("float64")
+    shifted = wide - wide.max(-1, keepdims=True)
+    expected = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    np.testing.assert_allclose(array(log_p), expected, rtol=1e-5, atol=1e-6)
+    assert dtype_of(log_p) == "float32"
+    slope = gradient(lambda z: numerics.log_probabilities(z, from_logits=True)[:, 1], z)
+    p = np.exp(expected)
+    np.testing.assert_allclose(slope, np.eye(3)[[1, 1, 1]] - p, atol=EPSILON[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_probabilities_of_probabilities(dtype):
+    p = tensor([[0.25, 0.5, 0.25], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, 1.0, 1.0]], dtype)
+    log_p = array(numerics.log_probabilities(p, from_logits=False))
+    floor = np.log(1e-7)
+    expected = [
+        np.log([0.25, 0.5, 0.25]),
+        [0, floor, floor],
+        [floor, floor, floor],
+        np.log([0.5, 0.25, 0.25]),
+    ]
+    np.testing.assert_allclose(log_p, expected, rtol=1e-5, atol=1e-6)
+    slope = gradient(lambda p: numerics.log_probabilities(p, from_logits=False), p)
+    assert np.all(np.isfinite(slope))
+    # The sum of the three logarithms at (1/4, 1/2, 1/4), through the normalisation.
+    np.testing.assert_allclose(slope[0], [1.0, -1.0, 1.0], atol=EPSILON[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_probabilities_of_one_column(dtype):
+    z = tensor([[0.5], [-1e4], [1e4], [0.0]], dtype)
+    log_p = array(numerics.log_probabilities(z, from_logits=True))
+    wide = array(z).astype("float64")
+    expected = np.concatenate([-np.logaddexp(0, wide), -np.logaddexp(0, -wide)], axis=-1)
+    np.testing.assert_allclose(log_p, expected, rtol=1e-5, atol=1e-6)
+    slope = gradient(lambda z: numerics.log_probabilities(z, from_logits=True)[:, 1], z)
+    expected = np.exp(-np.logaddexp(0, wide))
+    np.testing.assert_allclose(slope, expected, atol=EPSILON[dtype])
+    p = tensor([[0.25], [0.0], [1.0]], dtype)
+    log_p = array(numerics.log_probabilities(p, from_logits=False))
+    np.testing.assert_allclose(
+        np.exp(log_p), [[0.75, 0.25], [1, 1e-7], [1e-7, 1]], rtol=1e-5, atol=1e-8
+    )
+    slope = gradient(lambda p: numerics.log_probabilities(p, from_logits=False), p)
+    assert np.all(np.isfinite(slope))
