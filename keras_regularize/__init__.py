@@ -2,6 +2,7 @@
 
 from keras_regularize import (
     activations,
+    analysis,
     attacks,
     autodiff,
     constraints,
@@ -13,6 +14,7 @@ from keras_regularize import (
     ops,
     optimizers,
     regularizers,
+    testing,
     utils,
 )
 from keras_regularize._version import __version__
@@ -20,6 +22,7 @@ from keras_regularize._version import __version__
 __all__ = [
     "__version__",
     "activations",
+    "analysis",
     "attacks",
     "autodiff",
     "constraints",
@@ -31,5 +34,6 @@ __all__ = [
     "ops",
     "optimizers",
     "regularizers",
+    "testing",
     "utils",
 ]

@@ -5,11 +5,14 @@ and gives the same gradient on every backend at the points where `keras.ops` doe
 probabilities, kinks). Half-precision inputs are reduced in float32.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 
-def upcast(x):
+def upcast(x: Any) -> Any:
     """`x` as a tensor of at least float32: reductions and exponentials of half-precision values overflow."""
     x = ops.convert_to_tensor(x)
     if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64"):
@@ -17,36 +20,36 @@ def upcast(x):
     return ops.cast(x, "float32")
 
 
-def safe_sqrt(x):
+def safe_sqrt(x: Any) -> Any:
     """Square root that is 0 with gradient 0 at `x <= 0`, where the gradient of `ops.sqrt` is infinite or NaN."""
     positive = x > 0
     return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)
 
 
-def safe_log(x):
+def safe_log(x: Any) -> Any:
     """Logarithm that is the log of the smallest normal float, with gradient 0, at `x` below it."""
     tiny = 1.2e-38 if keras.backend.standardize_dtype(x.dtype) != "float16" else 6.2e-5
     inside = x > tiny
     return ops.log(ops.where(inside, x, tiny))
 
 
-def xlogy(x, y):
+def xlogy(x: Any, y: Any) -> Any:
     """`x log y`, and 0 with gradient 0 where `x` is 0, also at `y = 0`."""
     nonzero = x != 0
     return ops.where(nonzero, x * safe_log(ops.where(nonzero, y, 1.0)), 0.0)
 
 
-def safe_abs(x):
+def safe_abs(x: Any) -> Any:
     """Absolute value with gradient 0 at 0 (`ops.abs` has gradient 1 there on JAX)."""
     return ops.stop_gradient(ops.sign(x)) * x
 
 
-def safe_arccos(x, margin=1e-7):
+def safe_arccos(x: Any, margin: float = 1e-7) -> Any:
     """Angle in radians whose gradient stays finite at `x = ±1`: `x` is clipped `margin` inside."""
     return ops.arccos(ops.clip(x, -1.0 + margin, 1.0 - margin))
 
 
-def safe_norm(x, axis=None, keepdims=False):
+def safe_norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Euclidean norm over `axis` with gradient 0 at a zero vector.
 
     Sums in float32 and returns the dtype of `x`.
@@ -56,7 +59,7 @@ def safe_norm(x, axis=None, keepdims=False):
     return ops.cast(safe_sqrt(ops.sum(wide * wide, axis=axis, keepdims=keepdims)), x.dtype)
 
 
-def global_norm(tensors):
+def global_norm(tensors: Sequence[Any]) -> Any:
     """Joint Euclidean norm of a list of tensors, a float32 scalar. Meant for directions: see `safe_norm`."""
     total = 0.0
     for tensor in tensors:
@@ -65,7 +68,7 @@ def global_norm(tensors):
     return safe_sqrt(ops.convert_to_tensor(total, dtype="float32"))
 
 
-def masked_mean(values, mask, axis=None):
+def masked_mean(values: Any, mask: Any, axis: Any = None) -> Any:
     """Mean of `values` where `mask` (bool, or weights) is set; 0 where nothing is."""
     mask = ops.cast(mask, values.dtype)
     count = ops.sum(mask, axis=axis)
@@ -73,7 +76,7 @@ def masked_mean(values, mask, axis=None):
     return total / ops.where(count > 0, count, 1.0)
 
 
-def squared_distances(x, y):
+def squared_distances(x: Any, y: Any) -> Any:
     """Squared Euclidean distances between the rows of `x (n, d)` and `y (m, d)`: `(n, m)`, never negative.
 
     One matrix product, no `(n, m, d)` array. Cancellation leaves an absolute error of about
@@ -85,7 +88,7 @@ def squared_distances(x, y):
     return ops.relu(squares - 2.0 * products)
 
 
-def log_probabilities(outputs, from_logits):
+def log_probabilities(outputs: Any, from_logits: bool) -> Any:
     """Log-probabilities `(…, classes)`, in at least float32, of a classifier's outputs.
 
     A last axis of size one is the score of class 1 and becomes two columns. Probabilities are normalised

@@ -56,7 +56,7 @@ def array(value):
 
 def arrays(values):
     """A list of arrays, also where they happen to have equal shapes."""
-    return [array(value) for value in values]
+    return [np.asarray(array(value)) for value in values]
 
 
 def construct(value, key=None):

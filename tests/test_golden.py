@@ -7,6 +7,7 @@ import pytest
 
 from keras_regularize._export import public_symbols
 from tests import golden_runner
+from tests.contract_cases import FUNCTIONS
 from tests.references import REFERENCES
 
 FILES = golden_runner.load()
@@ -26,7 +27,12 @@ def test_golden(api, i):
     golden_runner.RUNNERS[file["kind"]](golden_runner.find(api), file, case)
 
 
-@pytest.mark.parametrize("key", public_symbols())
+FUNCTION_KEYS = [
+    f"{namespace}.{name}" for namespace in FUNCTIONS for name in FUNCTIONS[namespace] or ()
+]
+
+
+@pytest.mark.parametrize("key", [*public_symbols(), *FUNCTION_KEYS])
 def test_every_symbol_is_compared_with_an_independent_oracle(key):
     if any(api == key or api.startswith(f"{key}.") for api in FILES):
         return
@@ -39,6 +45,6 @@ def test_every_symbol_is_compared_with_an_independent_oracle(key):
 
 
 def test_references_are_needed():
-    known = public_symbols()
+    known = {*public_symbols(), *FUNCTION_KEYS}
     covered = {".".join(api.split(".")[:2]) for api in FILES}
     assert [key for key in REFERENCES if key not in known or key in covered] == []

@@ -4,19 +4,16 @@ The one place of the package that names a backend: `_jax.py`, `_tensorflow.py` a
 few functions, and only the active one is imported.
 """
 
+import importlib
+
 import keras
 
-if keras.backend.backend() == "jax":
-    from keras_regularize.autodiff import _jax as backend
-elif keras.backend.backend() == "tensorflow":
-    from keras_regularize.autodiff import _tensorflow as backend
-elif keras.backend.backend() == "torch":
-    from keras_regularize.autodiff import _torch as backend
-else:
+if keras.backend.backend() not in ("jax", "tensorflow", "torch"):
     raise ImportError(
         "keras_regularize trains on the jax, tensorflow and torch backends of Keras. "
         f"Received: keras.backend.backend()={keras.backend.backend()!r}"
     )
+backend = importlib.import_module(f"keras_regularize.autodiff._{keras.backend.backend()}")
 
 from keras_regularize.autodiff.derivatives import (  # noqa: E402
     grad,

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_regularize.testing._common import run_checks
 
-_SECTION = re.compile(r"^([A-Z][A-Za-z ]{2,40}):", re.MULTILINE)
+_SECTION = re.compile(r"(?<=\n\n)([A-Z][A-Za-z ]{2,40}):")
 _EXAMPLE = re.compile(r"^Example:\s*\n+```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ENTRY = re.compile(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?:", re.MULTILINE)
 

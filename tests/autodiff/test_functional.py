@@ -54,6 +54,7 @@ def everything(learning_rate=0.0, last="softmax"):
             keras.layers.Dense(5, "tanh", kernel_regularizer=keras.regularizers.L2(0.1)),
             keras.layers.BatchNormalization(),
             keras.layers.Dropout(0.4),
+            keras.layers.Dropout(0.2, seed=3),
             keras.layers.Dense(5, "tanh", activity_regularizer=keras.regularizers.L2(0.2)),
             Penalty(),
             keras.layers.Dense(3, last),

@@ -159,7 +159,7 @@ def test_schedules_follow_the_optimizer_step():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.0, 0.5])
     scheduled, switched = mlp(), mlp()
     model = compiled(kr.models.SAM(scheduled, rho=schedule))
-    for i in range(5):
+    for _ in range(5):
         model.train_on_batch(X, Y)
     plain = compiled(kr.models.SAM(switched, rho=0.0))
     for _ in range(3):

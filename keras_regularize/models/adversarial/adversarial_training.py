@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
