@@ -30,6 +30,7 @@ EPSILON = 0.1
 
 PLAIN = "plain"
 MEASURES = ("accuracy", "under PGD", "ECE", "time")
+HEADERS = ("accuracy, %", "under PGD, %", "ECE, %", "time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,15 +214,15 @@ def cells(measured):
             texts.append(f"{values[0]:.1f}×")
             continue
         mean, spread = statistics.mean(values), (max(values) - min(values)) / 2
-        texts.append(f"{mean:.3f} ± {spread:.3f}")
+        texts.append(f"{100 * mean:.1f} ± {100 * spread:.1f}")
     return texts
 
 
 def rich_table(results, seeds):
     table = Table(title=_title(seeds), title_justify="left", title_style="bold")
     table.add_column("", no_wrap=True)
-    for measure in MEASURES:
-        table.add_column(measure, justify="right", no_wrap=True)
+    for header in HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
     for setting in SETTINGS:
         table.add_row(f"[bold]{setting.title}")
         for name in setting.methods:
@@ -231,7 +232,7 @@ def rich_table(results, seeds):
 
 
 def markdown_table(results):
-    lines = ["| | | " + " | ".join(MEASURES) + " |", "|---|---|" + "--:|" * len(MEASURES)]
+    lines = ["| | | " + " | ".join(HEADERS) + " |", "|---|---|" + "--:|" * len(MEASURES)]
     for (title, name), measured in results.items():
         title = title if name == PLAIN else ""
         label = name if name == PLAIN else f"`{name}`"

@@ -46,7 +46,8 @@ def safe_abs(x: Any) -> Any:
 
 def safe_arccos(x: Any, margin: float = 1e-7) -> Any:
     """Angle in radians whose gradient stays finite at `x = ±1`: `x` is clipped `margin` inside."""
-    return ops.arccos(ops.clip(x, -1.0 + margin, 1.0 - margin))
+    x = ops.convert_to_tensor(x)
+    return ops.cast(ops.arccos(ops.clip(upcast(x), -1.0 + margin, 1.0 - margin)), x.dtype)
 
 
 def safe_norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

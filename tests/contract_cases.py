@@ -52,11 +52,19 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
+    "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.AdversarialTraining": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1)},
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.Flooding": {
+        "config": lambda: {"level": 0.5},
+        "check": lambda: {"neutral": {"level": 0.0}},
+    },
+    "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
+    "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.SAM": {
         "config": lambda: {"rho": 0.1},

@@ -1,5 +1,5 @@
 """Activations: `activation=…`."""
 
-from keras_regularize.activations.entmax import entmax
+from keras_regularize.activations._entmax import entmax
 
 __all__ = ["entmax"]

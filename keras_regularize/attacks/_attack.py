@@ -46,9 +46,11 @@ class Attack:
             Perturbed inputs of the structure of `x`; with `layer`, the list of perturbations of the
             tensors that layer gives out. Constants: no gradient flows through the search.
         """
-        if isinstance(model, keras.Model):
-            model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
         with backend.no_recording():
+            if isinstance(model, keras.Model):
+                if not model.built:
+                    autodiff.Forward(model)(x)
+                model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
             point = Point(model, x, self.layer, training)
             empty = any(0 in leaf.shape for leaf in point.start)
             found = point.start if empty else self.search(point, y, **start)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.functional import only, per_sample, sample_losses
-from keras_regularize.losses._labels import pick, split_labels
+from keras_regularize.losses._labels import label_log_probability, pick, split_labels
 from keras_regularize.losses._logits import uses_logits
 from keras_regularize.numerics import log_probabilities, upcast
 
@@ -36,12 +36,16 @@ def criterion(name, point, y, from_logits):
 
 def class_log_probabilities(outputs, from_logits):
     """Log-probabilities of a model with one classification output."""
+    return log_probabilities(_one_output(outputs), from_logits)
+
+
+def _one_output(outputs):
     if isinstance(outputs, (dict, list, tuple)):
         raise ValueError(
             "Class probabilities need a model with one output; with several use `loss='compiled'`. "
             f"Received {len(outputs)} outputs"
         )
-    return log_probabilities(outputs, from_logits)
+    return outputs
 
 
 def kl_divergence(log_p, log_q):
@@ -50,13 +54,12 @@ def kl_divergence(log_p, log_q):
 
 
 def _cross_entropy(y, outputs, from_logits):
-    log_p = class_log_probabilities(outputs, from_logits)
-    ids, rows = split_labels(y, log_p)
-    return -pick(log_p, ids) if rows is None else -ops.sum(rows * log_p, axis=-1)
+    return -label_log_probability(y, _one_output(outputs), from_logits)
 
 
 def _label_and_scores(y, outputs, from_logits):
-    scores = upcast(outputs) if from_logits else class_log_probabilities(outputs, False)
+    outputs = _one_output(outputs)
+    scores = upcast(outputs) if from_logits else log_probabilities(outputs, False)
     if scores.shape[-1] == 1:
         scores = ops.concatenate([ops.zeros_like(scores), scores], axis=-1)
     ids, rows = split_labels(y, scores)

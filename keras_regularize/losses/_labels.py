@@ -22,7 +22,7 @@ def split_labels(y_true, y_pred):
         return ops.cast(y_true, "int32"), None
     if len(given) == rank and _compatible(given[:-1], leading):
         if given[-1] == classes and classes > 1:
-            return None, upcast(y_true)
+            return None, ops.cast(y_true, upcast(y_pred).dtype)
         if given[-1] == 1:
             return ops.cast(ops.squeeze(y_true, axis=-1), "int32"), None
     raise ValueError(
@@ -43,15 +43,10 @@ def pick(values, ids):
 
 
 def label_log_probability(y_true, y_pred, from_logits):
-    """`Σ_k t_k log p_k` per sample, the log-probability of the label.
-
-    Ids with logits cost one `logsumexp` and a gather; nothing of size `(batch, classes)` is made.
-    """
-    ids, rows = split_labels(y_true, y_pred)
-    if from_logits and ids is not None:
-        logits = upcast(y_pred)
-        return pick(logits, ids) - ops.logsumexp(logits, axis=-1)
+    """`Σ_k t_k log p_k` per sample, the log-probability of the label."""
+    # Not `z_y - logsumexp(z)`: that cancels for large logits.
     log_p = log_probabilities(y_pred, from_logits)
+    ids, rows = split_labels(y_true, log_p)
     return pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1)
 
 

@@ -1,8 +1,27 @@
 from keras_regularize.models.adversarial import AdversarialTraining
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT
-from keras_regularize.models.sharpness import SAM
+from keras_regularize.models.sharpness import (
+    AMP,
+    ASAM,
+    GSAM,
+    SAM,
+    Flooding,
+    GradientRegularization,
+)
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
-__all__ = ["SAM", "VAT", "AdversarialTraining", "RegularizedModel", "WeightPenalty", "WithLabels"]
+__all__ = [
+    "AMP",
+    "ASAM",
+    "AdversarialTraining",
+    "Flooding",
+    "GSAM",
+    "GradientRegularization",
+    "RegularizedModel",
+    "SAM",
+    "VAT",
+    "WeightPenalty",
+    "WithLabels",
+]

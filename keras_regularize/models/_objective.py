@@ -75,3 +75,13 @@ class Objective:
         if self.reduce:
             gradients = backend.reduce_mean_over_replicas(gradients)
         return loss, aux, gradients
+
+    def hessian_vector_product(self, weights, vector):
+        """Product of the objective's Hessian at `weights` with a list like them."""
+
+        def scaled_loss(weights):
+            return scaled(self(weights)[0], self.scale)
+
+        _, products = autodiff.hvp(scaled_loss, weights, vector)
+        products = [scaled(p, 1.0 / self.scale) for p in products]
+        return backend.reduce_mean_over_replicas(products) if self.reduce else products

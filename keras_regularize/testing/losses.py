@@ -18,6 +18,7 @@ from keras_regularize.testing._common import (
     clone,
     compilable,
     dtype_of,
+    fused,
     run_checks,
     save_and_load,
     show,
@@ -236,12 +237,24 @@ def _empty_batch(case):
         )
 
 
-def _accepted(case, y_true, y_pred):
-    """The values, or None if the loss refuses the shapes with a ValueError."""
-    try:
-        return _values(case, y_true, y_pred)
-    except ValueError:
-        return None
+def _accepted(case, pairs):
+    """The values for each `(y_true, y_pred)`, None where the loss refuses the shapes with a ValueError."""
+    accepted = []
+
+    def all_values(pairs):
+        accepted[:] = []
+        values = []
+        for y_true, y_pred in pairs:
+            try:
+                values.append(case.loss.call(y_true, y_pred))
+            except ValueError:
+                accepted.append(False)
+            else:
+                accepted.append(True)
+        return values
+
+    values = iter(fused(all_values)(pairs))
+    return [to_numpy(next(values)) if given else None for given in accepted]
 
 
 def _class_ids(case):
@@ -262,16 +275,16 @@ def _labels(case):
     ids = _class_ids(case)
     if ids is None:
         return
-    expected = _values(case)
-    for what, labels in (
-        ("ids of shape (batch,)", ids.astype("int32")),
-        ("ids of shape (batch, 1)", ids.astype("int32")[..., None]),
-        ("ids as floats", ids.astype("float32")),
-        ("one-hot rows", np.eye(case.y_pred.shape[-1], dtype="float32")[ids]),
-    ):
-        values = _accepted(case, labels, case.y_pred)
+    forms = {
+        "ids of shape (batch,)": ids.astype("int32"),
+        "ids of shape (batch, 1)": ids.astype("int32")[..., None],
+        "ids as floats": ids.astype("float32"),
+        "one-hot rows": np.eye(case.y_pred.shape[-1], dtype="float32")[ids],
+    }
+    found = _accepted(case, [(labels, case.y_pred) for labels in forms.values()])
+    for what, values in zip(forms, found):
         if values is not None:
-            assert_close(values, expected, f"values for {what}")
+            assert_close(values, _values(case), f"values for {what}")
 
 
 def _alignment(case):
@@ -280,21 +293,20 @@ def _alignment(case):
         return
     y_true, y_pred = y_true.reshape((len(y_true), -1)), y_pred.reshape((len(y_pred), -1))
     y_true, y_pred = y_true[:, :1], y_pred[:, :1]
-    expected = _accepted(case, y_true, y_pred)
+    expected, *found = _accepted(
+        case, [(y_true, y_pred), (y_true[:, 0], y_pred), (y_true, y_pred[:, 0])]
+    )
     if expected is None:
         return  # Several columns are needed.
-    for what, labels, predictions in (
-        ("y_true (batch,) with y_pred (batch, 1)", y_true[:, 0], y_pred),
-        ("y_true (batch, 1) with y_pred (batch,)", y_true, y_pred[:, 0]),
-    ):
-        got = _accepted(case, labels, predictions)
+    what = ("y_true (batch,) with y_pred (batch, 1)", "y_true (batch, 1) with y_pred (batch,)")
+    for name, got in zip(what, found):
         if got is None:
             continue
         if got.size != expected.size:
             raise AssertionError(
-                f"{what}: expected {expected.size} values, got shape {got.shape}; align the ranks"
+                f"{name}: expected {expected.size} values, got shape {got.shape}; align the ranks"
             )
-        assert_close(got.reshape(-1), expected.reshape(-1), what)
+        assert_close(got.reshape(-1), expected.reshape(-1), name)
 
 
 def _sequences(case):
@@ -304,7 +316,7 @@ def _sequences(case):
     y_true = np.stack([case.y_true, case.y_true[::-1]], axis=1)
     y_pred = np.stack([case.y_pred, case.y_pred[::-1]], axis=1)
     expected = np.stack([values, values[::-1]], axis=1)
-    got = _accepted(case, y_true, y_pred)
+    (got,) = _accepted(case, [(y_true, y_pred)])
     if got is None or got.ndim == 1:
         return
     assert_close(got, expected, "values on (batch, time, …)")

@@ -14,6 +14,7 @@ from keras_regularize.testing._common import (
     assert_finite,
     clone,
     compilable,
+    fused,
     run_checks,
     save_and_load,
     to_numpy,
@@ -74,20 +75,28 @@ def check_metric(
     case = SimpleNamespace(
         metric=metric, y_true=y_true, y_pred=np.asarray(y_pred, "float32"), columns=columns
     )
+    fresh = clone(metric)
+    case.initial = [to_numpy(v) for v in fresh.variables]
+    case.update = fused(
+        lambda state, y_true, y_pred, given: fresh.stateless_update_state(
+            state, y_true, y_pred, **given
+        )
+    )
+    case.result = fused(fresh.stateless_result)
     run_checks("check_metric", metric, _CHECKS, case, skip)
 
 
 def _result(case, *parts, weights=None, y_true=None, y_pred=None):
     """The result of a fresh metric updated with the given slices of the data, one after the other."""
-    metric = clone(case.metric)
     y_true = case.y_true if y_true is None else y_true
     y_pred = case.y_pred if y_pred is None else y_pred
+    state = case.initial
     for part in parts or (slice(None),):
         given = {name: column[part] for name, column in case.columns.items()}
         if weights is not None:
             given["sample_weight"] = weights[part]
-        metric.update_state(y_true[part], y_pred[part], **given)
-    return to_numpy(metric.result())
+        state = case.update(state, y_true[part], y_pred[part], given)
+    return to_numpy(case.result(state))
 
 
 def _config(case):
@@ -103,6 +112,7 @@ def _check_result(case):
     metric.reset_state()
     metric.update_state(case.y_true, case.y_pred, **case.columns)
     assert_close(metric.result(), first, "result after reset_state and the same update")
+    assert_close(_result(case), first, "result of traced code")
 
 
 def _empty(case):
@@ -159,7 +169,10 @@ def _stateless(case):
         ops.convert_to_tensor(case.y_pred),
         **{name: ops.convert_to_tensor(column) for name, column in case.columns.items()},
     )
-    assert_close(metric.stateless_result(state), _result(case), "stateless result")
+    result = metric.stateless_result(state)
+    metric.update_state(case.y_true, case.y_pred, **case.columns)
+    assert_close(result, metric.result(), "stateless result")
+    metric.reset_state()
     for variable, value in zip(metric.variables, before):
         assert_close(variable, value, f"variable `{variable.name}` after a stateless update")
 

@@ -126,6 +126,8 @@ def test_fgsm(bounds):
 @pytest.mark.parametrize("steps", [1, 4])
 def test_pgd(loss, norm, steps):
     network, (x, y) = Network(), sample()
+    if loss == "dlr":  # constant where the label ranks third: start from correct predictions
+        y = np.array([network.logits(row).argmax() for row in x])
     start = np.random.default_rng(2).uniform(-0.1, 0.1, x.shape)
     attack = PGD(0.3, 0.12, steps, norm, loss)
     found = attack(network.keras, x, y, initial_perturbation=start)
@@ -148,13 +150,6 @@ def test_no_labels_are_needed_for_kl():
     assert_same(found, pgd(network, x, None, 0.2, 0.1, 2, "linf", "kl", (0, 1), start))
 
 
-def test_kl_does_not_move_without_a_random_start():
-    network, (x, _) = Network(), sample()
-    np.testing.assert_array_equal(
-        array(PGD(loss="kl", random_start=False, norm="l2", steps=1)(network.keras, x)), x
-    )
-
-
 @pytest.mark.parametrize("labels", ["rows", "column", "float", "soft"])
 def test_forms_of_labels(labels):
     network, (x, y) = Network(), sample()
@@ -167,11 +162,11 @@ def test_forms_of_labels(labels):
 
 
 def test_soft_labels_give_the_expected_cross_entropy():
-    network, (x, _) = Network(), sample(rows=3)
-    rows = np.random.default_rng(3).dirichlet(np.ones(4), 3)
+    network, (x, _) = Network(), sample()
+    rows = np.random.default_rng(3).dirichlet(np.ones(4), 6)
     first, second, _ = network.weights
     found = PGD(9.0, 0.5, 1, "l2", random_start=False, bounds=None)(network.keras, x, rows)
-    for i in range(3):
+    for i in range(6):
         z = network.logits(x[i].astype("float64"))
         g = first @ ((1 - np.tanh(x[i] @ first) ** 2) * (second @ (softmax(z) - rows[i])))
         assert_same(array(found)[i], x[i] + 0.5 * g / np.linalg.norm(g))
@@ -219,17 +214,17 @@ def test_l2_norms_are_per_sample_and_over_all_axes():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_results_do_not_depend_on_the_batch(norm):
-    network, (x, y) = Network(), sample(rows=4)
+    network, (x, y) = Network(), sample()
     attack = PGD(0.2, 0.07, 3, norm, random_start=False)
     together = array(attack(network.keras, x, y))
-    alone = [array(attack(network.keras, x[i : i + 1], y[i : i + 1])) for i in range(4)]
-    assert_same(together, np.concatenate(alone))
+    for i in (0, 4):
+        assert_same(attack(network.keras, x[i : i + 1], y[i : i + 1]), together[i : i + 1])
 
 
 def test_loss_rises_with_epsilon():
     rng = np.random.default_rng(0)
-    model = linear(rng.normal(size=(5, 3)))
-    x, y = sample(classes=3)
+    model = linear(rng.normal(size=(5, 4)))
+    x, y = sample()
     losses = []
     for epsilon in (0.0, 0.05, 0.1, 0.2, 0.4):
         for attack in (
@@ -256,9 +251,9 @@ def test_zero_epsilon_and_zero_steps_return_the_input():
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_constant_model_leaves_the_input(dtype):
-    model = linear(np.zeros((3, 2)))
-    x = ops.cast(np.random.default_rng(0).uniform(size=(4, 3)), dtype)
-    y = np.array([0, 1, 0, 1])
+    model = linear(np.zeros((5, 4)))
+    x, y = sample()
+    x = ops.cast(x, dtype)
     for attack in (
         FGSM(0.1),
         PGD(0.1, 0.05, 2, random_start=False),
@@ -287,8 +282,10 @@ def test_other_precisions(dtype):
 
 
 def test_saturated_logits_stay_finite():
-    model = linear([[1e4, -1e4, 0.0]])
-    x, y = np.float32([[0.5], [-0.5], [0.0]]), np.array([0, 0, 1])
+    kernel = np.zeros((5, 4))
+    kernel[0] = [1e4, -1e4, 0.0, 2.0]
+    model, (x, y) = linear(kernel), sample()
+    x[0] = 0.0
     for loss in ("cross_entropy", "kl", "margin", "dlr"):
         for norm in ("linf", "l2"):
             found = array(PGD(0.1, 0.05, 3, norm, loss, bounds=None)(model, x, y))
@@ -298,7 +295,7 @@ def test_saturated_logits_stay_finite():
 
 def test_empty_batch_and_batch_of_one():
     network, (x, y) = Network(), sample()
-    attacks = [FGSM(), PGD(steps=2), PGD(steps=2, norm="l2", restarts=2)]
+    attacks = [FGSM(), PGD(steps=1, norm="l2", restarts=2)]
     attacks += [PGD(steps=1, loss=loss) for loss in ("kl", "margin", "dlr")]
     for attack in attacks:
         assert array(attack(network.keras, x[:0], y[:0])).shape == (0, 5)
@@ -312,8 +309,8 @@ def test_empty_batch_and_batch_of_one():
 @pytest.mark.parametrize("random_start", [True, "uniform", "gaussian"])
 def test_random_starts(norm, random_start):
     network = Network()
-    x = np.random.default_rng(0).uniform(0.2, 0.8, (300, 5)).astype("float32")
-    y = np.zeros(300, "int32")
+    x = np.random.default_rng(0).uniform(0.2, 0.8, (400, 5)).astype("float32")
+    y = np.zeros(400, "int32")
 
     def start(**arguments):
         arguments = {"random_start": random_start, "seed": 3, **arguments}
@@ -353,7 +350,7 @@ def test_results_are_inside_ball_and_bounds(norm, random_start):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
 def test_restarts_never_lower_the_loss(loss):
-    network, (x, y) = Network(scale=4.0), sample(rows=30)
+    network, (x, y) = Network(scale=4.0), sample(rows=40)
 
     def reached(restarts):
         attack = PGD(0.4, 0.3, 1, "l2", loss, restarts=restarts, seed=0)
@@ -367,7 +364,7 @@ def test_restarts_never_lower_the_loss(loss):
 
 def test_restarts_keep_a_row_as_a_whole():
     # Each row must be one of the runs: rows of several runs are not mixed up.
-    network, (x, y) = Network(), sample(rows=12)
+    network, (x, y) = Network(), sample(rows=40)
     attack = PGD(0.3, 0.1, 0, restarts=3, seed=5)
     found = array(attack(network.keras, x, y))
     single = PGD(0.3, 0.1, 0, seed=5)
@@ -375,7 +372,7 @@ def test_restarts_keep_a_row_as_a_whole():
     losses = np.array(
         [[network.loss("cross_entropy", r, label) for r, label in zip(run, y)] for run in runs]
     )
-    np.testing.assert_array_equal(found, runs[losses.argmax(axis=0), np.arange(12)])
+    np.testing.assert_array_equal(found, runs[losses.argmax(axis=0), np.arange(40)])
     assert len(set(losses.argmax(axis=0))) == 3
 
 
@@ -467,8 +464,8 @@ def test_predictions_at_every_position():
         for t in range(4):
             slope = softmax(x[i, t] @ kernel) - np.eye(3)[y[i, t]]
             assert_same(found[i, t], x[i, t] + 0.1 * np.sign(kernel @ slope))
-    for loss in ("cross_entropy", "margin", "kl"):
-        repeated = PGD(0.1, 0.05, 2, loss=loss, restarts=3, bounds=None)(model, x, y)
+    for loss in ("margin", "kl"):
+        repeated = PGD(0.1, 0.05, 1, loss=loss, restarts=2, bounds=None)(model, x, y)
         assert np.abs(array(repeated) - x).max() <= 0.1 + 1e-5
 
 
@@ -513,7 +510,7 @@ def test_inputs_of_several_tensors_are_moved_jointly(structure):
     assert "int" in keras.backend.standardize_dtype(found[ids].dtype)
 
     length = np.sqrt(np.sum(u**2) + np.sum(v**2))  # one ball for both
-    found = PGD(0.5, 0.4, 4, "l2", bounds=None)(model, x, y)
+    found = PGD(0.5, 0.4, 4, "l2", random_start=False, bounds=None)(model, x, y)
     assert_same(found[a], x[a] + 0.5 * u / length, rtol=1e-3, atol=1e-4)
     assert_same(found[b], x[b] + 0.5 * v / length, rtol=1e-3, atol=1e-4)
 
@@ -540,7 +537,7 @@ def test_inputs_of_different_precision():
     model, x, u, v = two_inputs("dict")
     x = {**x, "b": x["b"].astype("float64"), "a": x["a"].astype("float16")}
     y = np.ones(4, "int32")
-    found = PGD(0.5, 0.4, 4, "l2", bounds=None)(model, x, y)
+    found = PGD(0.5, 0.4, 4, "l2", random_start=False, bounds=None)(model, x, y)
     length = np.sqrt(np.sum(u**2) + np.sum(v**2))
     assert_same(found["a"], x["a"] + 0.5 * u / length, atol=5e-3)
     assert_same(found["b"], x["b"] + 0.5 * v / length, rtol=1e-3, atol=1e-4)
@@ -622,19 +619,21 @@ def test_layers_that_cannot_be_perturbed():
 
     tokens_in = keras.Input((2,), dtype="int32")
     shared = keras.Model(
-        tokens_in, keras.layers.Flatten()(embedding(tokens_in) + embedding(tokens_in[:, ::-1]))
+        tokens_in, keras.layers.Flatten()(embedding(tokens_in) + embedding(tokens_in + 1))
     )
     with pytest.raises(ValueError, match="`words`, which it calls 2 times"):
         FGSM(bounds=None, layer="words")(shared, tokens, y)
     assert "call" not in vars(embedding)
 
-    class Unused(Reader):
-        def call(self, x):
-            return self.head(ops.cast(x, "float32"))
+    class Skipping(Reader):
+        skip = False
 
-    model = Unused()
-    model.embedding.build()
+        def call(self, x):
+            return self.head(self.flatten(ops.ones((1, 2, 3)) if self.skip else self.embedding(x)))
+
+    model = Skipping()
     model(tokens)
+    model.skip = True
     with pytest.raises(ValueError, match="which it calls 0 times"):
         FGSM(bounds=None, layer="words")(model, tokens, y)
 

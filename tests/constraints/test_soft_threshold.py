@@ -12,7 +12,7 @@ from keras import ops
 from keras_regularize.constraints import SoftThreshold
 from keras_regularize.constraints.sparsity import group_soft_threshold, hard_threshold
 
-numbers = st.floats(-10, 10, width=32)
+numbers = st.floats(-10, 10, width=32, allow_subnormal=False)  # JAX flushes subnormals to 0.
 
 
 def tensor(x, dtype="float32"):
@@ -34,8 +34,8 @@ def test_equals_a_loop_over_entries(shape, threshold):
     np.testing.assert_allclose(apply(threshold, w), expected, rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(numbers, min_size=6, max_size=6), st.floats(0, 5, width=32))
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(numbers, min_size=6, max_size=6), st.floats(0, 5, width=32, allow_subnormal=False))
 def test_zeros_are_exact_and_no_distance_grows(values, threshold):
     w = np.asarray(values, "float32")
     shrunk = apply(threshold, w)

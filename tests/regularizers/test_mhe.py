@@ -192,17 +192,17 @@ def test_blocks_of_rows_train(monkeypatch):
     monkeypatch.setattr(mhe, "_PAIRS_AT_ONCE", 16)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(7, kernel_regularizer=MHE())])
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    before = sum(float(loss) for loss in model.losses)
+    before = sum(number(loss) for loss in model.losses)
     model.fit(np.zeros((8, 3)), np.zeros((8, 7)), epochs=20, verbose=0)
-    assert sum(float(loss) for loss in model.losses) < before
+    assert sum(number(loss) for loss in model.losses) < before
 
 
 def test_projected_energy_is_that_of_the_projected_filters():
     w = np.random.default_rng(10).normal(size=(3, 20, 6))
     regularizer = MHE(power=1, projection_dim=8, projections=3, seed=5)
     expected = []
-    for number in range(3):
-        matrix = np.random.default_rng([5, number]).standard_normal((60, 8)) / math.sqrt(8)
+    for k in range(3):
+        matrix = np.random.default_rng([5, k]).standard_normal((60, 8)) / math.sqrt(8)
         expected.append(oracle(matrix.T @ w.reshape(60, 6), power=1))
     value = number(regularizer(tensor(w)))
     np.testing.assert_allclose(value, np.mean(expected), rtol=1e-4)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.ops.cutout import cutout
+from keras_regularize.ops._cutout import cutout
 
 
 @export
