@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 import keras_regularize as kr
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 20))
 IMAGES = pathlib.Path(os.environ.get("GUIDE_IMAGES", "guides/images"))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._export import export
+from keras_regularize._export import deserialize_entries, export
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.models import _data
@@ -295,11 +295,7 @@ class RegularizedModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RegularizedModel":
-        config = dict(config)
-        for key, value in config.items():
-            if isinstance(value, Mapping) and "class_name" in value:
-                config[key] = keras.saving.deserialize_keras_object(value, custom_objects)
-        return cls(**config)
+        return cls(**deserialize_entries(config, custom_objects))
 
     # Wrapping
 

@@ -1,10 +1,11 @@
 """The base of optimizers that act around the step of another optimizer."""
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import keras
+
+from keras_regularize._export import deserialize_entries
 
 
 class OptimizerWrapper(keras.optimizers.Optimizer):
@@ -116,8 +117,4 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "OptimizerWrapper":
-        config = dict(config)
-        for key, value in config.items():
-            if isinstance(value, Mapping) and "class_name" in value:
-                config[key] = keras.saving.deserialize_keras_object(value, custom_objects)
-        return cls(**config)
+        return cls(**deserialize_entries(config, custom_objects))
