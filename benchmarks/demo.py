@@ -76,7 +76,7 @@ def with_adam(wrap=lambda net: net, loss=crossentropy):
 def with_sgd(wrap=lambda net: net):
     def make():
         model = wrap(network())
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), crossentropy())
+        model.compile(keras.optimizers.SGD(0.02, momentum=0.9), crossentropy())
         return model
 
     return make
@@ -104,7 +104,7 @@ SETTINGS = (
         30,
         {
             PLAIN: with_adam(),
-            "MaxSup": with_adam(loss=kr.losses.MaxSup),
+            "MaxSup": with_adam(loss=lambda: kr.losses.MaxSup(0.02)),
             "AdversarialTraining(PGD)": with_adam(
                 lambda net: kr.models.AdversarialTraining(net, pgd(5))
             ),
@@ -113,8 +113,8 @@ SETTINGS = (
     Setting(
         "half the labels random",
         noisy_labels,
-        50,
-        {PLAIN: with_sgd(), "SAM": with_sgd(lambda net: kr.models.SAM(net, rho=0.2))},
+        40,
+        {PLAIN: with_sgd(), "SAM": with_sgd(lambda net: kr.models.SAM(net, rho=0.15))},
     ),
     Setting(
         f"{LABELLED} labels",
@@ -123,7 +123,7 @@ SETTINGS = (
         {
             PLAIN: with_adam(),
             "SAM(VAT)": with_adam(
-                lambda net: kr.models.SAM(kr.models.VAT(net, epsilon=1.0), rho=0.05)
+                lambda net: kr.models.SAM(kr.models.VAT(net, epsilon=0.5), rho=0.05)
             ),
         },
     ),

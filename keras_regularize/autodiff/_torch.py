@@ -8,7 +8,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def differentiate(fn, x):
-    """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
+    """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors.
+
+    `aux` is what `fn` made, masks that Keras attached included; `released` cuts it from its graph.
+    """
     with _recording() as record:
         x = _fresh(x, record)
         leaves = keras.tree.flatten(x)
@@ -20,7 +23,9 @@ def differentiate(fn, x):
         else:
             gradients = [torch.zeros_like(leaf) for leaf in leaves]
     if not record:
-        value, aux = _detached((value, aux))
+        value = (
+            value.detach()
+        )  # Not `aux`: a detached tensor loses the mask that Keras attached to it.
     return (value, aux), keras.tree.pack_sequence_as(x, list(gradients))
 
 
@@ -44,7 +49,7 @@ def jvp(fn, x, tangents):
             pushed = torch.autograd.grad(pulled, vectors, tangents, create_graph=record, **options)
     products = {id(t): product for t, product in zip(moving, pushed)}
     products = keras.tree.map_structure(lambda t: products.get(id(t)), outputs)
-    return (outputs if record else _detached(outputs)), products
+    return released(outputs), products
 
 
 @contextlib.contextmanager
@@ -69,7 +74,13 @@ def _fresh(x, record):
 
 
 def _detached(structure):
-    return keras.tree.map_structure(lambda t: t.detach() if torch.is_tensor(t) else t, structure)
+    return keras.tree.map_structure(lambda t: _detach(t) if torch.is_tensor(t) else t, structure)
+
+
+def _detach(tensor):
+    detached = tensor.detach()
+    vars(detached).update(vars(tensor))  # Where Keras keeps the mask of an output.
+    return detached
 
 
 def no_recording():

@@ -27,6 +27,17 @@ class Batch:
         step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
         variables: The trainable variables whose values a gradient rule receives, in the same order.
         extra: What the `prepare` hooks added, by name.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_regularize as kr
+
+    batch = kr.autodiff.Batch(np.ones((4, 3)), y=np.zeros(4), columns={"index": np.arange(4)})
+    louder = batch.replace(x=2 * batch.x).add(noise=np.zeros((4, 3)))
+    louder.extra["noise"].shape  # (4, 3); `batch` is unchanged
+    ```
     """
 
     x: Any

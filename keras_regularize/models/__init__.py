@@ -15,13 +15,13 @@ from keras_regularize.models.with_labels import WithLabels
 __all__ = [
     "AMP",
     "ASAM",
-    "AdversarialTraining",
-    "Flooding",
     "GSAM",
-    "GradientRegularization",
-    "RegularizedModel",
     "SAM",
     "VAT",
+    "AdversarialTraining",
+    "Flooding",
+    "GradientRegularization",
+    "RegularizedModel",
     "WeightPenalty",
     "WithLabels",
 ]

@@ -533,6 +533,23 @@ def test_a_given_start_has_the_structure_of_the_inputs(structure):
         attack(model, x, np.ones(4), initial_perturbation=[np.ones((4, 2))])
 
 
+def test_optional_inputs_may_be_missing():
+    class Head(keras.layers.Layer):
+        def call(self, inputs):
+            x, labels = inputs
+            return x if labels is None else x - ops.one_hot(labels, 3)
+
+    x_in, labels_in = keras.Input((3,)), keras.Input((), dtype="int32", optional=True)
+    model = keras.Model([x_in, labels_in], Head()([x_in, labels_in]))
+    x = np.zeros((2, 3), "float32")
+    found, missing = FGSM(0.1, bounds=None)(model, [x, None], np.array([0, 1]))
+    assert missing is None
+    assert_same(found, [[-0.1, 0.1, 0.1], [0.1, -0.1, 0.1]])
+    found, missing = kr.attacks.VirtualAdversarial(1.0)(model, [x, None])
+    assert missing is None
+    assert_same(np.linalg.norm(array(found), axis=1), np.ones(2))
+
+
 def test_inputs_of_different_precision():
     model, x, u, v = two_inputs("dict")
     x = {**x, "b": x["b"].astype("float64"), "a": x["a"].astype("float16")}

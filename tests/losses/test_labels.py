@@ -23,7 +23,7 @@ def test_ids_are_told_by_their_rank(shape, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "int32", "bool"])
 def test_rows_are_told_by_their_last_axis(dtype):
     given = np.eye(4)[[2, 0, 3]].astype(dtype)
-    ids, rows = split_labels(given, np.zeros((3, 4)))
+    ids, rows = split_labels(given, np.zeros((3, 4), "float32"))
     assert ids is None
     assert keras.backend.standardize_dtype(rows.dtype) == "float32"
     np.testing.assert_array_equal(numpy_of(rows), given)

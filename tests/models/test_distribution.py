@@ -10,13 +10,15 @@ import pytest
 
 BACKEND = keras.backend.backend()
 SCRIPT = os.path.join(os.path.dirname(__file__), "distributed_training.py")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
 
 def run(mode, *arguments, **environment):
     command = [sys.executable, SCRIPT, mode, *arguments]
     return subprocess.Popen(
         command,
-        env={**os.environ, **environment},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ROOT, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -24,8 +26,8 @@ def run(mode, *arguments, **environment):
 
 
 def assert_succeeds(*processes):
-    for process in processes:
-        output, _ = process.communicate(timeout=300)
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    for process, output in zip(processes, outputs):
         assert process.returncode == 0, output[-3000:]
         assert "equal to one device" in output
 
