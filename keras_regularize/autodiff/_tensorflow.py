@@ -25,11 +25,6 @@ def jvp(fn, x, tangents):
     return keras.ops.jvp(fn, tuple(x), tuple(tangents))
 
 
-def released(structure):
-    """Tensors without the graph that made them, unless the caller records one (they have none)."""
-    return structure
-
-
 def no_recording():
     """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
     return contextlib.nullcontext()

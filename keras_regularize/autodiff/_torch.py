@@ -8,10 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def differentiate(fn, x):
-    """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors.
-
-    `aux` is what `fn` made, masks that Keras attached included; `released` cuts it from its graph.
-    """
+    """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
     with _recording() as record:
         x = _fresh(x, record)
         leaves = keras.tree.flatten(x)
@@ -23,9 +20,7 @@ def differentiate(fn, x):
         else:
             gradients = [torch.zeros_like(leaf) for leaf in leaves]
     if not record:
-        value = (
-            value.detach()
-        )  # Not `aux`: a detached tensor loses the mask that Keras attached to it.
+        value, aux = _detached((value, aux))
     return (value, aux), keras.tree.pack_sequence_as(x, list(gradients))
 
 
@@ -49,7 +44,7 @@ def jvp(fn, x, tangents):
             pushed = torch.autograd.grad(pulled, vectors, tangents, create_graph=record, **options)
     products = {id(t): product for t, product in zip(moving, pushed)}
     products = keras.tree.map_structure(lambda t: products.get(id(t)), outputs)
-    return released(outputs), products
+    return (outputs if record else _detached(outputs)), products
 
 
 @contextlib.contextmanager

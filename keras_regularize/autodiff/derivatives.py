@@ -57,7 +57,7 @@ def value_and_grad(fn: Callable, has_aux: bool = False) -> Callable:
             return value, aux
 
         (value, aux), gradient = backend.differentiate(scalar, x)
-        return ((value, backend.released(aux)) if has_aux else value), gradient
+        return ((value, aux) if has_aux else value), gradient
 
     return differentiated
 

@@ -70,8 +70,7 @@ class Objective:
             loss, aux = self(weights)
             return scaled(loss, self.scale), (loss, aux)
 
-        # Not `value_and_grad`: on torch the outputs would lose the masks that Keras attached to them.
-        (_, (loss, aux)), gradients = backend.differentiate(scaled_loss, list(weights))
+        (_, (loss, aux)), gradients = autodiff.value_and_grad(scaled_loss, has_aux=True)(weights)
         gradients = [scaled(g, 1.0 / self.scale) for g in gradients]
         if self.reduce:
             gradients = backend.reduce_mean_over_replicas(gradients)
