@@ -20,7 +20,7 @@ import keras_regularize as kr
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 20))
+EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 15))
 IMAGES = pathlib.Path(os.environ.get("GUIDE_IMAGES", "guides/images"))
 IMAGES.mkdir(parents=True, exist_ok=True)
 

@@ -54,6 +54,7 @@ CASES = {
     },
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
     "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
+    "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
     "models.AdversarialTraining": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1)},
         # The one training pass of a step is that on adversarial inputs.
@@ -69,6 +70,10 @@ CASES = {
     "models.SAM": {
         "config": lambda: {"rho": 0.1},
         "check": lambda: {"neutral": {"rho": 0.0}},
+    },
+    "models.TRADES": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},
+        "check": lambda: {"neutral": {"beta": 0.0}},
     },
     "models.VAT": {
         "config": lambda: {"epsilon": 0.5, "seed": 1},

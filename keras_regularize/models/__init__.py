@@ -1,9 +1,10 @@
-from keras_regularize.models.adversarial import AdversarialTraining
+from keras_regularize.models.adversarial import TRADES, AdversarialTraining
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT
 from keras_regularize.models.sharpness import (
     AMP,
     ASAM,
+    AWP,
     GSAM,
     SAM,
     Flooding,
@@ -15,8 +16,10 @@ from keras_regularize.models.with_labels import WithLabels
 __all__ = [
     "AMP",
     "ASAM",
+    "AWP",
     "GSAM",
     "SAM",
+    "TRADES",
     "VAT",
     "AdversarialTraining",
     "Flooding",

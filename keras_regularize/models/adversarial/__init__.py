@@ -1,3 +1,4 @@
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
+from keras_regularize.models.adversarial.trades import TRADES
 
-__all__ = ["AdversarialTraining"]
+__all__ = ["TRADES", "AdversarialTraining"]

@@ -7,12 +7,12 @@ import keras
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.attacks._points import find_layer, floating_leaves, perturbed_output
-from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.attacks._points import find_layer, perturbed_output
+from keras_regularize.models.adversarial._attacked_model import AttackedModel
 
 
 @export
-class AdversarialTraining(RegularizedModel):
+class AdversarialTraining(AttackedModel):
     r"""Trains on adversarial inputs, found anew in every step at the current weights.
 
     $$(1 - c)\,L(x') + c\,L(x)$$
@@ -60,26 +60,9 @@ class AdversarialTraining(RegularizedModel):
     def __init__(
         self, model: keras.Model, attack: Attack, clean_weight: float = 0.0, **kwargs: Any
     ):
-        if not isinstance(attack, Attack):
-            raise ValueError(
-                f"`attack` must be an attack such as `kr.attacks.PGD()`. Received: attack={attack!r}"
-            )
         check_number("clean_weight", clean_weight, minimum=0, maximum=1)
-        super().__init__(model, **kwargs)
-        self.attack = attack
-        self.attack_seed = attack.seed_generator
+        super().__init__(model, attack, **kwargs)
         self.clean_weight = clean_weight
-
-    def check_data(self, x, y):
-        super().check_data(x, y)
-        if self.attack.layer is None:
-            floating_leaves(x)
-        if y is None:
-            raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
-
-    def prepare(self, batch, forward):
-        batch = super().prepare(batch, forward)
-        return batch.add(**{self.name: self.attack(forward, batch.x, batch.y)})
 
     def objective(self, batch, forward):
         clean_weight = self.clean_weight
@@ -90,15 +73,11 @@ class AdversarialTraining(RegularizedModel):
         return (1 - clean_weight) * loss + clean_weight * clean_loss, {**values, **clean_values}
 
     def _adversarial(self, batch, forward):
-        found = batch.extra[self.name]
+        found = self.found(batch)
         if self.attack.layer is None:
             return super().objective(batch.replace(x=found), forward)
         with perturbed_output(find_layer(self, self.attack.layer), found):
             return super().objective(batch, forward)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "attack": keras.saving.serialize_keras_object(self.attack),
-            "clean_weight": self.clean_weight,
-        }
+        return {**super().get_config(), "clean_weight": self.clean_weight}

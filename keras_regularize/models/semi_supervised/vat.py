@@ -7,7 +7,11 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.attacks._criteria import class_log_probabilities, kl_divergence
+from keras_regularize.attacks._criteria import (
+    class_log_probabilities,
+    compiled_loss,
+    kl_divergence,
+)
 from keras_regularize.attacks._points import add_floating, attacked_outputs, floating_leaves
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
 from keras_regularize.losses._logits import uses_logits
@@ -104,7 +108,7 @@ class VAT(RegularizedModel):
         penalty = self._penalty(
             forward.outputs_at(batch.x),
             self._moved_outputs(forward, batch.x, batch.extra[self.name], training=True),
-            uses_logits(forward.model.loss),
+            uses_logits(compiled_loss(forward)),
             self.scheduled(self.factor, batch),
             self.scheduled(self.entropy_factor, batch),
         )
@@ -123,7 +127,7 @@ class VAT(RegularizedModel):
         """
         outputs = self.model(x, training=False)
         moved = self._moved_outputs(self.model, x, perturbation, training=False)
-        logits = uses_logits(getattr(self, "loss", None))
+        logits = uses_logits(compiled_loss(self))
         return self._penalty(outputs, moved, logits, self.factor, self.entropy_factor)
 
     def _moved_outputs(self, model, x, perturbation, training):

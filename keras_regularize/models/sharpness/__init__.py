@@ -1,8 +1,9 @@
 from keras_regularize.models.sharpness.amp import AMP
 from keras_regularize.models.sharpness.asam import ASAM
+from keras_regularize.models.sharpness.awp import AWP
 from keras_regularize.models.sharpness.flooding import Flooding
 from keras_regularize.models.sharpness.gradient_regularization import GradientRegularization
 from keras_regularize.models.sharpness.gsam import GSAM
 from keras_regularize.models.sharpness.sam import SAM
 
-__all__ = ["AMP", "ASAM", "Flooding", "GradientRegularization", "GSAM", "SAM"]
+__all__ = ["AMP", "ASAM", "AWP", "Flooding", "GradientRegularization", "GSAM", "SAM"]

@@ -1,0 +1,49 @@
+"""The base of the models that attack their inputs in every step."""
+
+from typing import Any
+
+import keras
+
+from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks._points import attacked_outputs, floating_leaves
+from keras_regularize.models.regularized_model import RegularizedModel
+
+
+class AttackedModel(RegularizedModel):
+    """Finds adversarial inputs once a step, at the unperturbed weights and in inference mode.
+
+    `found(batch)` is what the attack returned: inputs like `batch.x`, or for an attack with `layer=` the
+    perturbation of that layer's output. Subclasses override `objective`.
+    """
+
+    def __init__(self, model: keras.Model, attack: Attack, **kwargs: Any):
+        if not isinstance(attack, Attack):
+            raise ValueError(
+                f"`attack` must be an attack such as `kr.attacks.PGD()`. Received: attack={attack!r}"
+            )
+        super().__init__(model, **kwargs)
+        self.attack = attack
+        self.attack_seed = attack.seed_generator  # Tracked: saved, and threaded on JAX.
+
+    def check_data(self, x, y):
+        super().check_data(x, y)
+        if self.attack.layer is None:
+            floating_leaves(x)
+        if y is None:
+            raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
+
+    def prepare(self, batch, forward):
+        batch = super().prepare(batch, forward)
+        return batch.add(**{self.name: self.attack(forward, batch.x, batch.y)})
+
+    def found(self, batch):
+        return batch.extra[self.name]
+
+    def adversarial_outputs(self, batch, forward):
+        """Outputs of a training pass on what the attack found; it moves no batch statistics."""
+        return attacked_outputs(
+            forward, batch.x, self.found(batch), self.attack.layer, training=True
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "attack": keras.saving.serialize_keras_object(self.attack)}
