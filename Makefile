@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 BACKEND ?= jax
-PYTEST_ARGS ?=
+# One process per core of a small machine; tests spend their time compiling.
+PYTEST_ARGS ?= -n 2
 
 BACKENDS := jax tensorflow torch
 VENV := .venv

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [steps] [losses] [imports] [--quick]`: tables of ratios, on the backend of KERAS_BACKEND."""
+"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] [imports] [--quick]`."""
 
 import argparse
 

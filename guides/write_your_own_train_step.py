@@ -52,7 +52,7 @@ infinite, so `kr.numerics` has one that is not.
 class VariancePenalty(kr.models.RegularizedModel):
     """Adds `factor` times the standard deviation of the losses of a batch."""
 
-    def __init__(self, model, factor=0.5, **kwargs):
+    def __init__(self, model, factor=0.2, **kwargs):
         super().__init__(model, **kwargs)
         self.factor = factor
 
@@ -90,7 +90,7 @@ def train(model, labels, epochs=EPOCHS):
 
 model = network()
 print(f"plain: test accuracy {train(model, y_train):.3f}")
-model = VariancePenalty(network(), factor=0.5)
+model = VariancePenalty(network(), factor=0.2)
 print(f"variance penalty: test accuracy {train(model, y_train):.3f}")
 
 """
@@ -204,7 +204,7 @@ It raises at the first thing that does not hold.
 """
 
 kr.testing.check_model(
-    lambda net: VariancePenalty(net, factor=0.5),
+    lambda net: VariancePenalty(net, factor=0.2),
     neutral=lambda net: VariancePenalty(net, factor=0.0),
 )
 kr.testing.check_model(

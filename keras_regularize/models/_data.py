@@ -69,9 +69,7 @@ def join_metrics(metrics, weighted_metrics):
         return metrics or weighted_metrics
     if isinstance(metrics, Mapping) and isinstance(weighted_metrics, Mapping):
         names = {**metrics, **weighted_metrics}
-        return {
-            n: [*_as_list(metrics.get(n)), *_as_list(weighted_metrics.get(n))] for n in names
-        }
+        return {n: [*_as_list(metrics.get(n)), *_as_list(weighted_metrics.get(n))] for n in names}
     if isinstance(metrics, Mapping) or isinstance(weighted_metrics, Mapping):
         raise ValueError(
             "`metrics` and `weighted_metrics` must both be lists or both be dictionaries. "

@@ -78,7 +78,9 @@ class RegularizedModel(keras.Model):
                 f"`{type(self).__name__}` wraps a `keras.Model`. Received: {model!r} "
                 f"of type {type(model).__name__}"
             )
-        kwargs.setdefault("dtype", model.dtype_policy)  # Decides on loss scaling, as without the wrapper.
+        kwargs.setdefault(
+            "dtype", model.dtype_policy
+        )  # Decides on loss scaling, as without the wrapper.
         super().__init__(**kwargs)
         self.model = model
         self._column_metrics = []
@@ -244,7 +246,9 @@ class RegularizedModel(keras.Model):
             _data.update_column_metric(metric, y, y_pred, sample_weight, columns)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         self._check(x, y, kwargs.get("class_weight"))
         with backend.keep_weights_on_error(self):
             return super().fit(x, y, *args, **kwargs)

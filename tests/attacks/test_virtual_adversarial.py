@@ -14,7 +14,7 @@ from keras_regularize.autodiff import Forward
 BACKEND = keras.backend.backend()
 VirtualAdversarial = kr.attacks.VirtualAdversarial
 
-INPUTS, CLASSES, ROWS = 6, 4, 5
+INPUTS, CLASSES, ROWS = 5, 4, 6  # as in the tests of the other attacks, which saves compilations
 
 
 def array(x):
@@ -27,7 +27,7 @@ def softmax(z):
 
 
 def unit(d):
-    return d / np.linalg.norm(d)
+    return d / max(np.linalg.norm(d), 1e-30)
 
 
 def cosine(a, b):
@@ -103,7 +103,8 @@ def test_iterations_approach_the_dominant_eigenvector():
     assert (np.diff(quotients, axis=0) > -1e-3 * quotients[0]).all()
     assert (quotients[-1] > quotients[0]).any()
     values, vectors = np.linalg.eigh(hessians)
-    np.testing.assert_allclose(quotients[-1], values[:, -1], rtol=5e-2)
+    assert (quotients[-1] > 0.9 * values[:, -1]).all()
+    assert (quotients[-1] < 1.0001 * values[:, -1]).all()
     assert np.median(np.abs(cosine(found, vectors[:, :, -1]))) > 0.99
 
 
@@ -134,10 +135,10 @@ def test_the_norm_is_epsilon(epsilon):
     found = array(VirtualAdversarial(epsilon)(linear(kernel), x))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), epsilon, rtol=1e-4)
     image = keras.Sequential(
-        [keras.Input((2, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+        [keras.Input((1, 5, 1)), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
     )
-    found = array(VirtualAdversarial(epsilon)(image, x.reshape(ROWS, 2, 3, 1)))
-    assert found.shape == (ROWS, 2, 3, 1)
+    found = array(VirtualAdversarial(epsilon)(image, x.reshape(ROWS, 1, 5, 1)))
+    assert found.shape == (ROWS, 1, 5, 1)
     norms = np.sqrt(np.sum(found**2, axis=(1, 2, 3)))
     np.testing.assert_allclose(norms, epsilon, rtol=1e-4)
 
@@ -207,7 +208,7 @@ def test_probabilities_are_read_from_the_compiled_loss():
 
 def test_several_inputs_share_one_norm():
     kernel, x, d = problem()
-    split = {name: keras.Input(shape, name=name) for name, shape in (("a", (2,)), ("b", (4,)))}
+    split = {name: keras.Input(shape, name=name) for name, shape in (("a", (2,)), ("b", (3,)))}
     split["ids"] = keras.Input((), dtype="int32", name="ids")
     joined = keras.layers.Concatenate()([split["a"], split["b"]])
     logits = keras.layers.Dense(CLASSES, use_bias=False)(joined)
@@ -294,7 +295,7 @@ def test_passes_in_training_mode_share_the_dropout_mask():
             expected = power_iteration(seen, x[i : i + 1], d[i : i + 1], 1.0, 0.1, 1)
             np.testing.assert_allclose(found[i : i + 1], expected, rtol=2e-2, atol=2e-3)
         found = array(VirtualAdversarial(1.0, 0.1)(model, x, initial_direction=d))
-        assert (found[mask == 0] != 0).all()
+        assert (found != 0).all()  # at inference nothing is dropped
 
 
 def test_the_model_is_left_unchanged():

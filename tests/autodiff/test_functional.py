@@ -258,6 +258,7 @@ def test_every_pass_sees_the_same_dropout():
     np.testing.assert_array_equal(array(forward(x, training=True)), first)
     forward.loss(Batch(x, ops.zeros((3, 50))))
     np.testing.assert_array_equal(array(forward.outputs), first)
+    keras.layers.Dropout(0.5)(x, training=True)  # draws from what dropout without a seed shares
     np.testing.assert_array_equal(array(forward(x, training=True)), first)
     np.testing.assert_array_equal(array(forward(x)), np.ones((3, 50)))
 

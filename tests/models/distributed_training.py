@@ -45,7 +45,13 @@ def train(wrap, rows=slice(None), batch_size=16):
         metrics=["accuracy"],
     )
     history = model.fit(
-        X[rows], Y[rows], sample_weight=W[rows], batch_size=batch_size, epochs=2, shuffle=False, verbose=0
+        X[rows],
+        Y[rows],
+        sample_weight=W[rows],
+        batch_size=batch_size,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
     ).history
     return [*net.get_weights(), np.array([history["loss"], history["accuracy"]])]
 
@@ -76,7 +82,9 @@ def main(mode):
         import tensorflow as tf
 
         cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
         one = {name: train(wrap) for name, wrap in METHODS.items()}
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():

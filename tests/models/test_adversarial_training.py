@@ -13,9 +13,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 def network(normalize=False):
     keras.utils.set_random_seed(1)
     middle = [layers.BatchNormalization()] if normalize else []
-    return keras.Sequential(
-        [keras.Input((4,)), layers.Dense(5, "tanh"), *middle, layers.Dense(3)]
-    )
+    return keras.Sequential([keras.Input((4,)), layers.Dense(5, "tanh"), *middle, layers.Dense(3)])
 
 
 def one_step(model, x=X, y=Y, loss=LOSS):
@@ -48,7 +46,10 @@ def test_logged_metrics_are_clean_where_there_is_a_clean_pass():
     plain = one_step(network())
     mixed = one_step(kr.models.AdversarialTraining(network(), kr.attacks.FGSM(0.5), 0.5))
     assert mixed["accuracy"] == plain["accuracy"]
-    assert one_step(kr.models.AdversarialTraining(network(), kr.attacks.FGSM(0.5)))["loss"] > plain["loss"]
+    assert (
+        one_step(kr.models.AdversarialTraining(network(), kr.attacks.FGSM(0.5)))["loss"]
+        > plain["loss"]
+    )
 
 
 def test_attack_runs_in_inference_mode_and_moves_no_statistics():
@@ -61,7 +62,11 @@ def test_attack_runs_in_inference_mode_and_moves_no_statistics():
 
 
 def test_regression_and_several_inputs_and_outputs():
-    a, b, t = keras.Input((4,), name="a"), keras.Input((2,), name="b"), keras.Input((1,), dtype="int32", name="t")
+    a, b, t = (
+        keras.Input((4,), name="a"),
+        keras.Input((2,), name="b"),
+        keras.Input((1,), dtype="int32", name="t"),
+    )
     h = layers.Concatenate()([a, b, layers.Flatten()(layers.Embedding(5, 2)(t))])
     net = keras.Model({"a": a, "b": b, "t": t}, [layers.Dense(3)(h), layers.Dense(1)(h)])
     x = {"a": X, "b": X[:, :2], "t": RNG.randint(0, 5, (16, 1))}
@@ -74,7 +79,12 @@ def test_regression_and_several_inputs_and_outputs():
 def test_text_through_a_layer_trains_the_embedding_too():
     tokens = RNG.randint(0, 9, (16, 5))
     net = keras.Sequential(
-        [keras.Input((5,), dtype="int32"), layers.Embedding(9, 4, name="words"), layers.Flatten(), layers.Dense(3)]
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(9, 4, name="words"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
     )
     before = net.get_weights()[0]
     attack = kr.attacks.PGD(0.1, 0.05, 2, layer="words", bounds=None)

@@ -65,15 +65,15 @@ def train(build, wrap, optimizer, data=(X, Y), loss=logit_loss, metrics=("accura
     wrapped = wrap(model)
     loss = loss() if callable(loss) else loss
     wrapped.compile(optimizer(), loss, metrics=metrics if isinstance(metrics, dict) else [*metrics])
-    history = wrapped.fit(
-        *data, batch_size=16, epochs=2, shuffle=False, verbose=0, **fit
-    ).history
+    history = wrapped.fit(*data, batch_size=16, epochs=2, shuffle=False, verbose=0, **fit).history
     return model, wrapped, history
 
 
 def assert_equal_to_plain(build, optimizer, **arguments):
     model, plain, history = train(build, lambda m: m, optimizer, **arguments)
-    same, wrapped, wrapped_history = train(build, kr.models.RegularizedModel, optimizer, **arguments)
+    same, wrapped, wrapped_history = train(
+        build, kr.models.RegularizedModel, optimizer, **arguments
+    )
     assert wrapped_history == history
     for a, b in zip(model.variables, same.variables, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
@@ -206,9 +206,9 @@ def test_train_on_batch_evaluate_and_predict():
 def test_validation_and_callbacks():
     def run(wrap):
         stop = keras.callbacks.EarlyStopping(patience=0, restore_best_weights=True)
-        return train(
-            everything_cnn, wrap, lambda: "sgd", validation_data=(X, Y), callbacks=[stop]
-        )[2]
+        return train(everything_cnn, wrap, lambda: "sgd", validation_data=(X, Y), callbacks=[stop])[
+            2
+        ]
 
     assert run(kr.models.RegularizedModel) == run(lambda m: m)
 

@@ -91,7 +91,9 @@ def test_micro_batches_average_the_steps_of_their_groups():
 
 def test_micro_batches_keep_sample_weights_and_the_whole_batch_is_the_default():
     weights = np.linspace(0, 2, 12).astype("float32")
-    one = step_of(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=12), sample_weight=weights)[0]
+    one = step_of(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=12), sample_weight=weights)[
+        0
+    ]
     whole = step_of(lambda m: kr.models.SAM(m, rho=0.5), sample_weight=weights)[0]
     for a, b in zip(one, whole):
         np.testing.assert_allclose(a, b, atol=1e-6)

@@ -85,7 +85,11 @@ PASSES = [
     # Target and direction in `prepare`, clean and perturbed pass in the objective.
     ("vat", vat, (4, 3, 2)),
     ("sam of vat", lambda m: sam(vat(m)), (6, 5, 4)),
-    ("sam of pgd-3", lambda m: sam(kr.models.AdversarialTraining(m, kr.attacks.PGD(steps=3))), (5, 5, 2)),
+    (
+        "sam of pgd-3",
+        lambda m: sam(kr.models.AdversarialTraining(m, kr.attacks.PGD(steps=3))),
+        (5, 5, 2),
+    ),
 ]
 
 
@@ -204,7 +208,8 @@ def test_columns_reach_hooks_and_metrics():
 def test_label_as_the_name_of_an_output_is_left_alone():
     inputs = keras.Input((6,))
     net = keras.Model(
-        inputs, {"label": layers.Dense(3, name="label")(inputs), "r": layers.Dense(1, name="r")(inputs)}
+        inputs,
+        {"label": layers.Dense(3, name="label")(inputs), "r": layers.Dense(1, name="r")(inputs)},
     )
     model = kr.models.RegularizedModel(net)
     model.compile("sgd", {"label": LOSS, "r": "mse"})
@@ -242,13 +247,17 @@ def test_batches_without_any_label_train_on_the_rest():
 
 def test_one_hot_rows_are_all_labelled():
     model = kr.models.VAT(mlp(), factor=0.0, seed=1)
-    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "sgd", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     plain = fit(compiled(mlp()))
     np.testing.assert_allclose(fit(model, np.eye(3)[Y])["loss"], plain["loss"], rtol=1e-5)
 
 
 def test_saving_resumes_exactly(tmp_path):
-    model = compiled(sam(vat(mlp(0.3, normalize=True))), keras.optimizers.Adam(0.01), metrics=["accuracy"])
+    model = compiled(
+        sam(vat(mlp(0.3, normalize=True))), keras.optimizers.Adam(0.01), metrics=["accuracy"]
+    )
     fit(model)
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
@@ -333,7 +342,10 @@ BAD = [
     (lambda: kr.models.VAT(mlp(), epsilon=-1.0), "`epsilon` must be"),
     (lambda: kr.models.VAT(mlp(), iterations=0), "`iterations` must be an integer of at least 1"),
     (lambda: kr.models.AdversarialTraining(mlp(), "pgd"), "`attack` must be an attack"),
-    (lambda: kr.models.AdversarialTraining(mlp(), kr.attacks.FGSM(), 2.0), "`clean_weight` must be"),
+    (
+        lambda: kr.models.AdversarialTraining(mlp(), kr.attacks.FGSM(), 2.0),
+        "`clean_weight` must be",
+    ),
     (lambda: kr.models.WeightPenalty(mlp(), 3.0), "`penalty` must be a function"),
     (lambda: kr.models.WithLabels(mlp()), "list of inputs, the last of them"),
 ]
@@ -347,7 +359,12 @@ def test_bad_arguments(make, message):
 
 def tokens_model():
     return keras.Sequential(
-        [keras.Input((5,), dtype="int32"), layers.Embedding(9, 4), layers.Flatten(), layers.Dense(3)]
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(9, 4),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
     )
 
 
@@ -358,7 +375,9 @@ def tokens_model():
         (adversarial, Y, "pass `layer=`"),
         (lambda m: sam(vat(m)), Y, "pass `layer=`"),
         (
-            lambda m: kr.models.AdversarialTraining(m, kr.attacks.FGSM(layer="embedding", bounds=None)),
+            lambda m: kr.models.AdversarialTraining(
+                m, kr.attacks.FGSM(layer="embedding", bounds=None)
+            ),
             None,
             "needs labels `y`",
         ),

@@ -37,9 +37,7 @@ def test_objective_is_the_loss_plus_divergence_plus_entropy():
     divergence = (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()
     entropy = -(np.exp(log_p) * log_p).sum(-1).mean()
     cross_entropy = -log_p[np.arange(16), Y].mean()
-    np.testing.assert_allclose(
-        logged, cross_entropy + 2.0 * divergence + 0.5 * entropy, rtol=1e-4
-    )
+    np.testing.assert_allclose(logged, cross_entropy + 2.0 * divergence + 0.5 * entropy, rtol=1e-4)
     np.testing.assert_allclose(
         ops.convert_to_numpy(model.regularization_loss(X, perturbation)),
         2.0 * divergence + 0.5 * entropy,
@@ -117,7 +115,12 @@ def test_tokens_through_a_layer(kind):
 def test_text_rows_without_label():
     tokens = RNG.randint(1, 9, (16, 5))
     net = keras.Sequential(
-        [keras.Input((5,), dtype="int32"), layers.Embedding(9, 4), layers.Flatten(), layers.Dense(3)]
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(9, 4),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
     )
     model = kr.models.VAT(net, epsilon=1.0, layer=net.layers[0], entropy_factor=0.1)
     model.compile("adam", LOSS, metrics=["accuracy"])

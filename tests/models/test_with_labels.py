@@ -98,7 +98,9 @@ def test_one_hot_labels_are_fed_as_they_are():
 
     model = kr.models.WithLabels(keras.Model([x, labels], Reads()([layers.Dense(4)(x), labels])))
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-    assert np.isfinite(model.fit(X, np.eye(3)[Y].astype("float32"), verbose=0).history["loss"]).all()
+    assert np.isfinite(
+        model.fit(X, np.eye(3)[Y].astype("float32"), verbose=0).history["loss"]
+    ).all()
 
 
 def test_missing_labels_are_explained():

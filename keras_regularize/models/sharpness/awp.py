@@ -53,9 +53,7 @@ class AWP(RegularizedModel):
     of the perturbation.
     """
 
-    def __init__(
-        self, model: keras.Model, gamma: Any = 0.01, warmup_steps: int = 0, **kwargs: Any
-    ):
+    def __init__(self, model: keras.Model, gamma: Any = 0.01, warmup_steps: int = 0, **kwargs: Any):
         check_number("gamma", gamma, minimum=0, schedule=True)
         check_integer("warmup_steps", warmup_steps, minimum=0)
         super().__init__(model, **kwargs)

@@ -83,9 +83,7 @@ class SAM(RegularizedModel):
         if self.micro_batch_size is None:
             return self._sharpness_aware(objective, weights, batch)
         parts = _split(batch, self.micro_batch_size)
-        results = [
-            self._sharpness_aware(objective.on(part), weights, part) for part, _ in parts
-        ]
+        results = [self._sharpness_aware(objective.on(part), weights, part) for part, _ in parts]
         return _average(results, [share for _, share in parts])
 
     def _sharpness_aware(self, objective, weights, batch):
