@@ -1,4 +1,4 @@
-"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] [imports] [--quick]`."""
+"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] [imports]`."""
 
 import argparse
 

@@ -245,8 +245,7 @@ def caption(seeds):
     return (
         f"Mean ± half the range over {len(seeds)} seeds, {keras.backend.backend()} backend. Under PGD: accuracy "
         f"when every pixel may move by {EPSILON} (range 0 to 1, 10 steps). ECE: expected calibration error, lower "
-        "is better; trained on random labels, a model that resists them is rightly unsure. Time: per epoch, relative "
-        "to plain."
+        "is better; a model that resists random labels is rightly unsure. Time: per epoch, relative to plain."
     )
 
 
