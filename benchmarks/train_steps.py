@@ -11,7 +11,7 @@ import keras_regularize as kr
 from benchmarks.timing import race, ratio_table
 
 BATCH = 64
-SKIPPED = 4  # Steps before the clock starts: tracing, the start of the input pipeline.
+SKIPPED = 3  # Steps before the clock starts: tracing, the start of the input pipeline.
 
 # Forward-backward passes over a batch, as the methods define them. Finding a perturbation needs no gradients of
 # the weights, so a pass of an attack is cheaper than a whole one.
@@ -104,7 +104,7 @@ def fit_contestant(model, x, y):
     return run
 
 
-def measure(network=convolutional_network, names=tuple(METHODS), steps=24, rounds=7, on_turn=None):
+def measure(network=convolutional_network, names=tuple(METHODS), steps=12, rounds=5, on_turn=None):
     """`{name: Timing}` per step for methods by name."""
     generator = np.random.default_rng(0)
     shape = (BATCH * (steps + SKIPPED), *network().input_shape[1:])
@@ -116,7 +116,7 @@ def measure(network=convolutional_network, names=tuple(METHODS), steps=24, round
 
 def table(quick=False, on_turn=None):
     backend = keras.backend.backend()
-    steps, rounds = (8, 3) if quick else (24, 7)
+    steps, rounds = (6, 3) if quick else (12, 5)
     large = measure(steps=steps, rounds=rounds, on_turn=on_turn)
     small_names = ("plain", "wrapper", "SAM", "VAT", "PGD-3")
     small = measure(dense_network, small_names, 10 * steps, rounds, on_turn)

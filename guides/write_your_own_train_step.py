@@ -110,11 +110,12 @@ Which samples count is decided once a step, at the weights the step starts from,
 class SkipOutliers(kr.models.RegularizedModel):
     """Leaves out samples whose loss exceeds `multiple` times the running mean."""
 
-    def __init__(self, model, multiple=1.2, momentum=0.9, **kwargs):
+    def __init__(self, model, multiple=0.8, momentum=0.98, **kwargs):
         super().__init__(model, **kwargs)
         self.multiple = multiple
         self.momentum = momentum
-        self.running_mean = keras.Variable(2.3, trainable=False, name="running_mean")
+        # High at first, so that nothing is left out before there is something to compare with.
+        self.running_mean = keras.Variable(4.0, trainable=False, name="running_mean")
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)

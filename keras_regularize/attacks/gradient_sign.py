@@ -34,7 +34,7 @@ class FGSM(Attack):
         ValueError: If an argument is out of range, labels are missing, or no input is floating and no
             `layer` is given.
 
-    Cost: one forward pass and one backward pass to the inputs.
+    Cost: one forward pass and one backward pass to the inputs; with `layer` one more forward pass.
 
     Example:
 

@@ -56,7 +56,7 @@ class PGD(Attack):
             `layer` is given.
 
     Cost: `steps` forward passes and as many backward passes to the inputs, without weight gradients; one
-    more forward pass for `"kl"`, and with restarts one per restart.
+    more forward pass for `"kl"`, one for `layer`, and with restarts one per restart.
 
     Example:
 

@@ -43,7 +43,8 @@ class VirtualAdversarial(Attack):
     Raises:
         ValueError: If an argument is out of range, or no input is floating and no `layer` is given.
 
-    Cost: one forward pass for $p(x)$, and per iteration a forward and a backward pass to the inputs.
+    Cost: one forward pass for $p(x)$, and per iteration a forward and a backward pass to the inputs; with
+    `layer` one more forward pass.
 
     Example:
 
