@@ -1,8 +1,10 @@
 """What the package adds to the time of `import keras`, in fresh interpreters."""
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import keras
 from rich.table import Table
@@ -22,12 +24,17 @@ print(middle - begin, time.perf_counter() - middle)
 def measure(runs=7, on_turn=None):
     """Seconds of `import keras` and of `import keras_regularize` after it, one pair per interpreter."""
     pairs = []
-    for index in range(runs + 1):
-        if on_turn is not None:
-            on_turn(f"interpreter {index + 1} of {runs + 1}")
-        done = subprocess.run([sys.executable, "-c", CODE], stdout=subprocess.PIPE, check=True)
-        pairs.append([float(seconds) for seconds in done.stdout.split()])
-    return pairs[1:]  # The first one fills caches and writes byte code.
+    with tempfile.TemporaryDirectory() as cache:
+        # Byte code as an installed package has it, whatever the environment says of writing it.
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for index in range(runs + 1):
+            if on_turn is not None:
+                on_turn(f"interpreter {index + 1} of {runs + 1}")
+            command = [sys.executable, "-c", CODE]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+            pairs.append([float(seconds) for seconds in done.stdout.split()])
+    return pairs[1:]  # The first one writes the byte code.
 
 
 def table(quick=False, on_turn=None):

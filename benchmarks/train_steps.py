@@ -122,14 +122,14 @@ def table(quick=False, on_turn=None):
     small = measure(dense_network, small_names, 10 * steps, rounds, on_turn)
     return Group(
         ratio_table(
-            f"{backend}: one step of fit, convolutional network, batch {BATCH} of 32×32×3",
+            f"{backend}: a step of fit, convolutional network",
             large,
             "plain",
             {"passes": PASSES},
             bars(),
         ),
         ratio_table(
-            f"{backend}: one step of fit, dense network 32-64-10, batch {BATCH} (overhead alone)",
+            f"{backend}: a step of fit, tiny dense network",
             small,
             "plain",
             {"passes": PASSES},
