@@ -53,7 +53,7 @@ def ratio_table(
 ) -> Table:
     """A table of milliseconds and ratios to the baseline, and of bars that the ratio of minima should keep.
 
-    `columns` are further ones, `{"passes": {"SAM": "2"}}`, put beside the names.
+    `columns` are further ones, `{"passes": {"SAM": "2 / 2"}}`, put beside the names.
     """
     columns, bars = columns or {}, bars or {}
     table = Table(title=title, title_justify="left", title_style="bold", expand=False)

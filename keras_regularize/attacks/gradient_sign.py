@@ -21,7 +21,8 @@ class FGSM(Attack):
 
     Args:
         epsilon: Radius of the $L_\infty$ ball, in units of the inputs, at least 0.
-        bounds: Smallest and largest allowed input, or `None`.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs: those outside the
+            bounds are clipped into them, however far.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model

@@ -41,7 +41,8 @@ class PGD(Attack):
         random_start: `True` or `"uniform"` for a uniform point of the ball (in $L_2$ a Gaussian direction
             with uniform radius), `"gaussian"` for noise of deviation 0.001, `False` for the input itself.
         restarts: Number of runs, at least 1; of several, each sample keeps the one with the largest loss.
-        bounds: Smallest and largest allowed input, or `None`.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs: those outside the
+            bounds are clipped into them, however far.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model

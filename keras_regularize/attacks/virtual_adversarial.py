@@ -72,7 +72,9 @@ class VirtualAdversarial(Attack):
         seed: int | None = None,
     ):
         check_number("epsilon", epsilon, minimum=0)
-        check_number("finite_difference", finite_difference, minimum=1e-30)
+        check_number("finite_difference", finite_difference, minimum=0)
+        if finite_difference == 0:
+            raise ValueError("`finite_difference` must be positive. Received: finite_difference=0")
         check_integer("iterations", iterations, minimum=1)
         super().__init__(layer=layer, from_logits=from_logits, seed=seed)
         self.epsilon = float(epsilon)

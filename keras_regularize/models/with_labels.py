@@ -64,8 +64,10 @@ class WithLabels(RegularizedModel):
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         super().__init__(model, **kwargs)
-        inputs = getattr(self._base(), "inputs", None) or []
-        if not isinstance(inputs, list) or len(inputs) < 2 or not _is_optional(self._base()):
+        base = self._base()
+        inputs = getattr(base, "inputs", None) or []
+        is_list = isinstance(getattr(base, "input", None), (list, tuple))
+        if not is_list or len(inputs) < 2 or not _is_optional(base):
             raise ValueError(
                 "`WithLabels` needs a functional model with a list of inputs, the last of them "
                 "`keras.Input(…, optional=True)` for the labels. Received a model with "

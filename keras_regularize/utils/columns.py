@@ -1,5 +1,6 @@
 """Extra columns of a sample that ride in `y`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def with_index(y: Any, **columns: Any) -> dict[str, Any]:
         `fit`; the compiled loss and metrics see the label. Indices are 32-bit integers.
 
     Raises:
-        ValueError: If a column's length differs from that of `y`, or is called `label` or `index`.
+        ValueError: If `y` is a dictionary, or a column's length differs from that of `y`, or is called `label` or `index`.
 
     Example:
 
@@ -28,6 +29,11 @@ def with_index(y: Any, **columns: Any) -> dict[str, Any]:
     y = kr.utils.with_index(np.array([1, 0, 1]))  # {"label": [1, 0, 1], "index": [0, 1, 2]}
     ```
     """
+    if isinstance(y, Mapping):
+        raise ValueError(
+            "`with_index` takes the labels of one output, an array. "
+            f"Received a dictionary {sorted(y)}; add an `index` column to it yourself."
+        )
     size = len(y)
     for name, column in columns.items():
         if name in ("label", "index"):
