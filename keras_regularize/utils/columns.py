@@ -18,7 +18,8 @@ def with_index(y: Any, **columns: Any) -> dict[str, Any]:
         `fit`; the compiled loss and metrics see the label. Indices are 32-bit integers.
 
     Raises:
-        ValueError: If `y` is a dictionary, or a column's length differs from that of `y`, or is called `label` or `index`.
+        ValueError: If `y` is a dictionary, or a column's length differs from that of `y`, or is called `label` or
+            `index`.
 
     Example:
 
