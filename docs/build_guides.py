@@ -6,6 +6,7 @@ page, in markdown; everything between them is shown as code.
 
 import ast
 import pathlib
+import shutil
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -39,6 +40,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     for path in guides():
         (folder / f"{path.stem}.md").write_text(page(path.read_text("utf-8")), "utf-8")
+    shutil.copytree(ROOT / "guides" / "images", folder / "images", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
