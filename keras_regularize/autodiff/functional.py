@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -123,7 +124,7 @@ class Forward:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=True)
-            loss = compute_loss(self.model, batch, outputs)
+            loss = compute_loss(self.model, batch.x, batch.y, outputs, batch.sample_weight, True)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
             self.outputs, self._inputs_of_loss = outputs, x
@@ -192,12 +193,18 @@ def read_state(model: keras.Model) -> list[tuple[keras.Variable, Any]]:
     return [*zip(variables, read_values(variables)), *((v, v.value) for v in others)]
 
 
-def compute_loss(model: keras.Model, batch: Batch, outputs: Any, training: bool = True) -> Any:
+def compute_loss(
+    model: keras.Model, x: Any, y: Any, outputs: Any, sample_weight: Any, training: bool
+) -> Any:
     """`model.compute_loss`, also where a user's override has no `training` argument."""
-    arguments = (batch.x, batch.y, outputs, batch.sample_weight)
-    if "training" in inspect.signature(model.compute_loss).parameters:
-        return model.compute_loss(*arguments, training=training)
-    return model.compute_loss(*arguments)
+    if _takes_training(type(model)):
+        return model.compute_loss(x, y, outputs, sample_weight, training=training)
+    return model.compute_loss(x, y, outputs, sample_weight)
+
+
+@functools.lru_cache(maxsize=64)
+def _takes_training(kind):
+    return "training" in inspect.signature(kind.compute_loss).parameters
 
 
 def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:

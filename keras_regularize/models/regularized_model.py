@@ -1,6 +1,5 @@
 """The one train step of the package, and the wrapper model that owns it."""
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from keras import ops, tree
 
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize.autodiff import Batch, Forward, backend
-from keras_regularize.autodiff.functional import read_state, read_values
+from keras_regularize.autodiff.functional import compute_loss, read_state, read_values
 from keras_regularize.models import _data
 from keras_regularize.models._objective import Aux, Objective, scaled
 
@@ -234,9 +233,7 @@ class RegularizedModel(keras.Model):
         base = self._base()
         if type(base).compute_loss is keras.Model.compute_loss:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        if "training" in inspect.signature(base.compute_loss).parameters:
-            return base.compute_loss(x, y, y_pred, sample_weight, training=training)
-        return base.compute_loss(x, y, y_pred, sample_weight)
+        return compute_loss(base, x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, Any]:
         y, columns = _data.split_columns(y, self)
