@@ -4,7 +4,9 @@ import contextlib
 
 import keras
 from keras import ops, tree
+from keras.layers import Layer
 
+from keras_regularize.autodiff import Forward
 from keras_regularize.numerics import upcast
 
 
@@ -21,8 +23,7 @@ class Point:
         if layer is None:
             given = floating_leaves(x)
         else:
-            # A `Forward` holds its model, as a wrapper does.
-            self.layer = find_layer(getattr(model, "model", model), layer)
+            self.layer = find_layer(model, layer)
             given = self._layer_outputs()
         self.dtypes = [leaf.dtype for leaf in given]
         self.start = [ops.stop_gradient(upcast(leaf)) for leaf in given]
@@ -74,7 +75,7 @@ def attacked_outputs(model, x, moved, layer=None, training=False):
     """Outputs for what `Point.moved` returned: inputs like `x`, or perturbations of a layer's output."""
     if layer is None:
         return model(moved, training=training)
-    with perturbed_output(find_layer(getattr(model, "model", model), layer), moved):
+    with perturbed_output(find_layer(model, layer), moved):
         return model(x, training=training)
 
 
@@ -116,21 +117,31 @@ def replace_floating(x, leaves):
 
 
 def find_layer(model, layer):
-    """A layer of a model, by itself or by name, however deeply nested."""
-    candidates = {id(candidate): candidate for candidate in _layers(model)}
-    found = [c for c in candidates.values() if c is layer or c.name == layer]
-    if len(found) == 1:
-        return found[0]
+    """A layer of a model (or of that behind a `Forward`), by itself or by name, however deeply nested."""
+    model = model.model if isinstance(model, Forward) else model
+    for parts in (False, True):  # Layers that other layers are made of come last.
+        candidates = list(_layers(model, parts, {}))
+        found = [c for c in candidates if c is layer or c.name == layer]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
     raise ValueError(
         "`layer` must be a layer of the model or its name, unique among "
-        f"{[c.name for c in candidates.values()]}. Received: layer={layer!r}"
+        f"{[c.name for c in candidates]}. Received: layer={layer!r}"
     )
 
 
-def _layers(model):
-    for layer in getattr(model, "layers", ()):
-        yield layer
-        yield from _layers(layer)
+def _layers(parent, parts, seen):
+    held = getattr(parent, "layers", ())
+    if parts and not isinstance(parent, keras.Model):
+        attributes = [v for v in vars(parent).values() if isinstance(v, (Layer, list, tuple))]
+        held = [v for v in tree.flatten(attributes) if isinstance(v, Layer)]
+    for layer in held:
+        if id(layer) not in seen:
+            seen[id(layer)] = layer
+            _layers(layer, parts, seen)
+    return seen.values()
 
 
 @contextlib.contextmanager

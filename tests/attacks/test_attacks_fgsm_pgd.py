@@ -584,6 +584,17 @@ class Reader(keras.Model):
         return self.head(self.flatten(self.embedding(x)))
 
 
+class Lookup(keras.layers.Layer):
+    """A layer that is made of others."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = [keras.layers.Embedding(6, 3, name="words"), keras.layers.Flatten()]
+
+    def call(self, x):
+        return self.parts[1](self.parts[0](x))
+
+
 def reader(kind):
     """`(model, embedding layer)` of token ids `(batch, 2)` to four logits."""
     embedding = keras.layers.Embedding(6, 3, name="words")
@@ -592,6 +603,10 @@ def reader(kind):
         model(np.zeros((1, 2), "int32"))
         return model, model.embedding
     parts = [embedding, keras.layers.Flatten()]
+    if kind == "in a layer":
+        layer = Lookup()
+        model = keras.Sequential([keras.Input((2,), dtype="int32"), layer, keras.layers.Dense(4)])
+        return model, layer.parts[0]
     if kind == "sequential":
         return keras.Sequential(
             [keras.Input((2,), dtype="int32"), *parts, keras.layers.Dense(4)]
@@ -603,7 +618,9 @@ def reader(kind):
     return keras.Model(tokens, keras.layers.Dense(4)(body(tokens))), embedding
 
 
-@pytest.mark.parametrize("kind", ["functional", "sequential", "subclassed", "nested", "wrapped"])
+@pytest.mark.parametrize(
+    "kind", ["functional", "sequential", "subclassed", "nested", "in a layer", "wrapped"]
+)
 def test_the_output_of_a_layer_is_perturbed(kind):
     model, embedding = reader("sequential" if kind == "wrapped" else kind)
     if kind == "wrapped":

@@ -8,7 +8,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks._points import find_layer, perturbed_output
-from keras_regularize.models.adversarial._attacked_model import AttackedModel
+from keras_regularize.models._attacked_model import AttackedModel
 
 
 @export

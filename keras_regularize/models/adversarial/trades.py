@@ -15,7 +15,7 @@ from keras_regularize.attacks._criteria import (
 )
 from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.losses._logits import uses_logits
-from keras_regularize.models.adversarial._attacked_model import AttackedModel
+from keras_regularize.models._attacked_model import AttackedModel
 
 
 @export

@@ -12,14 +12,14 @@ from keras_regularize.attacks._criteria import (
     compiled_loss,
     kl_divergence,
 )
-from keras_regularize.attacks._points import add_floating, attacked_outputs, floating_leaves
+from keras_regularize.attacks._points import add_floating, attacked_outputs
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
 from keras_regularize.losses._logits import uses_logits
-from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models._attacked_model import AttackedModel
 
 
 @export
-class VAT(RegularizedModel):
+class VAT(AttackedModel):
     r"""Virtual adversarial training: the prediction shall not change in the direction it changes most.
 
     $$L + \lambda\,\frac1B\sum_i KL\big(p(x_i)\,\|\,p(x_i + r_i)\big) + \mu\,\frac1B\sum_i H\big(p(x_i)\big)$$
@@ -72,6 +72,8 @@ class VAT(RegularizedModel):
     """
 
     semi_supervised = True
+    needs_labels = False
+    attack_training = True
 
     def __init__(
         self,
@@ -88,26 +90,15 @@ class VAT(RegularizedModel):
         check_number("factor", factor, minimum=0, schedule=True)
         check_number("entropy_factor", entropy_factor, minimum=0, schedule=True)
         attack = VirtualAdversarial(epsilon, finite_difference, iterations, layer, seed=seed)
-        super().__init__(model, **kwargs)
-        self.attack = attack
-        self.attack_seed = attack.seed_generator
+        super().__init__(model, attack, **kwargs)
         self.factor = factor
         self.entropy_factor = entropy_factor
-
-    def check_data(self, x, y):
-        super().check_data(x, y)
-        if self.attack.layer is None:
-            floating_leaves(x)
-
-    def prepare(self, batch, forward):
-        batch = super().prepare(batch, forward)
-        return batch.add(**{self.name: self.attack(forward, batch.x, training=True)})
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
         penalty = self._penalty(
             forward.outputs_at(batch.x),
-            self._moved_outputs(forward, batch.x, batch.extra[self.name], training=True),
+            self._moved_outputs(forward, batch.x, self.found(batch), training=True),
             uses_logits(compiled_loss(forward)),
             self.scheduled(self.factor, batch),
             self.scheduled(self.entropy_factor, batch),
@@ -145,9 +136,10 @@ class VAT(RegularizedModel):
         return penalty + entropy_factor * entropy
 
     def get_config(self) -> dict[str, Any]:
-        attack = self.attack
+        config, attack = super().get_config(), self.attack
+        del config["attack"]
         return {
-            **super().get_config(),
+            **config,
             "epsilon": attack.epsilon,
             "finite_difference": attack.finite_difference,
             "iterations": attack.iterations,

@@ -10,11 +10,16 @@ from keras_regularize.models.regularized_model import RegularizedModel
 
 
 class AttackedModel(RegularizedModel):
-    """Finds adversarial inputs once a step, at the unperturbed weights and in inference mode.
+    """Runs an attack once a step, at the unperturbed weights.
 
     `found(batch)` is what the attack returned: inputs like `batch.x`, or for an attack with `layer=` the
     perturbation of that layer's output. Subclasses override `objective`.
     """
+
+    #: Whether the attack or the objective needs `y`.
+    needs_labels = True
+    #: Whether the attack sees the model in training mode.
+    attack_training = False
 
     def __init__(self, model: keras.Model, attack: Attack, **kwargs: Any):
         if not isinstance(attack, Attack):
@@ -29,12 +34,13 @@ class AttackedModel(RegularizedModel):
         super().check_data(x, y)
         if self.attack.layer is None:
             floating_leaves(x)
-        if y is None:
+        if self.needs_labels and y is None:
             raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        return batch.add(**{self.name: self.attack(forward, batch.x, batch.y)})
+        found = self.attack(forward, batch.x, batch.y, training=self.attack_training)
+        return batch.add(**{self.name: found})
 
     def found(self, batch):
         return batch.extra[self.name]
