@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_regularize.autodiff import backend
 from keras_regularize.numerics import upcast
@@ -23,7 +23,8 @@ class Batch:
     Attributes:
         x: Inputs, any nested structure the model takes.
         y: Labels as the compiled loss gets them.
-        sample_weight: Weights per sample, or `None`.
+        sample_weight: Weights per sample, or `None`. A method that weights samples by what the model gives
+            out for them may put a function `outputs -> weights` here.
         columns: Extra columns of `y`, such as `{"index": …}` or `{"group": …}`.
         step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
         variables: The trainable variables whose values a gradient rule receives, in the same order.
@@ -124,7 +125,8 @@ class Forward:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=True)
-            loss = compute_loss(self.model, batch.x, batch.y, outputs, batch.sample_weight, True)
+            sample_weight = _weights(batch, outputs)
+            loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, True)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
             self.outputs, self._inputs_of_loss = outputs, x
@@ -134,6 +136,25 @@ class Forward:
         # Keras divides by the replicas here; a step does so once for its whole objective.
         replicas = backend.num_replicas()
         return loss if replicas == 1 else loss * replicas
+
+    def penalties(self, batch: Batch) -> Any:
+        """`loss` without the compiled loss, for the methods that put their own in its place."""
+
+        def nothing(outputs):
+            leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
+            return ops.zeros((ops.shape(leaf)[0],))
+
+        return self.loss(batch.replace(sample_weight=nothing))
+
+    def sample_mean(self, values: Any, batch: Batch) -> Any:
+        """Mean of `(batch,)` values with the sample weights of the batch, as Keras reduces a loss.
+
+        Weights that depend on the outputs take those that `loss` or `penalties` kept.
+        """
+        weights = _weights(batch, self.outputs)
+        if weights is None:
+            return ops.mean(values)
+        return ops.mean(values * ops.cast(per_sample(ops.convert_to_tensor(weights)), values.dtype))
 
     def outputs_at(self, x: Any) -> Any:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
@@ -228,6 +249,10 @@ def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
             f"The compiled loss must give a value per sample. Received the scalar of {loss}"
         )
     return per_sample(values)
+
+
+def _weights(batch, outputs):
+    return batch.sample_weight(outputs) if callable(batch.sample_weight) else batch.sample_weight
 
 
 def only(structure: Any) -> Any:

@@ -114,6 +114,31 @@ def test_loss_is_that_of_train_on_batch(weighted):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_weights_that_depend_on_the_outputs():
+    model, loss = affine()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 4)).astype("float32"), rng.normal(size=(6, 2)).astype("float32")
+    w = values(model.trainable_variables)
+    weight = np.abs(x @ w[0] + w[1])[:, 0]
+    batch = batch_of(x, y).replace(sample_weight=lambda outputs: ops.abs(outputs[:, 0]))
+    forward = Forward(model)
+    np.testing.assert_allclose(array(forward.loss(batch)), loss(w, x, y, weight), rtol=1e-5)
+    squares = np.sum((x @ w[0] + w[1]) ** 2, axis=1)
+    found = forward.sample_mean(ops.sum(forward.outputs**2, axis=1), batch)
+    np.testing.assert_allclose(array(found), np.mean(weight * squares), rtol=1e-5)
+
+
+def test_penalties_are_the_loss_without_the_compiled_one():
+    model, (x, y, sample_weight) = everything(), data()
+    batch = batch_of(x, y, sample_weight)
+    forward = Forward(model)
+    penalties, loss = array(forward.penalties(batch)), array(Forward(model).loss(batch))
+    fit = array(forward.sample_mean(forward.sample_losses(batch.y, forward.outputs), batch))
+    assert forward.updates
+    np.testing.assert_allclose(penalties + fit, loss, rtol=1e-5)
+    assert 0 < penalties < loss
+
+
 def test_gradient_and_updates_are_those_of_train_on_batch():
     model, (x, y, sample_weight) = everything(learning_rate=1.0), data()
     weights, state = values(model.trainable_variables), read_state(model)
