@@ -10,6 +10,14 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "models.ALP": (
+        "tests/models/test_paired_losses.py"
+        "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
+    "models.AdvCompSum": (
+        "tests/models/test_paired_losses.py"
+        "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"

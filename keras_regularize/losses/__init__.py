@@ -1,6 +1,26 @@
 """Losses: `model.compile(loss=…)`."""
 
 from keras_regularize.losses.calibration import MaxSup
-from keras_regularize.losses.classification import PolyLoss
+from keras_regularize.losses.classification import CompSum, PolyLoss
+from keras_regularize.losses.regression import MatchingLoss
+from keras_regularize.losses.robust import (
+    adaptively_weighted_regularization,
+    adversarial_logit_pairing,
+    arow,
+    mart,
+    smooth_adversarial_comp_sum,
+    trades,
+)
 
-__all__ = ["MaxSup", "PolyLoss"]
+__all__ = [
+    "CompSum",
+    "MatchingLoss",
+    "MaxSup",
+    "PolyLoss",
+    "adaptively_weighted_regularization",
+    "adversarial_logit_pairing",
+    "arow",
+    "mart",
+    "smooth_adversarial_comp_sum",
+    "trades",
+]
