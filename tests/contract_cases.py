@@ -96,6 +96,7 @@ CASES = {
 FUNCTIONS = {
     "analysis": {"robust_accuracy"},
     "autodiff": None,
+    "losses": {"conditional_entropy"},
     "testing": None,
     "utils": {"with_index"},
 }
