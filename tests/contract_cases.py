@@ -67,6 +67,11 @@ CASES = {
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
+    "models.RobustSelfSupervised": {
+        "config": lambda: {"gamma": 2.0, "gamma_unlabeled": 3.0, "steps": 3},
+        # The one training pass of a step is that on moved inputs.
+        "check": lambda: {"neutral": {"factor": 0.0, "robust": False}, "skip": ("batch norm",)},
+    },
     "models.SAM": {
         "config": lambda: {"rho": 0.1},
         "check": lambda: {"neutral": {"rho": 0.0}},

@@ -1,6 +1,6 @@
 from keras_regularize.models.adversarial import TRADES, AdversarialTraining
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.semi_supervised import VAT
+from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
 from keras_regularize.models.sharpness import (
     AMP,
     ASAM,
@@ -25,6 +25,7 @@ __all__ = [
     "Flooding",
     "GradientRegularization",
     "RegularizedModel",
+    "RobustSelfSupervised",
     "WeightPenalty",
     "WithLabels",
 ]
