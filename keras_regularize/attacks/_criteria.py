@@ -7,7 +7,7 @@ from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.functional import only, per_sample, sample_losses
 from keras_regularize.losses._labels import label_log_probability, pick, split_labels
 from keras_regularize.losses._logits import uses_logits
-from keras_regularize.numerics import log_probabilities, upcast
+from keras_regularize.numerics import kl_divergence, log_probabilities, upcast
 
 CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "compiled")
 
@@ -29,7 +29,9 @@ def criterion(name, point, y, from_logits):
     logits = uses_logits(loss) if from_logits is None else from_logits
     if name == "kl":
         clean = ops.stop_gradient(class_log_probabilities(point.outputs(point.start), logits))
-        return lambda outputs: kl_divergence(clean, class_log_probabilities(outputs, logits))
+        return lambda outputs: per_sample(
+            kl_divergence(clean, class_log_probabilities(outputs, logits))
+        )
     rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
     return lambda outputs: per_sample(rule(y, outputs, logits))
 
@@ -46,11 +48,6 @@ def _one_output(outputs):
             f"Received {len(outputs)} outputs"
         )
     return outputs
-
-
-def kl_divergence(log_p, log_q):
-    """`KL(p‖q)` per sample, summed over classes and averaged over further axes."""
-    return per_sample(ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1))
 
 
 def _cross_entropy(y, outputs, from_logits):
