@@ -52,9 +52,22 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    # A neutral strength leaves cross-entropy: that of the compiled loss.
+    "models.ALP": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 0.3},
+        "check": lambda: {"neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0}},
+    },
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
     "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
+    "models.ARoW": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 2.0},
+        "check": lambda: {"neutral": {"factor": 0.0, "label_smoothing": 0.0}},
+    },
+    "models.AdvCompSum": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "tau": 1.5, "rho": 2.0},
+        "check": lambda: {"neutral": {"tau": 1.0, "rho": 1.0, "nu": 0.0}},
+    },
     "models.AdversarialTraining": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1)},
         # The one training pass of a step is that on adversarial inputs.
@@ -66,6 +79,7 @@ CASES = {
     },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.MART": {"config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.RobustSelfSupervised": {
         "config": lambda: {"gamma": 2.0, "gamma_unlabeled": 3.0, "steps": 3},
@@ -101,7 +115,15 @@ CASES = {
 FUNCTIONS = {
     "analysis": {"robust_accuracy"},
     "autodiff": None,
-    "losses": {"conditional_entropy"},
+    "losses": {
+        "adaptively_weighted_regularization",
+        "adversarial_logit_pairing",
+        "arow",
+        "conditional_entropy",
+        "mart",
+        "smooth_adversarial_comp_sum",
+        "trades",
+    },
     "testing": None,
     "utils": {"with_index"},
 }

@@ -13,6 +13,14 @@ REFERENCES = {
     "losses.conditional_entropy": (
         "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
     ),
+    "models.ALP": (
+        "tests/models/test_paired_losses.py"
+        "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
+    "models.AdvCompSum": (
+        "tests/models/test_paired_losses.py"
+        "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
     "models.RobustSelfSupervised": (
         "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"

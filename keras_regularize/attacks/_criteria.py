@@ -6,10 +6,10 @@ from keras import ops
 from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.functional import only, per_sample, sample_losses
 from keras_regularize.losses._labels import label_log_probability, pick, split_labels
-from keras_regularize.losses._logits import uses_logits
-from keras_regularize.numerics import kl_divergence, log_probabilities, upcast
+from keras_regularize.losses._logits import class_scores, uses_logits
+from keras_regularize.numerics import kl_divergence, log_probabilities
 
-CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "compiled")
+CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "margin_shift", "compiled")
 
 
 def compiled_loss(model):
@@ -32,16 +32,20 @@ def criterion(name, point, y, from_logits):
         return lambda outputs: per_sample(
             kl_divergence(clean, class_log_probabilities(outputs, logits))
         )
+    if name == "margin_shift":
+        clean = ops.stop_gradient(class_scores(one_output(point.outputs(point.start)), logits))
+        return lambda outputs: per_sample(_margin_shift(y, outputs, logits, clean))
     rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
     return lambda outputs: per_sample(rule(y, outputs, logits))
 
 
 def class_log_probabilities(outputs, from_logits):
     """Log-probabilities of a model with one classification output."""
-    return log_probabilities(_one_output(outputs), from_logits)
+    return log_probabilities(one_output(outputs), from_logits)
 
 
-def _one_output(outputs):
+def one_output(outputs):
+    """The outputs of a model that has one; an error that names the way out for several."""
     if isinstance(outputs, (dict, list, tuple)):
         raise ValueError(
             "Class probabilities need a model with one output; with several use `loss='compiled'`. "
@@ -51,14 +55,11 @@ def _one_output(outputs):
 
 
 def _cross_entropy(y, outputs, from_logits):
-    return -label_log_probability(y, _one_output(outputs), from_logits)
+    return -label_log_probability(y, one_output(outputs), from_logits)
 
 
 def _label_and_scores(y, outputs, from_logits):
-    outputs = _one_output(outputs)
-    scores = upcast(outputs) if from_logits else log_probabilities(outputs, False)
-    if scores.shape[-1] == 1:
-        scores = ops.concatenate([ops.zeros_like(scores), scores], axis=-1)
+    scores = class_scores(one_output(outputs), from_logits)
     ids, rows = split_labels(y, scores)
     return (ops.argmax(rows, axis=-1) if ids is None else ids), scores
 
@@ -82,3 +83,9 @@ def _dlr(y, outputs, from_logits):
         )
     top = ops.sort(scores, axis=-1)
     return _margin_of(ids, scores) / (top[..., -1] - top[..., -3] + 1e-12)
+
+
+def _margin_shift(y, outputs, from_logits, clean):
+    ids, scores = _label_and_scores(y, outputs, from_logits)
+    shift = scores - clean
+    return ops.sum((shift - ops.expand_dims(pick(shift, ids), -1)) ** 2, axis=-1)

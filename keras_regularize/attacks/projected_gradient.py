@@ -37,8 +37,9 @@ class PGD(Attack):
         norm: `"linf"` or `"l2"`.
         loss: What is maximized: `"cross_entropy"`; `"kl"`, the divergence $KL(p(x)\|p(x'))$ from the clean
             prediction (zero gradient at $x' = x$: start randomly); `"margin"`, $\max_{j\ne y} z_j - z_y$;
-            `"dlr"`, the margin divided by $z_{(1)} - z_{(3)}$ (at least 3 classes); `"compiled"`, the
-            model's own loss per sample, for regression or several outputs.
+            `"dlr"`, the margin divided by $z_{(1)} - z_{(3)}$ (at least 3 classes); `"margin_shift"`, the
+            squared change $\sum_j (D_j(x') - D_j(x))^2$ of all margins $D_j = z_y - z_j$ (start randomly too);
+            `"compiled"`, the model's own loss per sample, for regression or several outputs.
         random_start: `True` or `"uniform"` for a uniform point of the ball (in $L_2$ a Gaussian direction
             with uniform radius), `"gaussian"` for noise of deviation 0.001, `False` for the input itself.
         restarts: Number of runs, at least 1; of several, each sample keeps the one with the largest loss.
@@ -58,7 +59,7 @@ class PGD(Attack):
             `layer` is given.
 
     Cost: `steps` forward passes and as many backward passes to the inputs, without weight gradients; one
-    more forward pass for `"kl"`, one for `layer`, and with restarts one per restart.
+    more forward pass for `"kl"` or `"margin_shift"`, one for `layer`, and with restarts one per restart.
 
     Example:
 

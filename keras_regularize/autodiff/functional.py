@@ -139,12 +139,7 @@ class Forward:
 
     def penalties(self, batch: Batch) -> Any:
         """`loss` without the compiled loss, for the methods that put their own in its place."""
-
-        def nothing(outputs):
-            leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
-            return ops.zeros((ops.shape(leaf)[0],))
-
-        return self.loss(batch.replace(sample_weight=nothing))
+        return self.loss(without_samples(batch))
 
     def sample_mean(self, values: Any, batch: Batch) -> Any:
         """Mean of `(batch,)` values with the sample weights of the batch, as Keras reduces a loss.
@@ -226,6 +221,16 @@ def compute_loss(
 @functools.lru_cache(maxsize=64)
 def _takes_training(kind):
     return "training" in inspect.signature(kind.compute_loss).parameters
+
+
+def without_samples(batch: Batch) -> Batch:
+    """The batch with weights of 0: of an objective, the terms that are no loss of samples are left."""
+
+    def nothing(outputs):
+        leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
+        return ops.zeros((ops.shape(leaf)[0],))
+
+    return batch.replace(sample_weight=nothing)
 
 
 def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:

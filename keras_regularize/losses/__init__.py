@@ -1,7 +1,28 @@
 """Losses: `model.compile(loss=…)`."""
 
 from keras_regularize.losses.calibration import MaxSup
-from keras_regularize.losses.classification import PolyLoss
+from keras_regularize.losses.classification import CompSum, PolyLoss
+from keras_regularize.losses.regression import MatchingLoss
+from keras_regularize.losses.robust import (
+    adaptively_weighted_regularization,
+    adversarial_logit_pairing,
+    arow,
+    mart,
+    smooth_adversarial_comp_sum,
+    trades,
+)
 from keras_regularize.losses.semi_supervised import conditional_entropy
 
-__all__ = ["MaxSup", "PolyLoss", "conditional_entropy"]
+__all__ = [
+    "CompSum",
+    "MatchingLoss",
+    "MaxSup",
+    "PolyLoss",
+    "adaptively_weighted_regularization",
+    "adversarial_logit_pairing",
+    "arow",
+    "conditional_entropy",
+    "mart",
+    "smooth_adversarial_comp_sum",
+    "trades",
+]

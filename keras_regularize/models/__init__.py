@@ -1,4 +1,11 @@
-from keras_regularize.models.adversarial import TRADES, AdversarialTraining
+from keras_regularize.models.adversarial import (
+    ALP,
+    MART,
+    TRADES,
+    AdvCompSum,
+    AdversarialTraining,
+    ARoW,
+)
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
 from keras_regularize.models.sharpness import (
@@ -14,6 +21,10 @@ from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "ALP",
+    "MART",
+    "ARoW",
+    "AdvCompSum",
     "AMP",
     "ASAM",
     "AWP",
