@@ -81,6 +81,11 @@ CASES = {
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
     "models.MART": {"config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
+    "models.RobustSelfSupervised": {
+        "config": lambda: {"gamma": 2.0, "gamma_unlabeled": 3.0, "steps": 3},
+        # The one training pass of a step is that on moved inputs.
+        "check": lambda: {"neutral": {"factor": 0.0, "robust": False}, "skip": ("batch norm",)},
+    },
     "models.SAM": {
         "config": lambda: {"rho": 0.1},
         "check": lambda: {"neutral": {"rho": 0.0}},
@@ -114,6 +119,7 @@ FUNCTIONS = {
         "adaptively_weighted_regularization",
         "adversarial_logit_pairing",
         "arow",
+        "conditional_entropy",
         "mart",
         "smooth_adversarial_comp_sum",
         "trades",

@@ -10,6 +10,9 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "losses.conditional_entropy": (
+        "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
+    ),
     "models.ALP": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
@@ -19,6 +22,9 @@ REFERENCES = {
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
     ),
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
+    "models.RobustSelfSupervised": (
+        "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"
+    ),
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"
     ),

@@ -11,6 +11,7 @@ from keras_regularize.losses.robust import (
     smooth_adversarial_comp_sum,
     trades,
 )
+from keras_regularize.losses.semi_supervised import conditional_entropy
 
 __all__ = [
     "CompSum",
@@ -20,6 +21,7 @@ __all__ = [
     "adaptively_weighted_regularization",
     "adversarial_logit_pairing",
     "arow",
+    "conditional_entropy",
     "mart",
     "smooth_adversarial_comp_sum",
     "trades",

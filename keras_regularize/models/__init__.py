@@ -7,7 +7,7 @@ from keras_regularize.models.adversarial import (
     ARoW,
 )
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.semi_supervised import VAT
+from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
 from keras_regularize.models.sharpness import (
     AMP,
     ASAM,
@@ -36,6 +36,7 @@ __all__ = [
     "Flooding",
     "GradientRegularization",
     "RegularizedModel",
+    "RobustSelfSupervised",
     "WeightPenalty",
     "WithLabels",
 ]

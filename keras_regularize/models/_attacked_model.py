@@ -5,7 +5,12 @@ from typing import Any
 import keras
 
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.attacks._points import attacked_outputs, floating_leaves
+from keras_regularize.attacks._points import (
+    attacked_outputs,
+    find_layer,
+    floating_leaves,
+    perturbed_output,
+)
 from keras_regularize.models.regularized_model import RegularizedModel
 
 
@@ -13,7 +18,7 @@ class AttackedModel(RegularizedModel):
     """Runs an attack once a step, at the unperturbed weights.
 
     `found(batch)` is what the attack returned: inputs like `batch.x`, or for an attack with `layer=` the
-    perturbation of that layer's output. Subclasses override `objective`.
+    perturbation of that layer's output. Subclasses override `objective`, and `run_attack` if need be.
     """
 
     #: Whether the attack or the objective needs `y`.
@@ -39,11 +44,22 @@ class AttackedModel(RegularizedModel):
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        found = self.attack(forward, batch.x, batch.y, training=self.attack_training)
-        return batch.add(**{self.name: found})
+        return batch.add(**{self.name: self.run_attack(batch, forward)})
+
+    def run_attack(self, batch, forward):
+        """Runs the attack; a method that has other labels for it than `batch.y` gives them here."""
+        return self.attack(forward, batch.x, batch.y, training=self.attack_training)
 
     def found(self, batch):
         return batch.extra[self.name]
+
+    def attacked_objective(self, batch, forward):
+        """The wrapped model's objective on what the attack found, the one training pass of a step."""
+        found, layer = self.found(batch), self.attack.layer
+        if layer is None:
+            return super().objective(batch.replace(x=found), forward)
+        with perturbed_output(find_layer(self, layer), found):
+            return super().objective(batch, forward)
 
     def adversarial_outputs(self, batch, forward):
         """Outputs of a training pass on what the attack found; it moves no batch statistics."""

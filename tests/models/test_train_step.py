@@ -245,13 +245,17 @@ def test_batches_without_any_label_train_on_the_rest():
     assert np.isfinite(history["loss"]).all() and history["accuracy"] == [0.0]
 
 
-def test_one_hot_rows_are_all_labelled():
-    model = kr.models.VAT(mlp(), factor=0.0, seed=1)
-    model.compile(
-        "sgd", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    plain = fit(compiled(mlp()))
-    np.testing.assert_allclose(fit(model, np.eye(3)[Y])["loss"], plain["loss"], rtol=1e-5)
+@pytest.mark.parametrize("unlabelled", [0, 20])
+def test_one_hot_rows_equal_class_ids(unlabelled):
+    ids = np.where(np.arange(48) < unlabelled, -1, Y)
+    rows = np.where(ids[:, None] < 0, -1.0, np.eye(3)[Y])
+    histories = []
+    for y, loss in ((ids, LOSS), (rows, keras.losses.CategoricalCrossentropy(from_logits=True))):
+        model = kr.models.VAT(mlp(), epsilon=0.5, seed=1)
+        model.compile("sgd", loss, metrics=["accuracy"])
+        histories.append(fit(model, y))
+    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-5)
+    np.testing.assert_allclose(histories[1]["accuracy"], histories[0]["accuracy"], rtol=1e-6)
 
 
 def test_saving_resumes_exactly(tmp_path):

@@ -7,7 +7,6 @@ import keras
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.attacks._points import find_layer, perturbed_output
 from keras_regularize.models._attacked_model import AttackedModel
 
 
@@ -67,17 +66,10 @@ class AdversarialTraining(AttackedModel):
     def objective(self, batch, forward):
         clean_weight = self.clean_weight
         if clean_weight == 0:
-            return self._adversarial(batch, forward)
+            return self.attacked_objective(batch, forward)
         clean_loss, clean_values = super().objective(batch, forward)
-        loss, values = self._adversarial(batch, forward)
+        loss, values = self.attacked_objective(batch, forward)
         return (1 - clean_weight) * loss + clean_weight * clean_loss, {**values, **clean_values}
-
-    def _adversarial(self, batch, forward):
-        found = self.found(batch)
-        if self.attack.layer is None:
-            return super().objective(batch.replace(x=found), forward)
-        with perturbed_output(find_layer(self, self.attack.layer), found):
-            return super().objective(batch, forward)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "clean_weight": self.clean_weight}

@@ -11,6 +11,7 @@ from keras_regularize.attacks._criteria import class_log_probabilities, compiled
 from keras_regularize.attacks._points import add_floating, attacked_outputs
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
 from keras_regularize.losses._logits import uses_logits
+from keras_regularize.losses.semi_supervised import conditional_entropy
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import kl_divergence
 
@@ -129,8 +130,7 @@ class VAT(AttackedModel):
         penalty = factor * ops.mean(kl_divergence(ops.stop_gradient(log_p), log_q))
         if isinstance(entropy_factor, float) and entropy_factor == 0.0:
             return penalty
-        entropy = -ops.mean(ops.sum(ops.exp(log_p) * log_p, axis=-1))
-        return penalty + entropy_factor * entropy
+        return penalty + entropy_factor * ops.mean(conditional_entropy(log_p))
 
     def get_config(self) -> dict[str, Any]:
         config, attack = super().get_config(), self.attack
