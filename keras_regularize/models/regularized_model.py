@@ -70,6 +70,8 @@ class RegularizedModel(keras.Model):
 
     #: Whether integer labels of -1 mark unlabelled rows.
     semi_supervised = False
+    #: Whether the step differentiates through a gradient.
+    double_backward = False
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         if not isinstance(model, keras.Model):
@@ -197,6 +199,12 @@ class RegularizedModel(keras.Model):
             "weighted_metrics": weighted_metrics,
             **kwargs,
         }
+        if kwargs.get("jit_compile") is True and not self._compilable():
+            warnings.warn(
+                "`torch.compile` cannot differentiate through a gradient, as this model's step does: it runs "
+                "eagerly. Received: jit_compile=True"
+            )
+            kwargs["jit_compile"] = False
         metrics, self._column_metrics = _data.split_column_metrics(metrics)
         if self._is_semi_supervised():
             metrics, weighted_metrics = None, _data.join_metrics(metrics, weighted_metrics)
@@ -319,6 +327,10 @@ class RegularizedModel(keras.Model):
 
     def _is_semi_supervised(self):
         return any(wrapper.semi_supervised for wrapper in self._chain())
+
+    def _compilable(self):
+        double_backward = any(wrapper.double_backward for wrapper in self._chain())
+        return backend.COMPILES_DOUBLE_BACKWARD or not double_backward
 
     def _ensure_built(self):
         # A symbolic call, not `build`: that locks the state before a subclass has made its variables.
