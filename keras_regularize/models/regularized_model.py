@@ -128,6 +128,12 @@ class RegularizedModel(keras.Model):
         if inner is not None:
             inner.check_data(x, y)
 
+    @property
+    def updates_per_batch(self) -> int:
+        """How often in a row a batch is prepared, queried and followed by an optimizer step."""
+        inner = self._inner()
+        return 1 if inner is None else inner.updates_per_batch
+
     # The step
 
     def train_step(self, *arguments: Any) -> Any:
@@ -143,6 +149,18 @@ class RegularizedModel(keras.Model):
         if not self._replicas_synchronized:
             backend.synchronize(self.variables)
             self._replicas_synchronized = True
+        loss, aux = self._update(variables, x, y, sample_weight)
+        for _ in range(self.updates_per_batch - 1):
+            self._update(variables, x, y, sample_weight)
+
+        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        self.metrics[0].update_state(loss, sample_weight=size)
+        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
+        if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
+            logs = self.get_metrics_result()
+        return logs
+
+    def _update(self, variables, x, y, sample_weight):
         weights = read_values(variables)
         label, columns = _data.split_columns(y, self)
         step = ops.convert_to_tensor(self.optimizer.iterations)
@@ -158,13 +176,7 @@ class RegularizedModel(keras.Model):
         for position, value in aux.updates.items():
             state[int(position)][0].assign(value)
         self.after_update(batch, aux, gradients)
-
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
-        self.metrics[0].update_state(loss, sample_weight=size)
-        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
-        if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
-            logs = self.get_metrics_result()
-        return logs
+        return loss, aux
 
     def scheduled(self, value: Any, batch: Batch) -> Any:
         """A hyperparameter at the batch's step: the number itself, or the schedule's value there."""
