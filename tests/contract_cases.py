@@ -60,12 +60,33 @@ CASES = {
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.ELLE": {
+        "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
+        # The one kept pass of a step is that on adversarial inputs.
+        "check": lambda: {
+            "neutral": {"epsilon": 0.0, "factor": 0.0},
+            "skip": ("batch norm", *RANDOM_STEP),
+        },
+    },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},
         "check": lambda: {"neutral": {"level": 0.0}},
     },
+    "models.FreeAdversarialTraining": {
+        "config": lambda: {"epsilon": 0.1, "replays": 2, "batch_size": 8},
+        # Batch statistics move in every replay.
+        "check": lambda: {"neutral": {"epsilon": 0.0, "replays": 1}, "skip": ("batch norm",)},
+    },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
+    "models.GradAlign": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "seed": 1},
+        "check": lambda: {
+            "neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0},
+            "skip": ("batch norm", *RANDOM_STEP),
+        },
+    },
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.InputGradientPenalty": {"check": lambda: {"neutral": {"factor": 0.0}}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.SAM": {
         "config": lambda: {"rho": 0.1},

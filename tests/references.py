@@ -10,6 +10,16 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "models.FreeAdversarialTraining": (
+        "tests/models/test_free_adversarial_training.py"
+        "::test_replays_follow_the_algorithm_and_the_perturbation_stays"
+    ),
+    "models.GradAlign": (
+        "tests/models/test_input_gradients.py::test_a_step_of_alignment_is_that_of_the_formula"
+    ),
+    "models.InputGradientPenalty": (
+        "tests/models/test_input_gradients.py::test_a_step_of_the_penalty_is_that_of_the_formula"
+    ),
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"

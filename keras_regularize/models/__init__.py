@@ -1,4 +1,11 @@
-from keras_regularize.models.adversarial import TRADES, AdversarialTraining
+from keras_regularize.models.adversarial import (
+    ELLE,
+    TRADES,
+    AdversarialTraining,
+    FreeAdversarialTraining,
+    GradAlign,
+    InputGradientPenalty,
+)
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT
 from keras_regularize.models.sharpness import (
@@ -17,13 +24,17 @@ __all__ = [
     "AMP",
     "ASAM",
     "AWP",
+    "ELLE",
     "GSAM",
     "SAM",
     "TRADES",
     "VAT",
     "AdversarialTraining",
     "Flooding",
+    "FreeAdversarialTraining",
+    "GradAlign",
     "GradientRegularization",
+    "InputGradientPenalty",
     "RegularizedModel",
     "WeightPenalty",
     "WithLabels",

@@ -1,4 +1,17 @@
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
+from keras_regularize.models.adversarial.elle import ELLE
+from keras_regularize.models.adversarial.free_adversarial_training import (
+    FreeAdversarialTraining,
+)
+from keras_regularize.models.adversarial.grad_align import GradAlign
+from keras_regularize.models.adversarial.input_gradient_penalty import InputGradientPenalty
 from keras_regularize.models.adversarial.trades import TRADES
 
-__all__ = ["TRADES", "AdversarialTraining"]
+__all__ = [
+    "ELLE",
+    "TRADES",
+    "AdversarialTraining",
+    "FreeAdversarialTraining",
+    "GradAlign",
+    "InputGradientPenalty",
+]
