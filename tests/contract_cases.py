@@ -77,6 +77,10 @@ CASES = {
         # Batch statistics move in every replay.
         "check": lambda: {"neutral": {"epsilon": 0.0, "replays": 1}, "skip": ("batch norm",)},
     },
+    "models.FunctionalEntropyRegularization": {
+        "config": lambda: {"factor": 1e-4, "seed": 1},
+        "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
+    },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
     "models.GradAlign": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "seed": 1},
@@ -115,7 +119,7 @@ CASES = {
 
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
-    "analysis": {"robust_accuracy"},
+    "analysis": {"gradient_norm_bound", "input_gradient_norm", "robust_accuracy"},
     "autodiff": None,
     "testing": None,
     "utils": {"with_index"},

@@ -1,6 +1,9 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.input_gradient_norm": (
+        "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
+    ),
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
     ),

@@ -6,6 +6,7 @@ from keras_regularize.models.adversarial import (
     GradAlign,
     InputGradientPenalty,
 )
+from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT
 from keras_regularize.models.sharpness import (
@@ -32,6 +33,7 @@ __all__ = [
     "AdversarialTraining",
     "Flooding",
     "FreeAdversarialTraining",
+    "FunctionalEntropyRegularization",
     "GradAlign",
     "GradientRegularization",
     "InputGradientPenalty",

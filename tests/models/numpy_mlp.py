@@ -21,18 +21,25 @@ def model():
     return net
 
 
-def losses(weights, x, y):
-    """Cross-entropy of every sample."""
+def log_probabilities(weights, x):
     scores = np.tanh(x @ weights[0] + weights[1]) @ weights[2] + weights[3]
-    return np.log(np.exp(scores).sum(-1)) - scores[np.arange(len(y)), y]
+    return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+
+
+def losses(weights, x, y):
+    """Cross-entropy of every sample, for class ids or rows of probabilities."""
+    return -(_rows(y) * log_probabilities(weights, x)).sum(-1)
 
 
 def gradients(weights, x, y):
     """Gradient of every sample's cross-entropy with respect to its input."""
     hidden = np.tanh(x @ weights[0] + weights[1])
-    scores = hidden @ weights[2] + weights[3]
-    residual = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True) - np.eye(3)[y]
+    residual = np.exp(log_probabilities(weights, x)) - _rows(y)
     return ((residual @ weights[2].T) * (1 - hidden**2)) @ weights[0].T
+
+
+def _rows(y):
+    return np.eye(3)[y] if y.ndim == 1 else y
 
 
 def descended(objective, weights=WEIGHTS, step=1e-5):
@@ -51,13 +58,11 @@ def descended(objective, weights=WEIGHTS, step=1e-5):
     return result
 
 
-def assert_one_step(wrap, objective, x=X, y=Y, sample_weight=None, rtol=2e-4, atol=2e-5):
-    """One step of size 1 of `wrap(model())` logs the objective and goes where its gradient says."""
-    net = model()
-    wrapper = wrap(net)
+def assert_one_step(wrapper, objective, x=X, y=Y, sample_weight=None, rtol=2e-4, atol=2e-5):
+    """One step of size 1 of a wrapped `model()` logs the objective and goes where its gradient says."""
     eager = keras.backend.backend() != "jax"
     wrapper.compile(keras.optimizers.SGD(1.0), LOSS, run_eagerly=eager)
     loss = wrapper.train_on_batch(x, y, sample_weight=sample_weight)
     np.testing.assert_allclose(loss, objective(WEIGHTS), rtol=rtol)
-    for got, expected in zip(net.get_weights(), descended(objective)):
+    for got, expected in zip(wrapper.model.get_weights(), descended(objective)):
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol)

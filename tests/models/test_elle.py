@@ -34,7 +34,7 @@ def test_one_step_is_that_of_the_formula_with_sample_weights():
         return np.mean(weight * (losses(w, attacked, Y) + 50.0 * bend**2))
 
     assert_one_step(
-        lambda net: kr.models.ELLE(net, epsilon=0.5, factor=50.0, seed=3),
+        kr.models.ELLE(model(), epsilon=0.5, factor=50.0, seed=3),
         objective,
         sample_weight=weight,
     )
@@ -45,9 +45,9 @@ def test_the_error_vanishes_at_the_ends_in_a_point_and_for_an_affine_loss():
     other = RNG.rand(6, 4).astype("float32")
     half = np.full(6, 0.5, "float32")
     assert error(elle, X, other, half, Y) > 1e-5
-    assert error(elle, X, other, 0 * half, Y) == 0.0
+    assert error(elle, X, other, 0 * half, Y) < 1e-12
     assert error(elle, X, other, 0 * half + 1, Y) < 1e-12
-    assert error(elle, X, X, half, Y) == 0.0
+    assert error(elle, X, X, half, Y) < 1e-12
     linear = kr.models.ELLE(keras.Sequential([keras.Input((4,)), layers.Dense(1)]))
     linear.compile("sgd", lambda y_true, y_pred: ops.mean(y_pred, axis=-1))
     assert error(linear, X, other, half, Y) < 1e-12
@@ -173,6 +173,7 @@ def test_training_lowers_the_error():
     for factor in (0.0, 1e4):
         elle = kr.models.ELLE(model(), epsilon=0.2, factor=factor, seed=1)
         elle.compile(keras.optimizers.Adam(0.05), LOSS)
-        elle.fit(x, y, batch_size=100, epochs=60, verbose=0, shuffle=False)
+        many = np.tile(x, (60, 1)), np.tile(y, 60)  # One long epoch, as each start costs.
+        elle.fit(*many, batch_size=100, verbose=0, shuffle=False)
         errors[factor] = error(elle, a, b, alpha, y)
     assert errors[1e4] < 0.1 * errors[0.0]
