@@ -58,12 +58,12 @@ CASES = {
         "check": lambda: {"neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0}},
     },
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
-    "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
-    "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
     "models.ARoW": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 2.0},
         "check": lambda: {"neutral": {"factor": 0.0, "label_smoothing": 0.0}},
     },
+    "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
+    "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
     "models.AdvCompSum": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "tau": 1.5, "rho": 2.0},
         "check": lambda: {"neutral": {"tau": 1.0, "rho": 1.0, "nu": 0.0}},
@@ -73,12 +73,37 @@ CASES = {
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.ELLE": {
+        "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
+        # The one kept pass of a step is that on adversarial inputs.
+        "check": lambda: {
+            "neutral": {"epsilon": 0.0, "factor": 0.0},
+            "skip": ("batch norm", *RANDOM_STEP),
+        },
+    },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},
         "check": lambda: {"neutral": {"level": 0.0}},
     },
+    "models.FreeAdversarialTraining": {
+        "config": lambda: {"epsilon": 0.1, "replays": 2, "batch_size": 8},
+        # Batch statistics move in every replay.
+        "check": lambda: {"neutral": {"epsilon": 0.0, "replays": 1}, "skip": ("batch norm",)},
+    },
+    "models.FunctionalEntropyRegularization": {
+        "config": lambda: {"factor": 1e-4, "seed": 1},
+        "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
+    },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
+    "models.GradAlign": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "seed": 1},
+        "check": lambda: {
+            "neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0},
+            "skip": ("batch norm", *RANDOM_STEP),
+        },
+    },
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.InputGradientPenalty": {"check": lambda: {"neutral": {"factor": 0.0}}},
     "models.MART": {"config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.RobustSelfSupervised": {
@@ -113,7 +138,11 @@ CASES = {
 
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
-    "analysis": {"robust_accuracy"},
+    "analysis": {
+        "gradient_norm_bound",
+        "input_gradient_norm",
+        "robust_accuracy",
+    },
     "autodiff": None,
     "losses": {
         "adaptively_weighted_regularization",
@@ -125,5 +154,7 @@ FUNCTIONS = {
         "trades",
     },
     "testing": None,
-    "utils": {"with_index"},
+    "utils": {
+        "with_index",
+    },
 }

@@ -307,4 +307,16 @@ RUNNERS = {
 
 # Other ways to the numbers: `{api: function(config, [network], **call)}`
 
-ADAPTERS = {}
+
+def functional_entropy(config, model, inputs, noise):
+    """The network of a case sees the modalities concatenated."""
+    parts = [keras.Input(np.shape(part)[1:]) for part in inputs]
+    joined = keras.Model(parts, model(keras.layers.Concatenate()(parts)))
+    wrapper = kr.models.FunctionalEntropyRegularization(joined, **config)
+    return {
+        "value": wrapper.penalty(inputs, noise),
+        "information": wrapper.information(inputs, noise),
+    }
+
+
+ADAPTERS = {"models.FunctionalEntropyRegularization.penalty": functional_entropy}

@@ -1,6 +1,9 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.input_gradient_norm": (
+        "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
+    ),
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
     ),
@@ -20,6 +23,16 @@ REFERENCES = {
     "models.AdvCompSum": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
+    "models.FreeAdversarialTraining": (
+        "tests/models/test_free_adversarial_training.py"
+        "::test_replays_follow_the_algorithm_and_the_perturbation_stays"
+    ),
+    "models.GradAlign": (
+        "tests/models/test_input_gradients.py::test_a_step_of_alignment_is_that_of_the_formula"
+    ),
+    "models.InputGradientPenalty": (
+        "tests/models/test_input_gradients.py::test_a_step_of_the_penalty_is_that_of_the_formula"
     ),
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
     "models.RobustSelfSupervised": (

@@ -5,6 +5,9 @@ import contextlib
 import jax
 import keras
 
+# Whether a compiled step may differentiate through a gradient.
+COMPILES_DOUBLE_BACKWARD = True
+
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""

@@ -6,6 +6,9 @@ import keras
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+# Whether a compiled step may differentiate through a gradient.
+COMPILES_DOUBLE_BACKWARD = False
+
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""

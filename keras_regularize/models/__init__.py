@@ -1,11 +1,16 @@
 from keras_regularize.models.adversarial import (
     ALP,
+    ELLE,
     MART,
     TRADES,
     AdvCompSum,
     AdversarialTraining,
     ARoW,
+    FreeAdversarialTraining,
+    GradAlign,
+    InputGradientPenalty,
 )
+from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
 from keras_regularize.models.sharpness import (
@@ -22,19 +27,24 @@ from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
     "ALP",
-    "MART",
-    "ARoW",
-    "AdvCompSum",
     "AMP",
     "ASAM",
     "AWP",
+    "ELLE",
     "GSAM",
+    "MART",
     "SAM",
     "TRADES",
     "VAT",
+    "ARoW",
+    "AdvCompSum",
     "AdversarialTraining",
     "Flooding",
+    "FreeAdversarialTraining",
+    "FunctionalEntropyRegularization",
+    "GradAlign",
     "GradientRegularization",
+    "InputGradientPenalty",
     "RegularizedModel",
     "RobustSelfSupervised",
     "WeightPenalty",

@@ -70,6 +70,8 @@ class RegularizedModel(keras.Model):
 
     #: Whether integer labels of -1 mark unlabelled rows.
     semi_supervised = False
+    #: Whether the step differentiates through a gradient.
+    double_backward = False
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         if not isinstance(model, keras.Model):
@@ -126,6 +128,12 @@ class RegularizedModel(keras.Model):
         if inner is not None:
             inner.check_data(x, y)
 
+    @property
+    def updates_per_batch(self) -> int:
+        """How often in a row a batch is prepared, queried and followed by an optimizer step."""
+        inner = self._inner()
+        return 1 if inner is None else inner.updates_per_batch
+
     # The step
 
     def train_step(self, *arguments: Any) -> Any:
@@ -141,6 +149,18 @@ class RegularizedModel(keras.Model):
         if not self._replicas_synchronized:
             backend.synchronize(self.variables)
             self._replicas_synchronized = True
+        loss, aux = self._update(variables, x, y, sample_weight)
+        for _ in range(self.updates_per_batch - 1):
+            self._update(variables, x, y, sample_weight)
+
+        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        self.metrics[0].update_state(loss, sample_weight=size)
+        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
+        if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
+            logs = self.get_metrics_result()
+        return logs
+
+    def _update(self, variables, x, y, sample_weight):
         weights = read_values(variables)
         label, columns = _data.split_columns(y, self)
         step = ops.convert_to_tensor(self.optimizer.iterations)
@@ -156,13 +176,7 @@ class RegularizedModel(keras.Model):
         for position, value in aux.updates.items():
             state[int(position)][0].assign(value)
         self.after_update(batch, aux, gradients)
-
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
-        self.metrics[0].update_state(loss, sample_weight=size)
-        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
-        if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
-            logs = self.get_metrics_result()
-        return logs
+        return loss, aux
 
     def scheduled(self, value: Any, batch: Batch) -> Any:
         """A hyperparameter at the batch's step: the number itself, or the schedule's value there."""
@@ -197,6 +211,12 @@ class RegularizedModel(keras.Model):
             "weighted_metrics": weighted_metrics,
             **kwargs,
         }
+        if kwargs.get("jit_compile") is True and not self._compilable():
+            warnings.warn(
+                "`torch.compile` cannot differentiate through a gradient, as this model's step does: it runs "
+                "eagerly. Received: jit_compile=True"
+            )
+            kwargs["jit_compile"] = False
         metrics, self._column_metrics = _data.split_column_metrics(metrics)
         if self._is_semi_supervised():
             metrics, weighted_metrics = None, _data.join_metrics(metrics, weighted_metrics)
@@ -319,6 +339,10 @@ class RegularizedModel(keras.Model):
 
     def _is_semi_supervised(self):
         return any(wrapper.semi_supervised for wrapper in self._chain())
+
+    def _compilable(self):
+        double_backward = any(wrapper.double_backward for wrapper in self._chain())
+        return backend.COMPILES_DOUBLE_BACKWARD or not double_backward
 
     def _ensure_built(self):
         # A symbolic call, not `build`: that locks the state before a subclass has made its variables.

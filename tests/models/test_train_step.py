@@ -338,6 +338,23 @@ def test_learning_of_an_adversary_free_model_under_jit_equals_eager():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_a_double_backward_runs_eagerly_where_the_compiler_cannot_do_it():
+    def exact(model):
+        return kr.models.GradientRegularization(model, factor=0.01, scheme="exact")
+
+    expected, model = mlp(), mlp()
+    fit(compiled(exact(expected), run_eagerly=True))
+    if BACKEND == "torch":
+        with pytest.warns(UserWarning, match="`torch.compile` cannot differentiate through"):
+            wrapped = compiled(exact(model), jit_compile=True)
+    else:
+        wrapped = compiled(exact(model), jit_compile=True)
+    assert wrapped.jit_compile == (BACKEND != "torch")
+    fit(wrapped)
+    for a, b in zip(model.get_weights(), expected.get_weights()):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 BAD = [
     (lambda: kr.models.SAM("net"), "wraps a `keras.Model`. Received: 'net' of type str"),
     (lambda: kr.models.SAM(mlp(), rho=-1), "`rho` must be .*at least 0.*Received: rho=-1"),

@@ -6,4 +6,4 @@ from keras_regularize.models.sharpness.gradient_regularization import GradientRe
 from keras_regularize.models.sharpness.gsam import GSAM
 from keras_regularize.models.sharpness.sam import SAM
 
-__all__ = ["AMP", "ASAM", "AWP", "Flooding", "GradientRegularization", "GSAM", "SAM"]
+__all__ = ["AMP", "ASAM", "AWP", "GSAM", "SAM", "Flooding", "GradientRegularization"]
