@@ -66,6 +66,12 @@ CASES = {
     },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.IGNITE": {"check": lambda: {"neutral": {"factor": 0.0, "factor_learning_rate": 0.0}}},
+    "models.LookSAM": {
+        "config": lambda: {"rho": 0.1, "period": 2},
+        "check": lambda: {"neutral": {"rho": 0.0}},
+    },
+    "models.MomentumSAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.SAM": {
         "config": lambda: {"rho": 0.1},

@@ -6,9 +6,12 @@ from keras_regularize.models.sharpness import (
     ASAM,
     AWP,
     GSAM,
+    IGNITE,
     SAM,
     Flooding,
     GradientRegularization,
+    LookSAM,
+    MomentumSAM,
 )
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
@@ -18,12 +21,15 @@ __all__ = [
     "ASAM",
     "AWP",
     "GSAM",
+    "IGNITE",
     "SAM",
     "TRADES",
     "VAT",
     "AdversarialTraining",
     "Flooding",
     "GradientRegularization",
+    "LookSAM",
+    "MomentumSAM",
     "RegularizedModel",
     "WeightPenalty",
     "WithLabels",
