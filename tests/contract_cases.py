@@ -103,8 +103,14 @@ CASES = {
         },
     },
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.IGNITE": {"check": lambda: {"neutral": {"factor": 0.0, "factor_learning_rate": 0.0}}},
     "models.InputGradientPenalty": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.LookSAM": {
+        "config": lambda: {"rho": 0.1, "period": 2},
+        "check": lambda: {"neutral": {"rho": 0.0}},
+    },
     "models.MART": {"config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0}},
+    "models.MomentumSAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.RobustSelfSupervised": {
         "config": lambda: {"gamma": 2.0, "gamma_unlabeled": 3.0, "steps": 3},

@@ -18,9 +18,12 @@ from keras_regularize.models.sharpness import (
     ASAM,
     AWP,
     GSAM,
+    IGNITE,
     SAM,
     Flooding,
     GradientRegularization,
+    LookSAM,
+    MomentumSAM,
 )
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
@@ -32,6 +35,7 @@ __all__ = [
     "AWP",
     "ELLE",
     "GSAM",
+    "IGNITE",
     "MART",
     "SAM",
     "TRADES",
@@ -45,6 +49,8 @@ __all__ = [
     "GradAlign",
     "GradientRegularization",
     "InputGradientPenalty",
+    "LookSAM",
+    "MomentumSAM",
     "RegularizedModel",
     "RobustSelfSupervised",
     "WeightPenalty",

@@ -31,6 +31,9 @@ METHODS = {
     "sam of adversarial": lambda m: kr.models.SAM(
         kr.models.AdversarialTraining(m, kr.attacks.PGD(0.1, 0.05, 2, random_start=False)), rho=0.5
     ),
+    "look sam": lambda m: kr.models.LookSAM(m, rho=0.5, period=3),
+    "momentum sam": lambda m: kr.models.MomentumSAM(m, rho=0.5),
+    "ignite": lambda m: kr.models.IGNITE(m, factor=0.5),
     "penalty": lambda m: kr.models.WeightPenalty(m, keras.regularizers.L2(0.1)),
 }
 
