@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from counting import count, counting_model
 from keras import layers, ops
 
 import keras_regularize as kr
@@ -73,33 +72,6 @@ def test_nesting_is_not_the_single_methods():
     for single in (sam, vat):
         alone = weights_after(single)
         assert max(np.abs(a - b).max() for a, b in zip(both, alone)) > 1e-5
-
-
-PASSES = [
-    ("plain", kr.models.RegularizedModel, (1, 1, 1)),
-    ("sam", sam, (2, 2, 2)),
-    ("sam of sam", lambda m: sam(sam(m)), (4, 4, 4)),
-    ("fgsm", lambda m: kr.models.AdversarialTraining(m, kr.attacks.FGSM()), (2, 2, 1)),
-    ("pgd-3", lambda m: kr.models.AdversarialTraining(m, kr.attacks.PGD(steps=3)), (4, 4, 1)),
-    ("half clean", lambda m: kr.models.AdversarialTraining(m, kr.attacks.FGSM(), 0.5), (3, 3, 2)),
-    # Target and direction in `prepare`, clean and perturbed pass in the objective.
-    ("vat", vat, (4, 3, 2)),
-    ("sam of vat", lambda m: sam(vat(m)), (6, 5, 4)),
-    (
-        "sam of pgd-3",
-        lambda m: sam(kr.models.AdversarialTraining(m, kr.attacks.PGD(steps=3))),
-        (5, 5, 2),
-    ),
-]
-
-
-@pytest.mark.parametrize("wrap, expected", [p[1:] for p in PASSES], ids=[p[0] for p in PASSES])
-def test_passes_are_counted(wrap, expected):
-    model, counter = counting_model(inputs=6)
-    wrapped = compiled(wrap(model))
-    wrapped.fit(X[:16], Y[:16], batch_size=16, verbose=0)  # Tracing done.
-    passes = count(counter, lambda: wrapped.fit(X[:16], Y[:16], batch_size=16, verbose=0))
-    assert tuple(passes) == expected
 
 
 def test_batch_statistics_move_once_and_from_clean_inputs():

@@ -1,0 +1,164 @@
+"""What the tests of nesting, failures and replicas know of every model: an entry of `METHODS` each.
+
+A new model gets its entry and is then nested, counted, broken and distributed like the others.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import reference_steps as ref
+from counting import Passes
+
+import keras_regularize as kr
+from keras_regularize import models
+
+
+class Method(NamedTuple):
+    """A model at a strength at which its work shows, and what one step of it costs.
+
+    A rule makes `queries` of the gradient inside and takes `products` of the objective's Hessian with a
+    vector; an objective runs the one inside `repeats` times and `each` beside it; `once` is the search of a
+    step. The last two in `(forwards, backwards, weight gradients)`.
+    """
+
+    level: str  # "gradient", "objective", or "input" where a search runs once a step; "none" changes nothing.
+    wrap: Callable[[keras.Model], keras.Model]
+    reference: Callable[[], Any] | None = (
+        None  # Makes the same of `reference_steps`, if that knows it.
+    )
+    queries: int = 1
+    products: int = 0
+    repeats: int = 1
+    each: tuple[int, int, int] = (0, 0, 0)
+    once: tuple[int, int, int] = (0, 0, 0)
+    random: bool = False  # Whether a step draws random numbers.
+    labels: bool = False  # Whether the model itself needs labels, whatever its compiled loss.
+
+
+def rule(wrap, reference=None, queries=2, **options):
+    return Method("gradient", wrap, reference, queries, **options)
+
+
+def objective(wrap, reference=None, **options):
+    return Method("objective", wrap, reference, **options)
+
+
+def search(wrap, reference=None, once=(0, 0, 0), each=(0, 0, 0), **options):
+    return Method("input", wrap, reference, once=once, each=each, **options)
+
+
+def fgsm():
+    return kr.attacks.FGSM(0.1)
+
+
+def pgd(**arguments):
+    return kr.attacks.PGD(0.15, 0.06, 3, **{"random_start": False, **arguments})
+
+
+def adversarial(attack, clean_weight=0.0):
+    return lambda net: models.AdversarialTraining(net, attack(), clean_weight)
+
+
+def regularized(*arguments, **options):
+    return lambda net: models.GradientRegularization(net, *arguments, **options)
+
+
+def vat(**arguments):
+    strength = {"epsilon": 0.7, "finite_difference": 0.1, "entropy_factor": 0.3, "seed": 4}
+    return lambda net: models.VAT(net, **{**strength, **arguments})
+
+
+def directions(seed):
+    """What an attack with this seed draws, a batch after the other."""
+    generator = keras.random.SeedGenerator(seed)
+    return lambda shape: keras.ops.convert_to_numpy(keras.random.normal(shape, seed=generator))
+
+
+@keras.saving.register_keras_serializable("tests")
+def squared_joint_norm(kernels):
+    return sum(keras.ops.sum(w * w) for w in kernels) ** 2
+
+
+FGSM, PGD = ref.Attack(0.1), ref.Attack(0.15, 0.06, 3)
+ONE = (1, 1, 1)
+
+METHODS = {
+    "plain": Method("none", models.RegularizedModel, ref.Method),
+    # Rules
+    "SAM": rule(lambda net: models.SAM(net, 0.3), lambda: ref.SAM(0.3)),
+    "ASAM": rule(lambda net: models.ASAM(net, 0.4, 0.1), lambda: ref.ASAM(0.4, 0.1)),
+    "GSAM": rule(lambda net: models.GSAM(net, 0.3, 0.4), lambda: ref.GSAM(0.3, 0.4)),
+    "AMP": rule(lambda net: models.AMP(net, 0.1, 1.0, 2), lambda: ref.AMP(0.1, 1.0, 2), queries=3),
+    "AWP": rule(lambda net: models.AWP(net, 0.2), lambda: ref.AWP(0.2)),
+    "F-GR": rule(regularized(0.4, 0.5), lambda: ref.ForwardGR(0.4, 0.5)),
+    "B-GR": rule(regularized(0.4, 0.5, "backward"), lambda: ref.ForwardGR(0.4, -0.5)),
+    "GNP": rule(regularized(0.4, 0.5, normalize=True), lambda: ref.ForwardGR(0.4, 0.5, True)),
+    "exact GR": rule(regularized(0.4, 0.5, "exact"), lambda: ref.ExactGR(0.4), 1, products=1),
+    # Objectives
+    "Flooding": objective(lambda net: models.Flooding(net, 4.0), lambda: ref.Flooding(4.0)),
+    "WeightPenalty": objective(
+        lambda net: models.WeightPenalty(net, squared_joint_norm, 1e-3),
+        lambda: ref.WeightPenalty(1e-3),
+    ),
+    # Searches
+    "FGSM training": search(
+        adversarial(fgsm), lambda: ref.AdversarialTraining(FGSM), (1, 1, 0), labels=True
+    ),
+    "PGD training": search(
+        adversarial(pgd, 0.3),
+        lambda: ref.AdversarialTraining(PGD, 0.3),
+        (3, 3, 0),
+        repeats=2,
+        labels=True,
+    ),
+    "TRADES": search(
+        lambda net: models.TRADES(net, pgd(), 3.0),
+        lambda: ref.TRADES(PGD, 3.0),
+        (3, 3, 0),
+        ONE,
+        labels=True,
+    ),
+    "TRADES, random start": search(
+        lambda net: models.TRADES(net, pgd(loss="kl", random_start="gaussian", seed=4)),
+        once=(4, 3, 0),
+        each=ONE,
+        random=True,
+        labels=True,
+    ),
+    "VAT": search(
+        vat(),
+        lambda: ref.VAT(directions(4), 0.7, 0.1, entropy_factor=0.3),
+        (2, 1, 0),
+        ONE,
+        random=True,
+    ),
+    "VAT, 3 iterations": search(vat(iterations=3), None, (4, 3, 0), ONE, random=True),
+}
+
+
+def known(*levels):
+    """Names of the methods of some levels whose steps the reference knows."""
+    return [name for name, m in METHODS.items() if m.level in levels and m.reference]
+
+
+def wrap(names, model):
+    """The models of these names around a model, written outermost first: `wrap(["SAM", "VAT"], m)`."""
+    for name in reversed(names):
+        model = METHODS[name].wrap(model)
+    return model
+
+
+def expected_passes(names):
+    """What one step of a nesting runs: searches once, the objective at every query."""
+    chain = [METHODS[name] for name in reversed(names)]
+    once, objective = np.zeros(3, int), np.ones(3, int)
+    for method in chain:
+        objective = method.repeats * objective + method.each
+        once = once + method.once
+    gradient = objective
+    for method in chain:
+        # A product differentiates the backward pass as well, forwards included.
+        gradient = method.queries * gradient + method.products * objective * (1, 2, 2)
+    return Passes(*(once + gradient).tolist())
