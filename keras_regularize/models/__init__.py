@@ -1,4 +1,5 @@
 from keras_regularize.models.adversarial import TRADES, AdversarialTraining
+from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT
 from keras_regularize.models.sharpness import (
@@ -22,6 +23,7 @@ __all__ = [
     "TRADES",
     "VAT",
     "AdversarialTraining",
+    "FactoredSphericalClassifier",
     "Flooding",
     "GradientRegularization",
     "RegularizedModel",
