@@ -1,12 +1,17 @@
-"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] [imports]`."""
+"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] …`."""
 
 import argparse
 
 from rich.console import Console
 
-from benchmarks import imports, losses, train_steps
+from benchmarks import imports, losses, output_layers, train_steps
 
-TABLES = {"steps": train_steps.table, "losses": losses.table, "imports": imports.table}
+TABLES = {
+    "steps": train_steps.table,
+    "losses": losses.table,
+    "output_layers": output_layers.table,
+    "imports": imports.table,
+}
 
 
 def main():

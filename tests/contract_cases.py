@@ -81,6 +81,11 @@ CASES = {
             "skip": ("batch norm", *RANDOM_STEP),
         },
     },
+    "models.FactoredSphericalClassifier": {
+        "config": lambda: {"num_classes": 5},
+        # It predicts by a layer of its own.
+        "check": lambda: {"loss": False, "skip": ("inference",)},
+    },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},
         "check": lambda: {"neutral": {"level": 0.0}},

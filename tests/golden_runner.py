@@ -271,6 +271,8 @@ def run_optimizer(symbol, file, case):
 
 
 def run_model(symbol, file, case):
+    if file["api"] == "models.FactoredSphericalClassifier":
+        return run_factored_classifier(symbol, case)
     wrapped = net = network(case["network"])
     for inner in reversed(case.get("inner", [])):
         wrapped = find(inner["api"])(wrapped, **construct(inner["config"]))
@@ -289,6 +291,19 @@ def run_model(symbol, file, case):
     for name, expected in case["expect"].items():
         got = net.weights if name == "weights" else getattr(model, name)
         compare(got, expected, case, name)
+
+
+def run_factored_classifier(symbol, case):
+    """The last layer of the network is the output kernel; the loss is an argument of the model."""
+    *layers, output = case["network"]
+    net = network(layers)
+    model = symbol(net, len(output["kernel"][0]), **construct(case["config"]))
+    model.compile(construct(case["optimizer"], "optimizer"))
+    model.set_output_kernel(array(output["kernel"]))
+    for step in case["steps"]:
+        model.train_on_batch(array(step["x"]), array(step["y"]))
+    weights = [*net.weights, model.output_kernel()]
+    compare(weights, case["expect"]["weights"], case, "weights")
 
 
 RUNNERS = {

@@ -61,6 +61,29 @@ def apply_gradients(optimizer, gradients, variables):
         variable.assign(value)
 
 
+def read_rows(variable, indices):
+    """Rows of a variable, without reading all of it."""
+    return variable.value[indices]
+
+
+def write_rows(variable, indices, rows):
+    """Overwrites rows of a variable, in place under `jit`; rows written twice must be equal."""
+    variable.assign(variable.value.at[indices].set(rows))
+
+
+def run_if(predicate, function, variables):
+    """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
+
+    def run(values):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))) as scope:
+            function()
+            return [scope.get_current_value(v) for v in variables]
+
+    values = jax.lax.cond(predicate, run, lambda values: values, [v.value for v in variables])
+    for variable, value in zip(variables, values):
+        variable.assign(value)
+
+
 def num_replicas():
     return 1  # Under `keras.distribution` a step sees the whole batch.
 

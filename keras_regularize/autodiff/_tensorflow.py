@@ -57,6 +57,26 @@ def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 
 
+def read_rows(variable, indices):
+    """Rows of a variable, without reading all of it."""
+    return tf.gather(variable.value, indices)
+
+
+def write_rows(variable, indices, rows):
+    """Overwrites rows of a variable in place; rows written twice must be equal."""
+    variable.value.scatter_update(tf.IndexedSlices(rows, indices))
+
+
+def run_if(predicate, function, variables):
+    """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
+
+    def run():
+        function()
+        return 0
+
+    tf.cond(predicate, run, lambda: 0)
+
+
 def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 

@@ -126,6 +126,22 @@ def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 
 
+def read_rows(variable, indices):
+    """Rows of a variable, without reading all of it."""
+    return variable.value.detach()[indices]
+
+
+def write_rows(variable, indices, rows):
+    """Overwrites rows of a variable in place; rows written twice must be equal."""
+    variable.value.detach()[indices] = rows
+
+
+def run_if(predicate, function, variables):
+    """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
+    if predicate:
+        function()
+
+
 def num_replicas():
     """Replicas whose gradients the optimizer adds up: none, each process averages for itself."""
     return 1

@@ -10,6 +10,7 @@ from keras_regularize.models.adversarial import (
     GradAlign,
     InputGradientPenalty,
 )
+from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
@@ -43,6 +44,7 @@ __all__ = [
     "ARoW",
     "AdvCompSum",
     "AdversarialTraining",
+    "FactoredSphericalClassifier",
     "Flooding",
     "FreeAdversarialTraining",
     "FunctionalEntropyRegularization",

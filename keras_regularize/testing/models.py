@@ -55,7 +55,7 @@ def check_model(
             classes with batch normalization, an L2 penalty and (in `neutral`) dropout.
         x: Inputs; default: eight samples in `[0, 1]`.
         y: Labels; default: class ids.
-        loss: Loss to compile with; default: cross-entropy on logits.
+        loss: Loss to compile with; default: cross-entropy on logits. `False` for none.
         skip: Names of checks that do not apply.
 
     Raises:
@@ -85,7 +85,9 @@ def _case(wrap, neutral=None, network=None, x=None, y=None, loss=None):
     case.default = all(given is None for given in (network, x, y, loss))
     case.x = rng.uniform(0.1, 0.9, (8, 4)).astype("float32") if x is None else x
     case.y = rng.integers(0, 3, 8).astype("int32") if y is None else y
-    case.loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    case.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if loss is not None:
+        case.loss = loss or None
     return case
 
 
