@@ -165,5 +165,4 @@ def test_robust_training_is_robust():
     standard = robust_accuracy(lambda net: net)
     trades = robust_accuracy(lambda net: kr.models.TRADES(net, weak))
     arow = robust_accuracy(lambda net: kr.models.ARoW(net, weak))
-    print(standard, trades, arow)
     assert min(trades, arow) > standard + 0.2
