@@ -1,6 +1,7 @@
 from keras_regularize.models.adversarial import (
     ALP,
     MART,
+    SRSTAWR,
     TRADES,
     AdvCompSum,
     AdversarialTraining,
@@ -30,6 +31,7 @@ __all__ = [
     "AWP",
     "GSAM",
     "SAM",
+    "SRSTAWR",
     "TRADES",
     "VAT",
     "AdversarialTraining",
