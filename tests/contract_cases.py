@@ -39,6 +39,10 @@ def network_with_labels():
     return keras.Model([x, labels], LabelShift()([keras.layers.Dense(3)(hidden), labels]))
 
 
+def teacher():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
@@ -125,6 +129,9 @@ CASES = {
     "models.SAM": {
         "config": lambda: {"rho": 0.1},
         "check": lambda: {"neutral": {"rho": 0.0}},
+    },
+    "models.SRSTAWR": {
+        "config": lambda: {"teacher": teacher(), "attack": kr.attacks.FGSM(epsilon=0.1)},
     },
     "models.TRADES": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},

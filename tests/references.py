@@ -38,6 +38,7 @@ REFERENCES = {
     "models.RobustSelfSupervised": (
         "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"
     ),
+    "models.SRSTAWR": "tests/models/test_srst_awr.py::test_the_objective_equals_the_formula",
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"
     ),

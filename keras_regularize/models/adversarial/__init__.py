@@ -7,12 +7,14 @@ from keras_regularize.models.adversarial.free_adversarial_training import FreeAd
 from keras_regularize.models.adversarial.grad_align import GradAlign
 from keras_regularize.models.adversarial.input_gradient_penalty import InputGradientPenalty
 from keras_regularize.models.adversarial.mart import MART
+from keras_regularize.models.adversarial.srst_awr import SRSTAWR
 from keras_regularize.models.adversarial.trades import TRADES
 
 __all__ = [
     "ALP",
     "ELLE",
     "MART",
+    "SRSTAWR",
     "TRADES",
     "ARoW",
     "AdvCompSum",

@@ -46,8 +46,8 @@ class RobustSelfSupervised(AttackedModel):
     statistics come from it. The logged loss is the objective itself, the price included.
 
     Tips: the ascent is sound where $2\gamma$ exceeds the curvature of the loss in the inputs, so start with a
-    large `gamma` and lower it. Predictions teach themselves: begin with a small `factor`, or a schedule that raises
-    it, while few labels make them poor.
+    large `gamma` and lower it. Predictions teach themselves: begin with a small `factor`, or a schedule that
+    raises it, while few labels make them poor.
 
     Args:
         model: The model to train, or another wrapper.
@@ -84,8 +84,8 @@ class RobustSelfSupervised(AttackedModel):
     ```
 
     Reference: Saberi, Najafi, Heidari, Movasaghinia, Motahari and Khalaj, *Out-Of-Domain Unlabeled Data
-    Improves Generalization*, ICLR 2024, arXiv:2310.00027. With `factor=0` it is the training of Sinha, Namkoong and
-    Duchi, ICLR 2018, arXiv:1710.10571.
+    Improves Generalization*, ICLR 2024, arXiv:2310.00027. With `factor=0` it is the training of Sinha, Namkoong
+    and Duchi, ICLR 2018, arXiv:1710.10571.
     """
 
     semi_supervised = True
