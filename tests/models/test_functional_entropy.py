@@ -140,3 +140,23 @@ def test_passes_are_counted():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         wrap(model(), **arguments)
+
+
+def test_training_raises_the_information_of_the_weaker_modality():
+    rng = np.random.RandomState(0)
+    y = rng.randint(0, 3, 100)
+    weak = (np.eye(3)[y] + rng.normal(size=(100, 3))).astype("float32")
+    leak = 3 * np.eye(3, dtype="float32")[y]
+    noise = [0.3 * rng.normal(size=part.shape).astype("float32") for part in (weak, leak)]
+    lowest = []
+    for factor in (0.0, 0.1):
+        keras.utils.set_random_seed(0)
+        parts = [keras.Input((3,)), keras.Input((3,))]
+        wrapper = wrap(
+            keras.Model(parts, layers.Dense(3)(layers.Concatenate()(parts))), factor=factor
+        )
+        wrapper.compile(keras.optimizers.Adam(0.05, global_clipnorm=1.0), LOSS)
+        many = np.tile(np.arange(100), 60)  # One long epoch, as each start costs.
+        wrapper.fit([weak[many], leak[many]], y[many], batch_size=100, shuffle=False, verbose=0)
+        lowest.append(numbers(wrapper.information([weak, leak], noise)).min())
+    assert lowest[1] > 5 * lowest[0]
