@@ -126,6 +126,15 @@ class RegularizedModel(keras.Model):
         if inner is not None:
             inner.check_data(x, y)
 
+    def check_columns(self, columns: Mapping[str, Any]) -> None:
+        """Raises `ValueError` for extra columns of `y` the step cannot use, before Keras traces it.
+
+        Gets what `check_data` gets: arrays, or the specifications of a `tf.data.Dataset`.
+        """
+        inner = self._inner()
+        if inner is not None:
+            inner.check_columns(columns)
+
     # The step
 
     def train_step(self, *arguments: Any) -> Any:
@@ -344,4 +353,6 @@ class RegularizedModel(keras.Model):
                 f"{sorted(y)}; pass the weights as `sample_weight` instead."
             )
         if x is not None:
-            self.check_data(x, _data.split_columns(y, self)[0])
+            label, columns = _data.split_columns(y, self)
+            self.check_data(x, label)
+            self.check_columns(columns)
