@@ -152,6 +152,7 @@ class RegularizedModel(keras.Model):
             self._replicas_synchronized = True
         weights = read_values(variables)
         label, columns = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         step = ops.convert_to_tensor(self.optimizer.iterations)
         batch = Batch(x, label, sample_weight, columns, step, tuple(variables))
         batch = self.prepare(batch, Forward(self, weights, inputs=self.training_inputs))
@@ -237,6 +238,7 @@ class RegularizedModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
         y, _ = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         if self._is_semi_supervised():
             y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
         base = self._base()
@@ -246,6 +248,7 @@ class RegularizedModel(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, Any]:
         y, columns = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         if self._is_semi_supervised():
             y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight)
         for metric in self._column_metrics:
