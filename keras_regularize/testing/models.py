@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_regularize.models import RegularizedModel
 from keras_regularize.testing._common import (
     assert_close,
     assert_config_round_trip,
@@ -120,7 +121,13 @@ def _cheap():
 
 def _train(case, wrapper, steps):
     """Logs of some steps on the whole batch."""
-    return [float(to_numpy(wrapper.train_on_batch(case.x, case.y))) for _ in range(steps)]
+    y = case.y if isinstance(wrapper, RegularizedModel) else _label(case)
+    return [float(to_numpy(wrapper.train_on_batch(case.x, y))) for _ in range(steps)]
+
+
+def _label(case):
+    """The label alone: only the wrappers of this package know of further columns."""
+    return case.y["label"] if isinstance(case.y, dict) and "label" in case.y else case.y
 
 
 def _assert_same_weights(got, expected, what, rtol=1e-5, atol=1e-6):
@@ -214,9 +221,7 @@ def _inference(case):
     assert_close(wrapper.predict_on_batch(case.x), predicted, "predict", atol=1e-6)
     got = wrapper.test_on_batch(case.x, case.y)
     model.compile("sgd", case.loss, **_cheap())
-    # Only the wrapper knows of further columns.
-    label = case.y["label"] if isinstance(case.y, dict) else case.y
-    assert_close(got, model.test_on_batch(case.x, label), "evaluate", atol=1e-6)
+    assert_close(got, model.test_on_batch(case.x, _label(case)), "evaluate", atol=1e-6)
 
 
 def _batch_norm(case):
