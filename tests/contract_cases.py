@@ -39,6 +39,15 @@ def network_with_labels():
     return keras.Model([x, labels], LabelShift()([keras.layers.Dense(3)(hidden), labels]))
 
 
+def labels_and(**columns):
+    """The default labels of `check_model` with further columns."""
+    rng = np.random.default_rng(0)
+    rng.uniform(size=(8, 4))
+    return {"label": rng.integers(0, 3, 8).astype("int32"), **columns}
+
+
+GROUPS = np.array([0, 1, 0, 0, 1, 0, 0, 1], "int32")
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
@@ -51,6 +60,16 @@ CASES = {
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
+    },
+    # The worst samples are found within the batch.
+    "losses.CVaR": {
+        "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
+        "check": lambda: {"skip": ("independence",)},
+    },
+    "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
+    "metrics.GroupAccuracy": {
+        "config": lambda: {"group": 1},
+        "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
     },
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
     "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
@@ -66,6 +85,17 @@ CASES = {
     },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.GroupDRO": {
+        "config": lambda: {"num_groups": 2, "step_size": 0.5},
+        "check": lambda: {"y": labels_and(group=GROUPS)},
+    },
+    "models.Prospect": {
+        "config": lambda: {"num_samples": 8, "spectrum": "extremile", "parameter": 2.0},
+        "check": lambda: {
+            "y": labels_and(index=np.arange(8, dtype="int32")),
+            "neutral": {"spectrum": "uniform", "gradient_table": False},
+        },
+    },
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.SAM": {
         "config": lambda: {"rho": 0.1},
@@ -96,6 +126,7 @@ CASES = {
 FUNCTIONS = {
     "analysis": {"robust_accuracy"},
     "autodiff": None,
+    "losses": {"spectral_weights"},
     "testing": None,
     "utils": {"with_index"},
 }

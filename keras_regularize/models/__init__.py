@@ -1,5 +1,6 @@
 from keras_regularize.models.adversarial import TRADES, AdversarialTraining
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models.robust_optimization import GroupDRO, Prospect
 from keras_regularize.models.semi_supervised import VAT
 from keras_regularize.models.sharpness import (
     AMP,
@@ -24,6 +25,8 @@ __all__ = [
     "AdversarialTraining",
     "Flooding",
     "GradientRegularization",
+    "GroupDRO",
+    "Prospect",
     "RegularizedModel",
     "WeightPenalty",
     "WithLabels",
