@@ -16,6 +16,7 @@ import keras_regularize as kr
 
 # Random numbers drawn in compiled code differ from eager ones on TensorFlow.
 RANDOM_STEP = ("jit",) if keras.backend.backend() == "tensorflow" else ()
+GROUPS = np.array([0, 1, 0, 0, 1, 0, 0, 1], "int32")
 
 
 def images():
@@ -43,6 +44,13 @@ def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def labels_and(**columns):
+    """The default labels of `check_model` with further columns."""
+    rng = np.random.default_rng(0)
+    rng.uniform(size=(8, 4))
+    return {"label": rng.integers(0, 3, 8).astype("int32"), **columns}
+
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
@@ -55,6 +63,16 @@ CASES = {
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
+    },
+    # The worst samples are found within the batch.
+    "losses.CVaR": {
+        "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
+        "check": lambda: {"skip": ("independence",)},
+    },
+    "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
+    "metrics.GroupAccuracy": {
+        "config": lambda: {"group": 1},
+        "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
     },
     # A neutral strength leaves cross-entropy: that of the compiled loss.
     "models.ALP": {
@@ -112,6 +130,10 @@ CASES = {
         },
     },
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.GroupDRO": {
+        "config": lambda: {"num_groups": 2, "step_size": 0.5},
+        "check": lambda: {"y": labels_and(group=GROUPS)},
+    },
     "models.IGNITE": {"check": lambda: {"neutral": {"factor": 0.0, "factor_learning_rate": 0.0}}},
     "models.InputGradientPenalty": {"check": lambda: {"neutral": {"factor": 0.0}}},
     "models.LookSAM": {
@@ -120,6 +142,13 @@ CASES = {
     },
     "models.MART": {"config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0}},
     "models.MomentumSAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
+    "models.Prospect": {
+        "config": lambda: {"num_samples": 8, "spectrum": "extremile", "parameter": 2.0},
+        "check": lambda: {
+            "y": labels_and(index=np.arange(8, dtype="int32")),
+            "neutral": {"spectrum": "uniform", "gradient_table": False},
+        },
+    },
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
     "models.RobustSelfSupervised": {
         "config": lambda: {"gamma": 2.0, "gamma_unlabeled": 3.0, "steps": 3},
@@ -169,6 +198,7 @@ FUNCTIONS = {
         "conditional_entropy",
         "mart",
         "smooth_adversarial_comp_sum",
+        "spectral_weights",
         "trades",
     },
     "testing": None,

@@ -190,7 +190,7 @@ def run_function(symbol, file, case):
             run = fused(autodiff.value_and_grad(at, has_aux=True))
             (_, result), gradient = run(tensors(moved), tensors(data))
             compare(gradient, gradients, case, "gradient")
-        elif data and model is None:
+        elif data and model is None and file["api"] not in ADAPTERS:
             result = fused(lambda data: function(**data, **call))(tensors(data))
         else:
             result = function(**tensors(data), **call)
@@ -334,4 +334,42 @@ def functional_entropy(config, model, inputs, noise):
     }
 
 
-ADAPTERS = {"models.FunctionalEntropyRegularization.penalty": functional_entropy}
+def group_dro_update(config, steps):
+    """Group weights and contributions over several batches of losses."""
+    model = kr.models.GroupDRO(keras.Sequential([keras.Input((1,))]), **config)
+    results = []
+    for step in steps:
+        losses, groups = (ops.convert_to_tensor(step[key]) for key in ("losses", "groups"))
+        q, weights = model._reweight(
+            losses, ops.ones_like(losses), float(len(step["losses"])), groups, model.step_size
+        )
+        model.group_weights.assign(q)
+        results.append({"group_weights": q, "contributions": weights * losses})
+    return results
+
+
+def prospect_linear_regression(config, x, y, indices, l2, learning_rate, **spectrum):
+    """Weights after steps on single samples, each followed by the proximal map of the L2 penalty."""
+    x, y, indices = map(to_numpy, (x, y, indices))
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    net = keras.Sequential([keras.Input((x.shape[1],)), dense])
+    model = kr.models.Prospect(net, len(x), **spectrum, **config)
+    model.compile(
+        keras.optimizers.SGD(learning_rate),
+        lambda y_true, y_pred: 0.5 * ops.square(y_pred - y_true),
+        run_eagerly=keras.backend.backend() != "jax",
+    )
+    model.fill_tables(x, y[:, None])
+    for i in indices:
+        model.train_on_batch(
+            x[i : i + 1], {"label": y[i : i + 1, None], "index": indices[:1] * 0 + i}
+        )
+        dense.kernel.assign(dense.kernel / (1.0 + learning_rate * l2 / len(x)))
+    return dense.kernel[:, 0]
+
+
+ADAPTERS = {
+    "models.FunctionalEntropyRegularization.penalty": functional_entropy,
+    "models.GroupDRO.update": group_dro_update,
+    "models.Prospect.linear_regression": prospect_linear_regression,
+}

@@ -13,9 +13,11 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "losses.CVaR": "tests/losses/test_spectral_risk.py::test_cvar_is_the_mean_of_the_worst",
     "losses.conditional_entropy": (
         "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
     ),
+    "metrics.GroupAccuracy": "tests/metrics/test_groups.py::test_equals_accuracy_per_group",
     "models.ALP": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"

@@ -125,7 +125,7 @@ class Forward:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=True)
-            sample_weight = _weights(batch, outputs)
+            sample_weight = resolve_weights(batch, outputs)
             loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, True)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
@@ -146,7 +146,7 @@ class Forward:
 
         Weights that depend on the outputs take those that `loss` or `penalties` kept.
         """
-        weights = _weights(batch, self.outputs)
+        weights = resolve_weights(batch, self.outputs)
         if weights is None:
             return ops.mean(values)
         return ops.mean(values * ops.cast(per_sample(ops.convert_to_tensor(weights)), values.dtype))
@@ -256,7 +256,8 @@ def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
     return per_sample(values)
 
 
-def _weights(batch, outputs):
+def resolve_weights(batch: Batch, outputs: Any) -> Any:
+    """The sample weights of a batch, or `None`, where they may depend on the outputs."""
     return batch.sample_weight(outputs) if callable(batch.sample_weight) else batch.sample_weight
 
 

@@ -14,6 +14,7 @@ from keras_regularize.models.adversarial import (
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models.robust_optimization import GroupDRO, Prospect
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
 from keras_regularize.models.sharpness import (
     AMP,
@@ -52,9 +53,11 @@ __all__ = [
     "FunctionalEntropyRegularization",
     "GradAlign",
     "GradientRegularization",
+    "GroupDRO",
     "InputGradientPenalty",
     "LookSAM",
     "MomentumSAM",
+    "Prospect",
     "RegularizedModel",
     "RobustSelfSupervised",
     "WeightPenalty",

@@ -134,6 +134,15 @@ class RegularizedModel(keras.Model):
         inner = self._inner()
         return 1 if inner is None else inner.updates_per_batch
 
+    def check_columns(self, columns: Mapping[str, Any]) -> None:
+        """Raises `ValueError` for extra columns of `y` the step cannot use, before Keras traces it.
+
+        Gets what `check_data` gets: arrays, or the specifications of a `tf.data.Dataset`.
+        """
+        inner = self._inner()
+        if inner is not None:
+            inner.check_columns(columns)
+
     # The step
 
     def train_step(self, *arguments: Any) -> Any:
@@ -163,6 +172,7 @@ class RegularizedModel(keras.Model):
     def _update(self, variables, x, y, sample_weight):
         weights = read_values(variables)
         label, columns = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         step = ops.convert_to_tensor(self.optimizer.iterations)
         batch = Batch(x, label, sample_weight, columns, step, tuple(variables))
         batch = self.prepare(batch, Forward(self, weights, inputs=self.training_inputs))
@@ -248,6 +258,7 @@ class RegularizedModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
         y, _ = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         if self._is_semi_supervised():
             y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
         base = self._base()
@@ -257,6 +268,7 @@ class RegularizedModel(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, Any]:
         y, columns = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         if self._is_semi_supervised():
             y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight)
         for metric in self._column_metrics:
@@ -368,4 +380,6 @@ class RegularizedModel(keras.Model):
                 f"{sorted(y)}; pass the weights as `sample_weight` instead."
             )
         if x is not None:
-            self.check_data(x, _data.split_columns(y, self)[0])
+            label, columns = _data.split_columns(y, self)
+            self.check_data(x, label)
+            self.check_columns(columns)

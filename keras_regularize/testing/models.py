@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_regularize.models import RegularizedModel
 from keras_regularize.testing._common import (
     assert_close,
     assert_config_round_trip,
@@ -54,7 +55,7 @@ def check_model(
         network: Function that builds the model to wrap; default: a classifier of four features into three
             classes with batch normalization, an L2 penalty and (in `neutral`) dropout.
         x: Inputs; default: eight samples in `[0, 1]`.
-        y: Labels; default: class ids.
+        y: Labels, or a dictionary of `label` and further columns; default: class ids.
         loss: Loss to compile with; default: cross-entropy on logits. `False` for none.
         skip: Names of checks that do not apply.
 
@@ -122,7 +123,13 @@ def _cheap():
 
 def _train(case, wrapper, steps):
     """Logs of some steps on the whole batch."""
-    return [float(to_numpy(wrapper.train_on_batch(case.x, case.y))) for _ in range(steps)]
+    y = case.y if isinstance(wrapper, RegularizedModel) else _label(case)
+    return [float(to_numpy(wrapper.train_on_batch(case.x, y))) for _ in range(steps)]
+
+
+def _label(case):
+    """The label alone: only the wrappers of this package know of further columns."""
+    return case.y["label"] if isinstance(case.y, dict) and "label" in case.y else case.y
 
 
 def _assert_same_weights(got, expected, what, rtol=1e-5, atol=1e-6):
@@ -216,7 +223,7 @@ def _inference(case):
     assert_close(wrapper.predict_on_batch(case.x), predicted, "predict", atol=1e-6)
     got = wrapper.test_on_batch(case.x, case.y)
     model.compile("sgd", case.loss, **_cheap())
-    assert_close(got, model.test_on_batch(case.x, case.y), "evaluate", atol=1e-6)
+    assert_close(got, model.test_on_batch(case.x, _label(case)), "evaluate", atol=1e-6)
 
 
 def _batch_norm(case):

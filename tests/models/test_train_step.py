@@ -177,6 +177,18 @@ def test_columns_reach_hooks_and_metrics():
     assert model.evaluate(X, y, verbose=0, return_dict=True)["group_count"] == 24.0
 
 
+def test_sample_weights_beside_columns():
+    weights = RNG.rand(48).astype("float32")
+    y = kr.utils.with_index(Y)
+    plain = fit(compiled(mlp(), weighted_metrics=["accuracy"]), sample_weight=weights)
+    model = compiled(kr.models.RegularizedModel(mlp()), weighted_metrics=["accuracy"])
+    history = fit(model, y, sample_weight=weights)
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(history[name], plain[name], rtol=1e-5)
+    evaluated = [model.evaluate(X, given, sample_weight=weights, verbose=0) for given in (y, Y)]
+    np.testing.assert_allclose(*evaluated, rtol=1e-6)
+
+
 def test_label_as_the_name_of_an_output_is_left_alone():
     inputs = keras.Input((6,))
     net = keras.Model(
