@@ -116,8 +116,8 @@ def test_a_page_alternates_text_and_code():
     assert page == f"# Title\n\nText.\n\n```python\n{code}\n```\n\nMore.\n"
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
-def test_the_code_on_the_front_pages_runs(path):
+@pytest.mark.parametrize("path", ["README.md", "docs/index.md", "docs/compose.md"])
+def test_the_code_on_the_pages_runs(path):
     blocks = re.findall(r"^```python\n(.*?)^```", read(path), re.MULTILINE | re.DOTALL)
     assert blocks
     exec("\n".join(blocks), {"__name__": "__example__"})

@@ -1,8 +1,11 @@
 """Trains on several devices and on one and compares; run by `test_distribution.py`, a mode as argument."""
 
+import functools
+import itertools
 import sys
 
 import keras
+import model_table
 import numpy as np
 from keras import layers
 
@@ -25,17 +28,16 @@ def network():
     )
 
 
-METHODS = {
-    "plain": lambda m: kr.models.RegularizedModel(m),
-    "sam": lambda m: kr.models.SAM(m, rho=0.5),
-    "sam of adversarial": lambda m: kr.models.SAM(
-        kr.models.AdversarialTraining(m, kr.attacks.PGD(0.1, 0.05, 2, random_start=False)), rho=0.5
-    ),
-    "look sam": lambda m: kr.models.LookSAM(m, rho=0.5, period=3),
-    "momentum sam": lambda m: kr.models.MomentumSAM(m, rho=0.5),
-    "ignite": lambda m: kr.models.IGNITE(m, factor=0.5),
-    "penalty": lambda m: kr.models.WeightPenalty(m, keras.regularizers.L2(0.1)),
-}
+def nestings():
+    """Every model of the table whose steps are not random, two levels at once."""
+    names = [name for name, method in model_table.METHODS.items() if not method.random]
+    rules = [name for name in names if model_table.METHODS[name].level == "gradient"]
+    others = [name for name in names if name not in rules]
+    for pair in itertools.zip_longest(rules, others):
+        yield [name for name in pair if name is not None]
+
+
+METHODS = {" of ".join(names): functools.partial(model_table.wrap, names) for names in nestings()}
 
 
 def train(wrap, rows=slice(None), batch_size=16):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import reference_steps as ref
-from counting import Passes
 
 import keras_regularize as kr
 from keras_regularize import models
@@ -97,7 +96,7 @@ METHODS = {
     "GNP": rule(regularized(0.4, 0.5, normalize=True), lambda: ref.ForwardGR(0.4, 0.5, True)),
     "exact GR": rule(regularized(0.4, 0.5, "exact"), lambda: ref.ExactGR(0.4), 1, products=1),
     # Objectives
-    "Flooding": objective(lambda net: models.Flooding(net, 4.0), lambda: ref.Flooding(4.0)),
+    "Flooding": objective(lambda net: models.Flooding(net, 40.0), lambda: ref.Flooding(40.0)),
     "WeightPenalty": objective(
         lambda net: models.WeightPenalty(net, squared_joint_norm, 1e-3),
         lambda: ref.WeightPenalty(1e-3),
@@ -161,4 +160,4 @@ def expected_passes(names):
     for method in chain:
         # A product differentiates the backward pass as well, forwards included.
         gradient = method.queries * gradient + method.products * objective * (1, 2, 2)
-    return Passes(*(once + gradient).tolist())
+    return tuple((once + gradient).tolist())

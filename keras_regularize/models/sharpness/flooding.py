@@ -18,7 +18,8 @@ class Flooding(RegularizedModel):
 
     Below the level $b$ the step ascends, so the weights wander in a flat region of small loss. The batch's
     whole objective is flooded, weight regularizers included; the gradient at exactly $L = b$ is 0. A level
-    that the loss never reaches changes nothing.
+    that the loss never reaches changes nothing. On several replicas each floods the loss of its own part of
+    the batch.
 
     Args:
         model: The model to train, or another wrapper.
