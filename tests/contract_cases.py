@@ -92,10 +92,11 @@ CASES = {
     "regularizers.attach": {"no_paper": True},
 }
 
-# Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
+# Public names that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
     "analysis": {"robust_accuracy"},
     "autodiff": None,
+    "callbacks": {"RobustAccuracy"},
     "testing": None,
     "utils": {"with_index"},
 }
