@@ -191,6 +191,9 @@ FUNCTIONS = {
         "robust_accuracy",
     },
     "autodiff": None,
+    "callbacks": {
+        "RobustAccuracy",
+    },
     "losses": {
         "adaptively_weighted_regularization",
         "adversarial_logit_pairing",

@@ -7,6 +7,9 @@ REFERENCES = {
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
     ),
+    "callbacks.RobustAccuracy": (
+        "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
+    ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.Reparameterized": (

@@ -27,6 +27,9 @@ class Attack:
         seed: Seed of the random start.
     """
 
+    #: Whether a call returns the perturbation itself instead of perturbed inputs.
+    returns_perturbation = False
+
     def __init__(self, layer=None, from_logits=None, seed=None):
         self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
         self.from_logits = from_logits
@@ -102,6 +105,11 @@ def per_sample_max(leaves):
     """Joint largest magnitude per sample, broadcastable against each leaf: a list."""
     largest = functools.reduce(ops.maximum, [_over_samples(ops.amax, ops.abs(x)) for x in leaves])
     return [_like(largest, leaf) for leaf in leaves]
+
+
+def where_samples(condition, leaves, others):
+    """`leaves` of the samples where `condition`, `(batch,)`, holds, and `others` elsewhere."""
+    return [ops.where(along_samples(condition, a), a, b) for a, b in zip(leaves, others)]
 
 
 def along_samples(values, leaf):

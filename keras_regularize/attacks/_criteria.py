@@ -17,8 +17,14 @@ def compiled_loss(model):
     return only(getattr(model.model if isinstance(model, Forward) else model, "loss", None))
 
 
-def criterion(name, point, y, from_logits):
-    """A function of a point's outputs that gives one value per sample, `(batch,)`, to be maximized."""
+def criterion(name, point, y, from_logits, targeted=False):
+    """A function of a point's outputs that gives one value per sample, `(batch,)`, to be maximized.
+
+    With `targeted` it is the negative loss, so that ascending it leads towards the labels.
+    """
+    if targeted:
+        value = criterion(name, point, y, from_logits)
+        return lambda outputs: -value(outputs)
     if name != "kl" and y is None:
         raise ValueError(f"An attack on the loss {name!r} needs labels `y`. Received: y=None")
     loss = compiled_loss(point.model)
@@ -26,7 +32,7 @@ def criterion(name, point, y, from_logits):
         if isinstance(point.model, Forward):
             return lambda outputs: point.model.sample_losses(y, outputs)
         return lambda outputs: sample_losses(loss, y, outputs)
-    logits = uses_logits(loss) if from_logits is None else from_logits
+    logits = gives_logits(point.model, from_logits)
     if name == "kl":
         clean = ops.stop_gradient(class_log_probabilities(point.outputs(point.start), logits))
         return lambda outputs: per_sample(
@@ -37,6 +43,17 @@ def criterion(name, point, y, from_logits):
         return lambda outputs: per_sample(_margin_shift(y, outputs, logits, clean))
     rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
     return lambda outputs: per_sample(rule(y, outputs, logits))
+
+
+def gives_logits(model, from_logits=None):
+    """Whether a model gives out logits: `from_logits`, or where that is `None` what its compiled loss says."""
+    return uses_logits(compiled_loss(model)) if from_logits is None else from_logits
+
+
+def predicts_label(y, outputs, from_logits):
+    """Whether the label has the largest score, at every sample (and position): booleans `(batch, …)`."""
+    ids, scores = _label_and_scores(y, outputs, from_logits)
+    return ops.equal(ops.cast(ids, "int32"), ops.cast(ops.argmax(scores, axis=-1), "int32"))
 
 
 def class_log_probabilities(outputs, from_logits):

@@ -44,11 +44,24 @@ def train_step(model, step, arguments):
         model.optimizer.variables,
         model.metrics_variables,
     )
+    return _threaded(step, data, groups, state)
+
+
+def test_step(model, keras_step, step, arguments):
+    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
+    state, data = arguments
+    _, state = keras_step(state, data)
+    groups = (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
+    return _threaded(step, data, groups, state)
+
+
+def _threaded(step, data, groups, state):
+    """`step(data)` at the values `state` of groups of variables: `(result, new state)`."""
     mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
     with keras.StatelessScope(state_mapping=mapping) as scope:
-        logs = step(data)
+        result = step(data)
         new_state = tuple([scope.get_current_value(v) for v in group] for group in groups)
-    return logs, new_state
+    return result, new_state
 
 
 def apply_gradients(optimizer, gradients, variables):

@@ -49,6 +49,12 @@ def train_step(model, step, arguments):
     return step(data)
 
 
+def test_step(model, keras_step, step, arguments):
+    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
+    keras_step(*arguments)
+    return step(*arguments)
+
+
 def apply_gradients(optimizer, gradients, variables):
     # The Keras optimizer sums over replicas what is already the global gradient on each.
     replicas = num_replicas()

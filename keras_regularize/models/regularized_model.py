@@ -1,5 +1,6 @@
 """The one train step of the package, and the wrapper model that owns it."""
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,8 @@ class RegularizedModel(keras.Model):
     semi_supervised = False
     #: Whether the step differentiates through a gradient.
     double_backward = False
+    #: What `evaluate` measures beside the compiled metrics: an object with a `metric`, `check_data` and `update`.
+    evaluation = None
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         if not isinstance(model, keras.Model):
@@ -86,6 +89,7 @@ class RegularizedModel(keras.Model):
         self.model = model
         self._column_metrics = []
         self._replicas_synchronized = False
+        self._evaluating = False
 
     # Hooks
 
@@ -188,6 +192,21 @@ class RegularizedModel(keras.Model):
         self.after_update(batch, aux, gradients)
         return loss, aux
 
+    def test_step(self, *arguments: Any) -> Any:
+        if self._outermost_evaluation() is None:
+            return super().test_step(*arguments)
+        return backend.test_step(self, super().test_step, self._measure, arguments)
+
+    def _measure(self, data):
+        """Updates what only `evaluate` measures, after Keras' own test step."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        y, _ = _data.split_columns(y, self)
+        outputs, weight = self(x, training=False), None
+        if self._is_semi_supervised():
+            y, weight = _data.mask_unlabelled(y, outputs, None)
+        self._outermost_evaluation().update(self, x, y, outputs, weight)
+        return self.get_metrics_result()
+
     def scheduled(self, value: Any, batch: Batch) -> Any:
         """A hyperparameter at the batch's step: the number itself, or the schedule's value there."""
         if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
@@ -287,6 +306,21 @@ class RegularizedModel(keras.Model):
         with backend.keep_weights_on_error(self):
             return super().train_on_batch(x, y, *args, **kwargs)
 
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with self._in_evaluation(x, y):
+            return super().evaluate(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with self._in_evaluation(x, y):
+            return super().test_on_batch(x, y, *args, **kwargs)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Those of Keras, and during `evaluate` what only it measures."""
+        if not self._evaluating:
+            return super().metrics
+        return [*super().metrics, self._outermost_evaluation().metric]
+
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
         self._ensure_built()
         super().load_weights(*args, **kwargs)
@@ -355,6 +389,26 @@ class RegularizedModel(keras.Model):
     def _compilable(self):
         double_backward = any(wrapper.double_backward for wrapper in self._chain())
         return backend.COMPILES_DOUBLE_BACKWARD or not double_backward
+
+    def _outermost_evaluation(self):
+        found = (wrapper.evaluation for wrapper in self._chain())
+        return next((evaluation for evaluation in found if evaluation is not None), None)
+
+    @contextlib.contextmanager
+    def _in_evaluation(self, x, y):
+        evaluation = self._outermost_evaluation()
+        if evaluation is None or not self.compiled:
+            yield
+            return
+        x, y = _data.specification(x, y)
+        if x is not None:
+            evaluation.check_data(x, _data.split_columns(y, self)[0])
+        self._evaluating = True
+        try:
+            with backend.keep_weights_on_error(self):
+                yield
+        finally:
+            self._evaluating = False
 
     def _ensure_built(self):
         # A symbolic call, not `build`: that locks the state before a subclass has made its variables.

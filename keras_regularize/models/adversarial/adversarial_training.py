@@ -29,11 +29,13 @@ class AdversarialTraining(AttackedModel):
         model: The model to train, or another wrapper.
         attack: The attack, such as `kr.attacks.PGD(...)`. One with `layer=` perturbs that layer's output.
         clean_weight: Weight $c$ of the loss on clean inputs, from 0 to 1.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
+            too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If `attack` is no attack, an argument is out of range, labels are missing, or the inputs
-            are integers and the attack has no `layer`.
+        ValueError: If `attack` is no attack, or one of directions or targets, an argument is out of range,
+            labels are missing, the inputs are integers and the attack has no `layer`, or they lie farther
+            than `epsilon` outside its bounds.
 
     Cost: the attack (PGD: `steps` forward and input-backward passes) and one forward-backward pass, two if
     `clean_weight` is above 0.

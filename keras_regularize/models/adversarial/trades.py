@@ -34,11 +34,13 @@ class TRADES(AttackedModel):
             `epsilon=0.031, step_size=0.007, steps=10`, on MNIST 0.3, 0.01, 40.
         beta: Weight $\beta$ of the divergence (their $1/\lambda$), at least 0; or a schedule. 6 on CIFAR-10, 1
             on MNIST.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
+            too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If an argument is out of range, labels are missing, the model has several outputs, or the
-            inputs are integers and the attack has no `layer`.
+        ValueError: If an argument is out of range, `attack` is one of directions or targets, labels are
+            missing, the model has several outputs, the inputs are integers and the attack has no `layer`, or
+            they lie farther than `epsilon` outside its bounds.
 
     Cost: the attack (PGD: `steps` forward and input-backward passes, one more forward pass for `"kl"`) and two
     forward-backward passes.

@@ -42,7 +42,8 @@ class VAT(AttackedModel):
         layer: Layer, or its name, whose output is perturbed instead of the inputs; needed for token ids
             (give the embedding).
         seed: Seed of the initial directions.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
+            too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range, the model has several outputs, or the inputs are integers
@@ -72,6 +73,7 @@ class VAT(AttackedModel):
     semi_supervised = True
     needs_labels = False
     attack_training = True
+    attack_returns_perturbation = True
 
     def __init__(
         self,
