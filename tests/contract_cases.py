@@ -17,6 +17,9 @@ import keras_regularize as kr
 # Random numbers drawn in compiled code differ from eager ones on TensorFlow.
 RANDOM_STEP = ("jit",) if keras.backend.backend() == "tensorflow" else ()
 
+# A value per sample that depends on the others, of which a masked position is one.
+BATCH_COUPLED = ("independence", "sequences")
+
 
 def images():
     return np.random.default_rng(0).normal(size=(4, 6, 6, 2))
@@ -52,6 +55,11 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "losses.ACLS": {
+        # Top logits above the margin and the others within it, where no gradient is stopped.
+        "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
+    },
+    "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
     "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
