@@ -1,5 +1,6 @@
 """Metrics: `model.compile(metrics=[…])`."""
 
 from keras_regularize.metrics.calibration import ExpectedCalibrationError
+from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
-__all__ = ["ExpectedCalibrationError"]
+__all__ = ["Coverage", "ExpectedCalibrationError", "SelectiveAccuracy"]
