@@ -25,6 +25,11 @@ def images():
     return np.random.default_rng(0).normal(size=(4, 6, 6, 2))
 
 
+def selections():
+    scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
+    return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
+
+
 @keras.saving.register_keras_serializable("tests")
 class LabelShift(keras.layers.Layer):
     """Lowers the logit of the label in training."""
@@ -59,7 +64,29 @@ CASES = {
         # Top logits above the margin and the others within it, where no gradient is stopped.
         "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
     },
+    "losses.AnyLoss": {
+        "check": lambda: {
+            "y_true": np.array([0, 1, 1, 0, 0]),
+            "y_pred": np.array([0.48, 0.53, 0.49, 0.51, 0.45]),
+            "skip": BATCH_COUPLED,
+        }
+    },
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.Rejection": {
+        # Scores whose exponentials float16 can hold.
+        "check": lambda: {"y_true": np.arange(4) % 2, "y_pred": 0.1 * images()[:, 0, 0, 0]}
+    },
+    "losses.Seesaw": {
+        # Correct predictions, where no gradient is stopped.
+        "check": lambda: {
+            "y_true": images()[:, 0, 0:4, 0].argmax(-1),
+            "y_pred": images()[:, 0, 0:4, 0],
+        }
+    },
+    "losses.ZErrorBCE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.ZErrorMSE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "metrics.Coverage": {"check": lambda: selections()},
+    "metrics.SelectiveAccuracy": {"check": lambda: selections()},
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
     "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
@@ -104,6 +131,12 @@ CASES = {
 FUNCTIONS = {
     "analysis": {"robust_accuracy"},
     "autodiff": None,
+    "losses": {
+        "class_balanced_weights",
+        "decoupled_distillation_loss",
+        "distillation_loss",
+        "early_learning_penalty",
+    },
     "testing": None,
     "utils": {"with_index"},
 }

@@ -10,6 +10,11 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "losses.class_balanced_weights": (
+        "tests/losses/test_imbalance_losses.py::test_class_balanced_weights_equal_a_loop"
+    ),
+    "metrics.Coverage": "tests/metrics/test_selective.py::test_equal_a_loop",
+    "metrics.SelectiveAccuracy": "tests/metrics/test_selective.py::test_equal_a_loop",
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"
