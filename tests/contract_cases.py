@@ -51,6 +51,11 @@ def labels_and(**columns):
     return {"label": rng.integers(0, 3, 8).astype("int32"), **columns}
 
 
+def selections():
+    scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
+    return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
+
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
@@ -64,16 +69,43 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "losses.ACLS": {
+        # Top logits above the margin and the others within it, where no gradient is stopped.
+        "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
+    },
+    "losses.AnyLoss": {
+        "check": lambda: {
+            "y_true": np.array([0, 1, 1, 0, 0]),
+            "y_pred": np.array([0.48, 0.53, 0.49, 0.51, 0.45]),
+            "skip": BATCH_COUPLED,
+        }
+    },
     # The worst samples are found within the batch.
     "losses.CVaR": {
         "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
         "check": lambda: {"skip": ("independence",)},
     },
+    "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.Rejection": {
+        # Scores whose exponentials float16 can hold.
+        "check": lambda: {"y_true": np.arange(4) % 2, "y_pred": 0.1 * images()[:, 0, 0, 0]}
+    },
+    "losses.Seesaw": {
+        # Correct predictions, where no gradient is stopped.
+        "check": lambda: {
+            "y_true": images()[:, 0, 0:4, 0].argmax(-1),
+            "y_pred": images()[:, 0, 0:4, 0],
+        }
+    },
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
+    "losses.ZErrorBCE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.ZErrorMSE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "metrics.Coverage": {"check": lambda: selections()},
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
         "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
     },
+    "metrics.SelectiveAccuracy": {"check": lambda: selections()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.
     "models.ALP": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 0.3},
@@ -198,7 +230,11 @@ FUNCTIONS = {
         "adaptively_weighted_regularization",
         "adversarial_logit_pairing",
         "arow",
+        "class_balanced_weights",
         "conditional_entropy",
+        "decoupled_distillation_loss",
+        "distillation_loss",
+        "early_learning_penalty",
         "mart",
         "smooth_adversarial_comp_sum",
         "spectral_weights",

@@ -17,10 +17,15 @@ REFERENCES = {
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
     "losses.CVaR": "tests/losses/test_spectral_risk.py::test_cvar_is_the_mean_of_the_worst",
+    "losses.class_balanced_weights": (
+        "tests/losses/test_imbalance_losses.py::test_class_balanced_weights_equal_a_loop"
+    ),
     "losses.conditional_entropy": (
         "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
     ),
+    "metrics.Coverage": "tests/metrics/test_selective.py::test_equal_a_loop",
     "metrics.GroupAccuracy": "tests/metrics/test_groups.py::test_equals_accuracy_per_group",
+    "metrics.SelectiveAccuracy": "tests/metrics/test_selective.py::test_equal_a_loop",
     "models.ALP": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"

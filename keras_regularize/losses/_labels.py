@@ -48,6 +48,20 @@ def at_label(y_true, values):
     return pick(values, ids) if rows is None else ops.sum(rows * values, axis=-1)
 
 
+def label_ids(y_true, y_pred):
+    """Labels as integer ids `(…)`; of a row, the position of its largest entry."""
+    ids, rows = split_labels(y_true, y_pred)
+    return ops.cast(ops.argmax(rows, axis=-1), "int32") if ids is None else ids
+
+
+def class_logits(y_pred):
+    """Logits `(…, classes)` in at least float32; one column is that of class 1 and gets a 0 for class 0."""
+    logits = upcast(y_pred)
+    if len(logits.shape) and logits.shape[-1] == 1:
+        return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+    return logits
+
+
 def label_log_probability(y_true, y_pred, from_logits):
     """`Σ_k t_k log p_k` per sample, the log-probability of the label."""
     # Not `z_y - logsumexp(z)`: that cancels for large logits.

@@ -2,5 +2,12 @@
 
 from keras_regularize.metrics.calibration import ExpectedCalibrationError
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
+from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
-__all__ = ["ExpectedCalibrationError", "GroupAccuracy", "WorstGroupAccuracy"]
+__all__ = [
+    "Coverage",
+    "ExpectedCalibrationError",
+    "GroupAccuracy",
+    "SelectiveAccuracy",
+    "WorstGroupAccuracy",
+]
