@@ -16,6 +16,8 @@ import keras_regularize as kr
 
 # Random numbers drawn in compiled code differ from eager ones on TensorFlow.
 RANDOM_STEP = ("jit",) if keras.backend.backend() == "tensorflow" else ()
+# A value per sample that depends on the others, of which a masked position is one.
+BATCH_COUPLED = ("independence", "sequences")
 GROUPS = np.array([0, 1, 0, 0, 1, 0, 0, 1], "int32")
 
 
