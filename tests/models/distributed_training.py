@@ -15,6 +15,7 @@ RNG = np.random.RandomState(0)
 X = RNG.rand(64, 8).astype("float32")
 Y = RNG.randint(0, 4, 64)
 W = np.linspace(0.5, 1.5, 64).astype("float32")
+COLUMNS = {"label": Y, "index": np.arange(64), "group": RNG.randint(0, 3, 64)}
 
 
 def network():
@@ -38,10 +39,18 @@ def nestings():
 
 
 METHODS = {" of ".join(names): functools.partial(model_table.wrap, names) for names in nestings()}
+METHODS |= {
+    "look sam": lambda m: kr.models.LookSAM(m, rho=0.5, period=3),
+    "momentum sam": lambda m: kr.models.MomentumSAM(m, rho=0.5),
+    "ignite": lambda m: kr.models.IGNITE(m, factor=0.5),
+    "group dro": lambda m: kr.models.GroupDRO(m, num_groups=3, step_size=0.5),
+    "sam of group dro": lambda m: kr.models.SAM(kr.models.GroupDRO(m, 3, 0.5), rho=0.5),
+    "prospect": lambda m: kr.models.Prospect(m, num_samples=64, shift_cost=0.5),
+}
 
 
 def train(wrap, rows=slice(None), batch_size=16):
-    """Weights and logs after two epochs on the chosen rows."""
+    """Weights, state of the method and logs after two epochs on the chosen rows."""
     net = network()
     model = wrap(net)
     model.compile(
@@ -51,14 +60,14 @@ def train(wrap, rows=slice(None), batch_size=16):
     )
     history = model.fit(
         X[rows],
-        Y[rows],
+        {name: column[rows] for name, column in COLUMNS.items()},
         sample_weight=W[rows],
         batch_size=batch_size,
         epochs=2,
         shuffle=False,
         verbose=0,
     ).history
-    return [*net.get_weights(), np.array([history["loss"], history["accuracy"]])]
+    return [*model.get_weights(), np.array([history["loss"], history["accuracy"]])]
 
 
 def compare(name, several, one):
