@@ -1,12 +1,18 @@
-"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] [imports]`."""
+"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] …`."""
 
 import argparse
 
 from rich.console import Console
 
-from benchmarks import imports, losses, train_steps
+from benchmarks import imports, losses, output_layers, robustness, train_steps
 
-TABLES = {"steps": train_steps.table, "losses": losses.table, "imports": imports.table}
+TABLES = {
+    "steps": train_steps.table,
+    "losses": losses.table,
+    "output_layers": output_layers.table,
+    "robustness": robustness.table,
+    "imports": imports.table,
+}
 
 
 def main():
@@ -20,7 +26,7 @@ def main():
 
     console = Console()
     console.print(
-        "Contestants take turns. Ratios are to the first row: of the medians, and of the\n"
+        "In tables of cost, contestants take turns. Ratios are to the first row: of the medians, and of the\n"
         "fastest rounds (min), which hold when the machine is busy. A bar is the largest\n"
         "acceptable value of the latter.\n"
     )

@@ -5,6 +5,7 @@ and gives the same gradient on every backend at the points where `keras.ops` doe
 probabilities, kinks). Half-precision inputs are reduced in float32.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,15 @@ def xlogy(x: Any, y: Any) -> Any:
     """`x log y`, and 0 with gradient 0 where `x` is 0, also at `y = 0`."""
     nonzero = x != 0
     return ops.where(nonzero, x * safe_log(ops.where(nonzero, y, 1.0)), 0.0)
+
+
+def safe_expm1(x: Any) -> Any:
+    """`exp(x) - 1`, continued by its tangent above `x = 60`: finite and still increasing at `x = 1e4`.
+
+    Computed in at least float32.
+    """
+    x = upcast(x)
+    return ops.expm1(ops.minimum(x, 60.0)) + math.exp(60.0) * ops.relu(x - 60.0)
 
 
 def safe_abs(x: Any) -> Any:
@@ -104,3 +114,12 @@ def log_probabilities(outputs: Any, from_logits: bool) -> Any:
         return ops.log_softmax(outputs, axis=-1)
     total = ops.sum(outputs, axis=-1, keepdims=True)
     return ops.log(ops.clip(outputs / ops.where(total > 0, total, 1.0), 1e-7, 1.0))
+
+
+def kl_divergence(log_p: Any, log_q: Any) -> Any:
+    """`KL(p‖q)` over the last axis, from finite log-probabilities such as `log_probabilities` gives.
+
+    The gradient flows to both; stop that of the one that is a target.
+    """
+    log_p, log_q = upcast(log_p), upcast(log_q)
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)

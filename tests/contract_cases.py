@@ -16,6 +16,9 @@ import keras_regularize as kr
 
 # Random numbers drawn in compiled code differ from eager ones on TensorFlow.
 RANDOM_STEP = ("jit",) if keras.backend.backend() == "tensorflow" else ()
+# A value per sample that depends on the others, of which a masked position is one.
+BATCH_COUPLED = ("independence", "sequences")
+GROUPS = np.array([0, 1, 0, 0, 1, 0, 0, 1], "int32")
 
 
 def images():
@@ -39,6 +42,22 @@ def network_with_labels():
     return keras.Model([x, labels], LabelShift()([keras.layers.Dense(3)(hidden), labels]))
 
 
+def teacher():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
+def labels_and(**columns):
+    """The default labels of `check_model` with further columns."""
+    rng = np.random.default_rng(0)
+    rng.uniform(size=(8, 4))
+    return {"label": rng.integers(0, 3, 8).astype("int32"), **columns}
+
+
+def selections():
+    scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
+    return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
+
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
@@ -52,24 +71,130 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "losses.ACLS": {
+        # Top logits above the margin and the others within it, where no gradient is stopped.
+        "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
+    },
+    "losses.AnyLoss": {
+        "check": lambda: {
+            "y_true": np.array([0, 1, 1, 0, 0]),
+            "y_pred": np.array([0.48, 0.53, 0.49, 0.51, 0.45]),
+            "skip": BATCH_COUPLED,
+        }
+    },
+    # The worst samples are found within the batch.
+    "losses.CVaR": {
+        "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
+        "check": lambda: {"skip": ("independence",)},
+    },
+    "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.Rejection": {
+        # Scores whose exponentials float16 can hold.
+        "check": lambda: {"y_true": np.arange(4) % 2, "y_pred": 0.1 * images()[:, 0, 0, 0]}
+    },
+    "losses.Seesaw": {
+        # Correct predictions, where no gradient is stopped.
+        "check": lambda: {
+            "y_true": images()[:, 0, 0:4, 0].argmax(-1),
+            "y_pred": images()[:, 0, 0:4, 0],
+        }
+    },
+    "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
+    "losses.ZErrorBCE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.ZErrorMSE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "metrics.Coverage": {"check": lambda: selections()},
+    "metrics.GroupAccuracy": {
+        "config": lambda: {"group": 1},
+        "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
+    },
+    "metrics.SelectiveAccuracy": {"check": lambda: selections()},
+    # A neutral strength leaves cross-entropy: that of the compiled loss.
+    "models.ALP": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 0.3},
+        "check": lambda: {"neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0}},
+    },
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
+    "models.ARoW": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 2.0},
+        "check": lambda: {"neutral": {"factor": 0.0, "label_smoothing": 0.0}},
+    },
     "models.ASAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.AWP": {"check": lambda: {"neutral": {"gamma": 0.0}}},
+    "models.AdvCompSum": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "tau": 1.5, "rho": 2.0},
+        "check": lambda: {"neutral": {"tau": 1.0, "rho": 1.0, "nu": 0.0}},
+    },
     "models.AdversarialTraining": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1)},
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.ELLE": {
+        "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
+        # The one kept pass of a step is that on adversarial inputs.
+        "check": lambda: {
+            "neutral": {"epsilon": 0.0, "factor": 0.0},
+            "skip": ("batch norm", *RANDOM_STEP),
+        },
+    },
+    "models.FactoredSphericalClassifier": {
+        "config": lambda: {"num_classes": 5},
+        # It predicts by a layer of its own.
+        "check": lambda: {"loss": False, "skip": ("inference",)},
+    },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},
         "check": lambda: {"neutral": {"level": 0.0}},
     },
+    "models.FreeAdversarialTraining": {
+        "config": lambda: {"epsilon": 0.1, "replays": 2, "batch_size": 8},
+        # Batch statistics move in every replay.
+        "check": lambda: {"neutral": {"epsilon": 0.0, "replays": 1}, "skip": ("batch norm",)},
+    },
+    "models.FunctionalEntropyRegularization": {
+        "config": lambda: {"factor": 1e-4, "seed": 1},
+        "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
+    },
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
+    "models.GradAlign": {
+        "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "seed": 1},
+        "check": lambda: {
+            "neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0},
+            "skip": ("batch norm", *RANDOM_STEP),
+        },
+    },
     "models.GradientRegularization": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.GroupDRO": {
+        "config": lambda: {"num_groups": 2, "step_size": 0.5},
+        "check": lambda: {"y": labels_and(group=GROUPS)},
+    },
+    "models.IGNITE": {"check": lambda: {"neutral": {"factor": 0.0, "factor_learning_rate": 0.0}}},
+    "models.InputGradientPenalty": {"check": lambda: {"neutral": {"factor": 0.0}}},
+    "models.LookSAM": {
+        "config": lambda: {"rho": 0.1, "period": 2},
+        "check": lambda: {"neutral": {"rho": 0.0}},
+    },
+    "models.MART": {"config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0}},
+    "models.MomentumSAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
+    "models.Prospect": {
+        "config": lambda: {"num_samples": 8, "spectrum": "extremile", "parameter": 2.0},
+        "check": lambda: {
+            "y": labels_and(index=np.arange(8, dtype="int32")),
+            "neutral": {"spectrum": "uniform", "gradient_table": False},
+        },
+    },
     "models.RegularizedModel": {"check": lambda: {"neutral": {}}, "no_paper": True},
+    "models.RobustSelfSupervised": {
+        "config": lambda: {"gamma": 2.0, "gamma_unlabeled": 3.0, "steps": 3},
+        # The one training pass of a step is that on moved inputs.
+        "check": lambda: {"neutral": {"factor": 0.0, "robust": False}, "skip": ("batch norm",)},
+    },
     "models.SAM": {
         "config": lambda: {"rho": 0.1},
         "check": lambda: {"neutral": {"rho": 0.0}},
+    },
+    "models.SRSTAWR": {
+        "config": lambda: {"teacher": teacher(), "attack": kr.attacks.FGSM(epsilon=0.1)},
     },
     "models.TRADES": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},
@@ -94,8 +219,31 @@ CASES = {
 
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
-    "analysis": {"robust_accuracy"},
+    "analysis": {
+        "gradient_norm_bound",
+        "input_gradient_norm",
+        "robust_accuracy",
+    },
     "autodiff": None,
+    "callbacks": {
+        "RobustAccuracy",
+    },
+    "losses": {
+        "adaptively_weighted_regularization",
+        "adversarial_logit_pairing",
+        "arow",
+        "class_balanced_weights",
+        "conditional_entropy",
+        "decoupled_distillation_loss",
+        "distillation_loss",
+        "early_learning_penalty",
+        "mart",
+        "smooth_adversarial_comp_sum",
+        "spectral_weights",
+        "trades",
+    },
     "testing": None,
-    "utils": {"with_index"},
+    "utils": {
+        "with_index",
+    },
 }

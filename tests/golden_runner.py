@@ -190,7 +190,7 @@ def run_function(symbol, file, case):
             run = fused(autodiff.value_and_grad(at, has_aux=True))
             (_, result), gradient = run(tensors(moved), tensors(data))
             compare(gradient, gradients, case, "gradient")
-        elif data and model is None:
+        elif data and model is None and file["api"] not in ADAPTERS:
             result = fused(lambda data: function(**data, **call))(tensors(data))
         else:
             result = function(**tensors(data), **call)
@@ -271,6 +271,8 @@ def run_optimizer(symbol, file, case):
 
 
 def run_model(symbol, file, case):
+    if file["api"] == "models.FactoredSphericalClassifier":
+        return run_factored_classifier(symbol, case)
     wrapped = net = network(case["network"])
     for inner in reversed(case.get("inner", [])):
         wrapped = find(inner["api"])(wrapped, **construct(inner["config"]))
@@ -291,6 +293,19 @@ def run_model(symbol, file, case):
         compare(got, expected, case, name)
 
 
+def run_factored_classifier(symbol, case):
+    """The last layer of the network is the output kernel; the loss is an argument of the model."""
+    *layers, output = case["network"]
+    net = network(layers)
+    model = symbol(net, len(output["kernel"][0]), **construct(case["config"]))
+    model.compile(construct(case["optimizer"], "optimizer"))
+    model.set_output_kernel(array(output["kernel"]))
+    for step in case["steps"]:
+        model.train_on_batch(array(step["x"]), array(step["y"]))
+    weights = [*net.weights, model.output_kernel()]
+    compare(weights, case["expect"]["weights"], case, "weights")
+
+
 RUNNERS = {
     "loss": run_loss,
     "regularizer": run_regularizer,
@@ -307,4 +322,54 @@ RUNNERS = {
 
 # Other ways to the numbers: `{api: function(config, [network], **call)}`
 
-ADAPTERS = {}
+
+def functional_entropy(config, model, inputs, noise):
+    """The network of a case sees the modalities concatenated."""
+    parts = [keras.Input(np.shape(part)[1:]) for part in inputs]
+    joined = keras.Model(parts, model(keras.layers.Concatenate()(parts)))
+    wrapper = kr.models.FunctionalEntropyRegularization(joined, **config)
+    return {
+        "value": wrapper.penalty(inputs, noise),
+        "information": wrapper.information(inputs, noise),
+    }
+
+
+def group_dro_update(config, steps):
+    """Group weights and contributions over several batches of losses."""
+    model = kr.models.GroupDRO(keras.Sequential([keras.Input((1,))]), **config)
+    results = []
+    for step in steps:
+        losses, groups = (ops.convert_to_tensor(step[key]) for key in ("losses", "groups"))
+        q, weights = model._reweight(
+            losses, ops.ones_like(losses), float(len(step["losses"])), groups, model.step_size
+        )
+        model.group_weights.assign(q)
+        results.append({"group_weights": q, "contributions": weights * losses})
+    return results
+
+
+def prospect_linear_regression(config, x, y, indices, l2, learning_rate, **spectrum):
+    """Weights after steps on single samples, each followed by the proximal map of the L2 penalty."""
+    x, y, indices = map(to_numpy, (x, y, indices))
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    net = keras.Sequential([keras.Input((x.shape[1],)), dense])
+    model = kr.models.Prospect(net, len(x), **spectrum, **config)
+    model.compile(
+        keras.optimizers.SGD(learning_rate),
+        lambda y_true, y_pred: 0.5 * ops.square(y_pred - y_true),
+        run_eagerly=keras.backend.backend() != "jax",
+    )
+    model.fill_tables(x, y[:, None])
+    for i in indices:
+        model.train_on_batch(
+            x[i : i + 1], {"label": y[i : i + 1, None], "index": indices[:1] * 0 + i}
+        )
+        dense.kernel.assign(dense.kernel / (1.0 + learning_rate * l2 / len(x)))
+    return dense.kernel[:, 0]
+
+
+ADAPTERS = {
+    "models.FunctionalEntropyRegularization.penalty": functional_entropy,
+    "models.GroupDRO.update": group_dro_update,
+    "models.Prospect.linear_regression": prospect_linear_regression,
+}

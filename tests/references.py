@@ -1,8 +1,14 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.input_gradient_norm": (
+        "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
+    ),
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
+    ),
+    "callbacks.RobustAccuracy": (
+        "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
@@ -10,7 +16,39 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "losses.CVaR": "tests/losses/test_spectral_risk.py::test_cvar_is_the_mean_of_the_worst",
+    "losses.class_balanced_weights": (
+        "tests/losses/test_imbalance_losses.py::test_class_balanced_weights_equal_a_loop"
+    ),
+    "losses.conditional_entropy": (
+        "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
+    ),
+    "metrics.Coverage": "tests/metrics/test_selective.py::test_equal_a_loop",
+    "metrics.GroupAccuracy": "tests/metrics/test_groups.py::test_equals_accuracy_per_group",
+    "metrics.SelectiveAccuracy": "tests/metrics/test_selective.py::test_equal_a_loop",
+    "models.ALP": (
+        "tests/models/test_paired_losses.py"
+        "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
+    "models.AdvCompSum": (
+        "tests/models/test_paired_losses.py"
+        "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
+    "models.FreeAdversarialTraining": (
+        "tests/models/test_free_adversarial_training.py"
+        "::test_replays_follow_the_algorithm_and_the_perturbation_stays"
+    ),
+    "models.GradAlign": (
+        "tests/models/test_input_gradients.py::test_a_step_of_alignment_is_that_of_the_formula"
+    ),
+    "models.InputGradientPenalty": (
+        "tests/models/test_input_gradients.py::test_a_step_of_the_penalty_is_that_of_the_formula"
+    ),
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
+    "models.RobustSelfSupervised": (
+        "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"
+    ),
+    "models.SRSTAWR": "tests/models/test_srst_awr.py::test_the_objective_equals_the_formula",
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"
     ),

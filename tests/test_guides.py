@@ -23,7 +23,7 @@ def test_the_guide_runs(path, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_guides():
-    assert [path.stem for path in GUIDES] == ["quickstart", "write_your_own_train_step"]
+    assert {"quickstart", "write_your_own_train_step"} <= {path.stem for path in GUIDES}
 
 
 def _pictures(path):

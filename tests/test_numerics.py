@@ -80,6 +80,18 @@ def test_entropy_of_a_certain_distribution(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_safe_expm1(dtype):
+    x = tensor([-1e4, -1e-3, 0.0, 2.0, 1e4], dtype)
+    wide = array(x).astype("float64")
+    value = numerics.safe_expm1(x)
+    expected = np.expm1(np.minimum(wide, 60)) + np.exp(60) * np.maximum(wide - 60, 0)
+    np.testing.assert_allclose(array(value), expected, rtol=1e-5)
+    assert dtype_of(value) == "float32"
+    slope = gradient(numerics.safe_expm1, ops.cast(x, "float32"))
+    np.testing.assert_allclose(slope, np.exp(np.minimum(wide, 60)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_safe_abs(dtype):
     x = tensor([-2.0, 0.0, 3.0], dtype)
     np.testing.assert_array_equal(array(numerics.safe_abs(x)), [2, 0, 3])
@@ -222,3 +234,30 @@ def test_log_probabilities_of_one_column(dtype):
     )
     slope = gradient(lambda p: numerics.log_probabilities(p, from_logits=False), p)
     assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_kl_divergence(dtype):
+    log_p = tensor(np.log([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]), dtype)
+    log_q = tensor(np.log([[0.2, 0.2, 0.6], [0.1, 0.2, 0.7]]), dtype)
+    wide_p, wide_q = array(log_p).astype("float64"), array(log_q).astype("float64")
+    value = numerics.kl_divergence(log_p, log_q)
+    expected = [sum(np.exp(a) * (a - b)) for a, b in zip(wide_p, wide_q)]
+    np.testing.assert_allclose(array(value), expected, rtol=1e-5, atol=1e-6)
+    assert dtype_of(value) == "float32"
+    slope = gradient(lambda log_p: numerics.kl_divergence(log_p, log_q), log_p)
+    exact = np.exp(wide_p) * (wide_p - wide_q + 1)
+    np.testing.assert_allclose(slope, exact, atol=EPSILON[dtype])
+    slope = gradient(lambda log_q: numerics.kl_divergence(log_p, log_q), log_q)
+    np.testing.assert_allclose(slope, -np.exp(wide_p), atol=EPSILON[dtype])
+
+
+def test_kl_divergence_of_certain_predictions():
+    z = tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]])
+    other = numerics.log_probabilities(ops.flip(z, axis=0), True)
+
+    def of_logits(z):
+        return numerics.kl_divergence(numerics.log_probabilities(z, True), other)
+
+    np.testing.assert_allclose(array(of_logits(z)), [2e4, 2e4], rtol=1e-6)
+    assert np.all(np.isfinite(gradient(of_logits, z)))

@@ -1,5 +1,6 @@
 """Look at a trained model."""
 
+from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.robustness import robust_accuracy
 
-__all__ = ["robust_accuracy"]
+__all__ = ["gradient_norm_bound", "input_gradient_norm", "robust_accuracy"]

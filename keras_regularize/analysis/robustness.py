@@ -5,15 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import tree
 
 from keras_regularize._validation import check_integer
-from keras_regularize.attacks import VirtualAdversarial
-from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
-from keras_regularize.attacks._points import attacked_outputs
+from keras_regularize.attacks._robustness import check_measurable, withstands
 from keras_regularize.autodiff import backend
-from keras_regularize.losses._labels import split_labels
-from keras_regularize.losses._logits import uses_logits
 
 
 def robust_accuracy(
@@ -47,8 +43,9 @@ def robust_accuracy(
         A float between 0 and 1.
 
     Raises:
-        ValueError: If `attack` is no attack, or one that looks for a direction instead of an input
-            (`VirtualAdversarial`), if `batch_size` is not positive, or if labels and outputs do not fit.
+        ValueError: If `attack` is no attack, one that looks for a direction instead of an input
+            (`VirtualAdversarial`) or for a target, if `batch_size` is not positive, or if labels and outputs
+            do not fit.
 
     Cost: per attack its own passes and one forward pass, and one forward pass for the clean inputs.
 
@@ -71,29 +68,48 @@ def robust_accuracy(
     Croce and Hein, *Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free
     Attacks*, ICML 2020, arXiv:2003.01690.
     """
+    return RobustAccuracyMeter(model, attack, batch_size)(x, y)
+
+
+def checked_attacks(attack, batch_size):
+    """The attacks as a list, after a check of what `robust_accuracy` takes."""
     check_integer("batch_size", batch_size, minimum=1)
     attacks = list(attack) if isinstance(attack, (list, tuple)) else [attack]
     for candidate in attacks:
-        if not callable(candidate) or isinstance(candidate, VirtualAdversarial):
+        if not callable(candidate):
             raise ValueError(
                 "`attack` must be a callable that returns perturbed inputs, such as `kr.attacks.PGD()`, or a "
                 f"list of them. Received: attack={attack!r}"
             )
+        check_measurable("attack", candidate)
     if not attacks:
         raise ValueError(f"`attack` must name at least one attack. Received: attack={attack!r}")
+    return attacks
 
-    x, y = tree.map_structure(np.asarray, (x, y))
-    size = len(tree.flatten(y)[0])
-    if size > batch_size and size % batch_size:
-        # Rows again up to whole batches: a last, smaller one would be compiled anew.
-        rows = np.arange(-(-size // batch_size) * batch_size) % size
-        x, y = tree.map_structure(lambda leaf: leaf[rows], (x, y))
-    if not model.built:
-        model(tree.map_structure(lambda leaf: leaf[:1], x))
-    withstood = _Attacked(model, attacks)
-    with backend.keep_weights_on_error(withstood):
-        hits = withstood.predict({"x": x, "y": y}, batch_size=batch_size, verbose=0)
-    return float(np.mean(hits[:size]))
+
+class RobustAccuracyMeter:
+    """`robust_accuracy` of a model that goes on training: called again, it compiles nothing anew."""
+
+    def __init__(self, model, attack, batch_size):
+        self.model, self.batch_size = model, batch_size
+        self.attacks = checked_attacks(attack, batch_size)
+        self._attacked = None
+
+    def __call__(self, x, y):
+        batch_size = self.batch_size
+        x, y = tree.map_structure(np.asarray, (x, y))
+        size = len(tree.flatten(y)[0])
+        if size > batch_size and size % batch_size:
+            # Rows again up to whole batches: a last, smaller one would be compiled anew.
+            rows = np.arange(-(-size // batch_size) * batch_size) % size
+            x, y = tree.map_structure(lambda leaf: leaf[rows], (x, y))
+        if not self.model.built:
+            self.model(tree.map_structure(lambda leaf: leaf[:1], x))
+        if self._attacked is None:
+            self._attacked = _Attacked(self.model, self.attacks)
+        with backend.keep_weights_on_error(self._attacked):
+            hits = self._attacked.predict({"x": x, "y": y}, batch_size=batch_size, verbose=0)
+        return float(np.mean(hits[:size]))
 
 
 class _Attacked(keras.Model):
@@ -113,20 +129,6 @@ class _Attacked(keras.Model):
         """Nothing to create; without it Keras would call the model, hence all attacks, once eagerly."""
 
     def call(self, inputs):
-        x, y = inputs["x"], inputs["y"]
-        hits = self._hits(y, self.model(x, training=False), None)
-        for attack in self.attacks:
-            moved = attack(self.model, x, y)
-            outputs = attacked_outputs(self.model, x, moved, getattr(attack, "layer", None))
-            hits = ops.minimum(hits, self._hits(y, outputs, attack))
-        return hits
-
-    def _hits(self, y, outputs, attack):
-        from_logits = getattr(attack, "from_logits", None)
-        if from_logits is None:
-            from_logits = uses_logits(compiled_loss(self.model))
-        scores = class_log_probabilities(outputs, from_logits)
-        ids, rows = split_labels(y, scores)
-        labels = ops.argmax(rows, axis=-1) if ids is None else ids
-        same = ops.equal(ops.cast(labels, "int32"), ops.cast(ops.argmax(scores, axis=-1), "int32"))
-        return ops.cast(same, "float32")
+        x = inputs["x"]
+        outputs = self.model(x, training=False)
+        return withstands(self.model, x, inputs["y"], outputs, self.attacks)

@@ -1,5 +1,13 @@
+from keras_regularize.attacks.auto_projected_gradient import APGD
 from keras_regularize.attacks.gradient_sign import FGSM
+from keras_regularize.attacks.penalized_ascent import PenalizedAscent
 from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
 
-__all__ = ["FGSM", "PGD", "VirtualAdversarial"]
+__all__ = [
+    "APGD",
+    "FGSM",
+    "PGD",
+    "PenalizedAscent",
+    "VirtualAdversarial",
+]

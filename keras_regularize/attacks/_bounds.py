@@ -1,8 +1,9 @@
-"""The box that inputs live in."""
+"""The box that inputs live in, and the ball around them that an attack searches."""
 
 from keras import ops
 
 from keras_regularize._validation import check_number
+from keras_regularize.attacks._attack import per_sample_norm
 
 
 def check_bounds(bounds, layer):
@@ -25,3 +26,16 @@ def check_bounds(bounds, layer):
 
 def clip_to_bounds(leaves, bounds):
     return leaves if bounds is None else [ops.clip(leaf, *bounds) for leaf in leaves]
+
+
+def project(start, leaves, norm, epsilon, bounds):
+    """`leaves` moved into the ball of radius `epsilon` around `start`, then into the bounds."""
+    if norm == "linf":
+        leaves = [ops.clip(x, s - epsilon, s + epsilon) for x, s in zip(leaves, start)]
+    else:
+        moves = [x - s for x, s in zip(leaves, start)]
+        norms = per_sample_norm(moves)
+        leaves = [
+            s + m * ops.minimum(1.0, epsilon / (n + 1e-12)) for s, m, n in zip(start, moves, norms)
+        ]
+    return clip_to_bounds(leaves, bounds)

@@ -6,10 +6,10 @@ from keras import ops
 from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.functional import only, per_sample, sample_losses
 from keras_regularize.losses._labels import label_log_probability, pick, split_labels
-from keras_regularize.losses._logits import uses_logits
-from keras_regularize.numerics import log_probabilities, upcast
+from keras_regularize.losses._logits import class_scores, uses_logits
+from keras_regularize.numerics import kl_divergence, log_probabilities
 
-CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "compiled")
+CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "margin_shift", "compiled")
 
 
 def compiled_loss(model):
@@ -17,8 +17,14 @@ def compiled_loss(model):
     return only(getattr(model.model if isinstance(model, Forward) else model, "loss", None))
 
 
-def criterion(name, point, y, from_logits):
-    """A function of a point's outputs that gives one value per sample, `(batch,)`, to be maximized."""
+def criterion(name, point, y, from_logits, targeted=False):
+    """A function of a point's outputs that gives one value per sample, `(batch,)`, to be maximized.
+
+    With `targeted` it is the negative loss, so that ascending it leads towards the labels.
+    """
+    if targeted:
+        value = criterion(name, point, y, from_logits)
+        return lambda outputs: -value(outputs)
     if name != "kl" and y is None:
         raise ValueError(f"An attack on the loss {name!r} needs labels `y`. Received: y=None")
     loss = compiled_loss(point.model)
@@ -26,20 +32,37 @@ def criterion(name, point, y, from_logits):
         if isinstance(point.model, Forward):
             return lambda outputs: point.model.sample_losses(y, outputs)
         return lambda outputs: sample_losses(loss, y, outputs)
-    logits = uses_logits(loss) if from_logits is None else from_logits
+    logits = gives_logits(point.model, from_logits)
     if name == "kl":
         clean = ops.stop_gradient(class_log_probabilities(point.outputs(point.start), logits))
-        return lambda outputs: kl_divergence(clean, class_log_probabilities(outputs, logits))
+        return lambda outputs: per_sample(
+            kl_divergence(clean, class_log_probabilities(outputs, logits))
+        )
+    if name == "margin_shift":
+        clean = ops.stop_gradient(class_scores(one_output(point.outputs(point.start)), logits))
+        return lambda outputs: per_sample(_margin_shift(y, outputs, logits, clean))
     rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
     return lambda outputs: per_sample(rule(y, outputs, logits))
 
 
+def gives_logits(model, from_logits=None):
+    """Whether a model gives out logits: `from_logits`, or where that is `None` what its compiled loss says."""
+    return uses_logits(compiled_loss(model)) if from_logits is None else from_logits
+
+
+def predicts_label(y, outputs, from_logits):
+    """Whether the label has the largest score, at every sample (and position): booleans `(batch, …)`."""
+    ids, scores = _label_and_scores(y, outputs, from_logits)
+    return ops.equal(ops.cast(ids, "int32"), ops.cast(ops.argmax(scores, axis=-1), "int32"))
+
+
 def class_log_probabilities(outputs, from_logits):
     """Log-probabilities of a model with one classification output."""
-    return log_probabilities(_one_output(outputs), from_logits)
+    return log_probabilities(one_output(outputs), from_logits)
 
 
-def _one_output(outputs):
+def one_output(outputs):
+    """The outputs of a model that has one; an error that names the way out for several."""
     if isinstance(outputs, (dict, list, tuple)):
         raise ValueError(
             "Class probabilities need a model with one output; with several use `loss='compiled'`. "
@@ -48,20 +71,12 @@ def _one_output(outputs):
     return outputs
 
 
-def kl_divergence(log_p, log_q):
-    """`KL(p‖q)` per sample, summed over classes and averaged over further axes."""
-    return per_sample(ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1))
-
-
 def _cross_entropy(y, outputs, from_logits):
-    return -label_log_probability(y, _one_output(outputs), from_logits)
+    return -label_log_probability(y, one_output(outputs), from_logits)
 
 
 def _label_and_scores(y, outputs, from_logits):
-    outputs = _one_output(outputs)
-    scores = upcast(outputs) if from_logits else log_probabilities(outputs, False)
-    if scores.shape[-1] == 1:
-        scores = ops.concatenate([ops.zeros_like(scores), scores], axis=-1)
+    scores = class_scores(one_output(outputs), from_logits)
     ids, rows = split_labels(y, scores)
     return (ops.argmax(rows, axis=-1) if ids is None else ids), scores
 
@@ -85,3 +100,9 @@ def _dlr(y, outputs, from_logits):
         )
     top = ops.sort(scores, axis=-1)
     return _margin_of(ids, scores) / (top[..., -1] - top[..., -3] + 1e-12)
+
+
+def _margin_shift(y, outputs, from_logits, clean):
+    ids, scores = _label_and_scores(y, outputs, from_logits)
+    shift = scores - clean
+    return ops.sum((shift - ops.expand_dims(pick(shift, ids), -1)) ** 2, axis=-1)

@@ -91,16 +91,20 @@ def is_floating(leaf):
 
 
 def floating_leaves(x):
-    """Floating tensors in a nested structure of inputs; an error that names the way out if there is none."""
+    """Floating tensors in a nested structure of inputs, at least one."""
     leaves = [ops.convert_to_tensor(leaf) for leaf in tree.flatten(x) if leaf is not None]
-    floating = [leaf for leaf in leaves if is_floating(leaf)]
-    if not floating:
+    check_floating(leaves)
+    return [leaf for leaf in leaves if is_floating(leaf)]
+
+
+def check_floating(leaves):
+    """Raises, with the way out, if none of some arrays, tensors or specifications has a floating dtype."""
+    if not any(is_floating(leaf) for leaf in leaves):
         dtypes = sorted({keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves})
         raise ValueError(
             "Only floating inputs can be perturbed; for token ids pass `layer=` (a layer or its name, such "
             f"as the embedding) to perturb that layer's output. Received inputs of dtype {', '.join(dtypes)}"
         )
-    return floating
 
 
 def replace_floating(x, leaves):

@@ -17,7 +17,8 @@ class FGSM(Attack):
 
     $$x' = \mathrm{clip}\big(x + \epsilon\,\mathrm{sign}(\nabla_x \ell(x, y))\big)$$
 
-    with the cross-entropy as $\ell$.
+    with the cross-entropy as $\ell$. A targeted attack takes the labels it is called with as targets, and the
+    step against the sign.
 
     Args:
         epsilon: Radius of the $L_\infty$ ball, in units of the inputs, at least 0.
@@ -27,6 +28,7 @@ class FGSM(Attack):
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
             without one is taken to give logits.
+        targeted: Whether the labels of a call are targets, towards which the loss is descended.
 
     Call: `attack(model, x, y)` returns inputs like `x`; labels are ids or rows. Inputs of several tensors
     are perturbed jointly.
@@ -59,20 +61,26 @@ class FGSM(Attack):
         bounds: tuple[float, float] | None = (0.0, 1.0),
         layer: Any = None,
         from_logits: bool | None = None,
+        targeted: bool = False,
     ):
         check_number("epsilon", epsilon, minimum=0)
         super().__init__(layer=layer, from_logits=from_logits)
         self.epsilon = float(epsilon)
         self.bounds = check_bounds(bounds, layer)
+        self.targeted = bool(targeted)
 
     def search(self, point, y):
-        gradient = ascent_direction(
-            point, criterion("cross_entropy", point, y, self.from_logits), point.start
-        )
+        value = criterion("cross_entropy", point, y, self.from_logits, self.targeted)
+        gradient = ascent_direction(point, value, point.start)
         moved = [x + self.epsilon * ops.sign(g) for x, g in zip(point.start, gradient)]
         return clip_to_bounds(moved, self.bounds)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["seed"]
-        return {**config, "epsilon": self.epsilon, "bounds": self.bounds}
+        return {
+            **config,
+            "epsilon": self.epsilon,
+            "bounds": self.bounds,
+            "targeted": self.targeted,
+        }

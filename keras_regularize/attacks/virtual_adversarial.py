@@ -62,6 +62,8 @@ class VirtualAdversarial(Attack):
     Supervised and Semi-Supervised Learning*, TPAMI 2018, arXiv:1704.03976.
     """
 
+    returns_perturbation = True
+
     def __init__(
         self,
         epsilon: float = 8.0,

@@ -5,6 +5,9 @@ import contextlib
 import jax
 import keras
 
+# Whether a compiled step may differentiate through a gradient.
+COMPILES_DOUBLE_BACKWARD = True
+
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
@@ -41,11 +44,24 @@ def train_step(model, step, arguments):
         model.optimizer.variables,
         model.metrics_variables,
     )
+    return _threaded(step, data, groups, state)
+
+
+def test_step(model, keras_step, step, arguments):
+    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
+    state, data = arguments
+    _, state = keras_step(state, data)
+    groups = (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
+    return _threaded(step, data, groups, state)
+
+
+def _threaded(step, data, groups, state):
+    """`step(data)` at the values `state` of groups of variables: `(result, new state)`."""
     mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
     with keras.StatelessScope(state_mapping=mapping) as scope:
-        logs = step(data)
+        result = step(data)
         new_state = tuple([scope.get_current_value(v) for v in group] for group in groups)
-    return logs, new_state
+    return result, new_state
 
 
 def apply_gradients(optimizer, gradients, variables):
@@ -55,6 +71,29 @@ def apply_gradients(optimizer, gradients, variables):
         [v.value for v in slots], gradients, [v.value for v in variables]
     )
     for variable, value in zip((*variables, *slots), (*values, *slot_values)):
+        variable.assign(value)
+
+
+def read_rows(variable, indices):
+    """Rows of a variable, without reading all of it."""
+    return variable.value[indices]
+
+
+def write_rows(variable, indices, rows):
+    """Overwrites rows of a variable, in place under `jit`; rows written twice must be equal."""
+    variable.assign(variable.value.at[indices].set(rows))
+
+
+def run_if(predicate, function, variables):
+    """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
+
+    def run(values):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))) as scope:
+            function()
+            return [scope.get_current_value(v) for v in variables]
+
+    values = jax.lax.cond(predicate, run, lambda values: values, [v.value for v in variables])
+    for variable, value in zip(variables, values):
         variable.assign(value)
 
 

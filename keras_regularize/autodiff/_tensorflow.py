@@ -5,6 +5,9 @@ import contextlib
 import keras
 import tensorflow as tf
 
+# Whether a compiled step may differentiate through a gradient.
+COMPILES_DOUBLE_BACKWARD = True
+
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
@@ -46,12 +49,38 @@ def train_step(model, step, arguments):
     return step(data)
 
 
+def test_step(model, keras_step, step, arguments):
+    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
+    keras_step(*arguments)
+    return step(*arguments)
+
+
 def apply_gradients(optimizer, gradients, variables):
     # The Keras optimizer sums over replicas what is already the global gradient on each.
     replicas = num_replicas()
     if replicas > 1:
         gradients = [g / replicas for g in gradients]
     optimizer.apply(gradients, variables)
+
+
+def read_rows(variable, indices):
+    """Rows of a variable, without reading all of it."""
+    return tf.gather(variable.value, indices)
+
+
+def write_rows(variable, indices, rows):
+    """Overwrites rows of a variable in place; rows written twice must be equal."""
+    variable.value.scatter_update(tf.IndexedSlices(rows, indices))
+
+
+def run_if(predicate, function, variables):
+    """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
+
+    def run():
+        function()
+        return 0
+
+    tf.cond(predicate, run, lambda: 0)
 
 
 def num_replicas():

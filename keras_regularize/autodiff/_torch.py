@@ -6,6 +6,9 @@ import keras
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+# Whether a compiled step may differentiate through a gradient.
+COMPILES_DOUBLE_BACKWARD = False
+
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
@@ -119,8 +122,30 @@ def train_step(model, step, arguments):
         return step(data)
 
 
+def test_step(model, keras_step, step, arguments):
+    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
+    keras_step(*arguments)
+    return step(*arguments)
+
+
 def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
+
+
+def read_rows(variable, indices):
+    """Rows of a variable, without reading all of it."""
+    return variable.value.detach()[indices]
+
+
+def write_rows(variable, indices, rows):
+    """Overwrites rows of a variable in place; rows written twice must be equal."""
+    variable.value.detach()[indices] = rows
+
+
+def run_if(predicate, function, variables):
+    """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
+    if predicate:
+        function()
 
 
 def num_replicas():

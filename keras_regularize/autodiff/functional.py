@@ -125,7 +125,7 @@ class Forward:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=True)
-            sample_weight = _weights(batch, outputs)
+            sample_weight = resolve_weights(batch, outputs)
             loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, True)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
@@ -139,19 +139,14 @@ class Forward:
 
     def penalties(self, batch: Batch) -> Any:
         """`loss` without the compiled loss, for the methods that put their own in its place."""
-
-        def nothing(outputs):
-            leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
-            return ops.zeros((ops.shape(leaf)[0],))
-
-        return self.loss(batch.replace(sample_weight=nothing))
+        return self.loss(without_samples(batch))
 
     def sample_mean(self, values: Any, batch: Batch) -> Any:
         """Mean of `(batch,)` values with the sample weights of the batch, as Keras reduces a loss.
 
         Weights that depend on the outputs take those that `loss` or `penalties` kept.
         """
-        weights = _weights(batch, self.outputs)
+        weights = resolve_weights(batch, self.outputs)
         if weights is None:
             return ops.mean(values)
         return ops.mean(values * ops.cast(per_sample(ops.convert_to_tensor(weights)), values.dtype))
@@ -228,6 +223,16 @@ def _takes_training(kind):
     return "training" in inspect.signature(kind.compute_loss).parameters
 
 
+def without_samples(batch: Batch) -> Batch:
+    """The batch with weights of 0: of an objective, the terms that are no loss of samples are left."""
+
+    def nothing(outputs):
+        leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
+        return ops.zeros((ops.shape(leaf)[0],))
+
+    return batch.replace(sample_weight=nothing)
+
+
 def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
     """Per-sample values `(batch,)` of what `compile(loss=…)` was given; several outputs are added up."""
     if isinstance(outputs, CONTAINERS):
@@ -251,7 +256,8 @@ def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
     return per_sample(values)
 
 
-def _weights(batch, outputs):
+def resolve_weights(batch: Batch, outputs: Any) -> Any:
+    """The sample weights of a batch, or `None`, where they may depend on the outputs."""
     return batch.sample_weight(outputs) if callable(batch.sample_weight) else batch.sample_weight
 
 

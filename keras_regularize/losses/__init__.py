@@ -1,6 +1,78 @@
 """Losses: `model.compile(loss=…)`."""
 
-from keras_regularize.losses.calibration import MaxSup
-from keras_regularize.losses.classification import PolyLoss
+from keras_regularize.losses.calibration import ACLS, FLSD, MDCA, MaxSup, MbLS, SpectralDecoupling
+from keras_regularize.losses.classification import (
+    CompSum,
+    Entmax,
+    PolyFocal,
+    PolyLoss,
+    Sparsemax,
+    ZLoss,
+)
+from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
+from keras_regularize.losses.imbalance import (
+    LDAM,
+    AnyLoss,
+    LogitAdjusted,
+    Seesaw,
+    class_balanced_weights,
+)
+from keras_regularize.losses.noisy_labels import (
+    SymmetricCrossentropy,
+    ZErrorBCE,
+    ZErrorMSE,
+    early_learning_penalty,
+)
+from keras_regularize.losses.partial_feedback import AggregateResponse, SmoothedIPS
+from keras_regularize.losses.regression import MatchingLoss
+from keras_regularize.losses.rejection import Rejection
+from keras_regularize.losses.risk import CVaR, SpectralRisk, spectral_weights
+from keras_regularize.losses.robust import (
+    adaptively_weighted_regularization,
+    adversarial_logit_pairing,
+    arow,
+    mart,
+    smooth_adversarial_comp_sum,
+    trades,
+)
+from keras_regularize.losses.semi_supervised import conditional_entropy
 
-__all__ = ["MaxSup", "PolyLoss"]
+__all__ = [
+    "ACLS",
+    "FLSD",
+    "LDAM",
+    "MDCA",
+    "AggregateResponse",
+    "AnyLoss",
+    "CVaR",
+    "CompSum",
+    "Entmax",
+    "LogitAdjusted",
+    "MatchingLoss",
+    "MaxSup",
+    "MbLS",
+    "PolyFocal",
+    "PolyLoss",
+    "Rejection",
+    "Seesaw",
+    "SmoothedIPS",
+    "Sparsemax",
+    "SpectralDecoupling",
+    "SpectralRisk",
+    "SymmetricCrossentropy",
+    "ZErrorBCE",
+    "ZErrorMSE",
+    "ZLoss",
+    "adaptively_weighted_regularization",
+    "adversarial_logit_pairing",
+    "arow",
+    "class_balanced_weights",
+    "conditional_entropy",
+    "decoupled_distillation_loss",
+    "distillation_loss",
+    "early_learning_penalty",
+    "mart",
+    "smooth_adversarial_comp_sum",
+    "spectral_weights",
+    "trades",
+]

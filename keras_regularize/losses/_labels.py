@@ -18,9 +18,9 @@ def split_labels(y_true, y_pred):
             f"Received: y_pred.shape={tuple(y_pred.shape)}"
         )
     leading, given = tuple(y_pred.shape[:-1]), tuple(y_true.shape)
-    if len(given) == rank - 1 and _compatible(given, leading):
+    if compatible(given, leading):
         return ops.cast(y_true, "int32"), None
-    if len(given) == rank and _compatible(given[:-1], leading):
+    if len(given) == rank and compatible(given[:-1], leading):
         if given[-1] == classes and classes > 1:
             return None, ops.cast(y_true, upcast(y_pred).dtype)
         if given[-1] == 1:
@@ -42,13 +42,34 @@ def pick(values, ids):
     return ops.squeeze(ops.take_along_axis(values, ops.expand_dims(ids, -1), axis=-1), axis=-1)
 
 
+def at_label(y_true, values):
+    """`Σ_k t_k values_k`: the entry of each row at its label, the mean over classes under a soft one."""
+    ids, rows = split_labels(y_true, values)
+    return pick(values, ids) if rows is None else ops.sum(rows * values, axis=-1)
+
+
+def label_ids(y_true, y_pred):
+    """Labels as integer ids `(…)`; of a row, the position of its largest entry."""
+    ids, rows = split_labels(y_true, y_pred)
+    return ops.cast(ops.argmax(rows, axis=-1), "int32") if ids is None else ids
+
+
+def class_logits(y_pred):
+    """Logits `(…, classes)` in at least float32; one column is that of class 1 and gets a 0 for class 0."""
+    logits = upcast(y_pred)
+    if len(logits.shape) and logits.shape[-1] == 1:
+        return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+    return logits
+
+
 def label_log_probability(y_true, y_pred, from_logits):
     """`Σ_k t_k log p_k` per sample, the log-probability of the label."""
     # Not `z_y - logsumexp(z)`: that cancels for large logits.
-    log_p = log_probabilities(y_pred, from_logits)
-    ids, rows = split_labels(y_true, log_p)
-    return pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1)
+    return at_label(y_true, log_probabilities(y_pred, from_logits))
 
 
-def _compatible(shape, reference):
-    return all(a is None or b is None or a == b for a, b in zip(shape, reference))
+def compatible(shape, reference):
+    """Whether two static shapes may be equal, as far as they are known."""
+    return len(shape) == len(reference) and all(
+        a is None or b is None or a == b for a, b in zip(shape, reference)
+    )

@@ -1,5 +1,13 @@
 """Metrics: `model.compile(metrics=[…])`."""
 
 from keras_regularize.metrics.calibration import ExpectedCalibrationError
+from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
+from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
-__all__ = ["ExpectedCalibrationError"]
+__all__ = [
+    "Coverage",
+    "ExpectedCalibrationError",
+    "GroupAccuracy",
+    "SelectiveAccuracy",
+    "WorstGroupAccuracy",
+]

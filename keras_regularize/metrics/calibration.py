@@ -6,6 +6,7 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer
 from keras_regularize.losses._labels import split_labels
+from keras_regularize.metrics._weights import aligned_weights
 from keras_regularize.numerics import upcast
 
 
@@ -191,7 +192,9 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             labels = ops.cast(ops.argmax(rows, axis=-1), "int32")
         weight = ops.ones_like(p[..., 0])
         if sample_weight is not None:
-            weight = weight * _aligned(ops.cast(sample_weight, weight.dtype), len(weight.shape))
+            weight = weight * aligned_weights(
+                ops.cast(sample_weight, weight.dtype), len(weight.shape)
+            )
 
         p = ops.cast(ops.reshape(p, (-1, p.shape[-1])), "float32")
         labels = ops.reshape(labels, (-1, 1))
@@ -253,16 +256,6 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             ops.reshape(sums, (-1, 3)),
             reduction="add",
         )
-
-
-def _aligned(weight, rank):
-    """Weights `(batch,)` or `(…, 1)` in the rank of values per position."""
-    given = len(weight.shape)
-    if given == rank + 1 and weight.shape[-1] == 1:
-        return ops.squeeze(weight, axis=-1)
-    if 0 < given < rank:
-        return ops.expand_dims(weight, axis=tuple(range(given, rank)))
-    return weight
 
 
 def _nonzero(x):

@@ -1,30 +1,65 @@
-from keras_regularize.models.adversarial import TRADES, AdversarialTraining
+from keras_regularize.models.adversarial import (
+    ALP,
+    ELLE,
+    MART,
+    SRSTAWR,
+    TRADES,
+    AdvCompSum,
+    AdversarialTraining,
+    ARoW,
+    FreeAdversarialTraining,
+    GradAlign,
+    InputGradientPenalty,
+)
+from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
+from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.semi_supervised import VAT
+from keras_regularize.models.robust_optimization import GroupDRO, Prospect
+from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
 from keras_regularize.models.sharpness import (
     AMP,
     ASAM,
     AWP,
     GSAM,
+    IGNITE,
     SAM,
     Flooding,
     GradientRegularization,
+    LookSAM,
+    MomentumSAM,
 )
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "ALP",
     "AMP",
     "ASAM",
     "AWP",
+    "ELLE",
     "GSAM",
+    "IGNITE",
+    "MART",
     "SAM",
+    "SRSTAWR",
     "TRADES",
     "VAT",
+    "ARoW",
+    "AdvCompSum",
     "AdversarialTraining",
+    "FactoredSphericalClassifier",
     "Flooding",
+    "FreeAdversarialTraining",
+    "FunctionalEntropyRegularization",
+    "GradAlign",
     "GradientRegularization",
+    "GroupDRO",
+    "InputGradientPenalty",
+    "LookSAM",
+    "MomentumSAM",
+    "Prospect",
     "RegularizedModel",
+    "RobustSelfSupervised",
     "WeightPenalty",
     "WithLabels",
 ]

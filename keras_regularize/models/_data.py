@@ -10,27 +10,35 @@ LABEL = "label"
 
 
 def split_columns(y, model):
-    """`(label, other columns)`; only a dictionary with a `label` that is no output of the model has columns."""
+    """`(label, other columns)`; only a dictionary with a `label` that is no output of the model has columns.
+
+    Sample weights too: beside such a `y`, Keras repeats them for every entry.
+    """
     if not isinstance(y, Mapping) or LABEL not in y or LABEL in (model.output_names or ()):
         return y, {}
     return y[LABEL], {name: column for name, column in y.items() if name != LABEL}
 
 
+def labelled(y, outputs):
+    """Which samples have a label: bools of the shape of `outputs` without its last axis.
+
+    Negative class ids mark the others, and rows (one-hot, soft or multi-label) with a negative entry.
+    """
+    return ops.all(y >= 0, axis=-1) if len(y.shape) == len(outputs.shape) else y >= 0
+
+
 def mask_unlabelled(y, outputs, sample_weight, rescale=False):
-    """Labels and weights that leave out rows with a negative label.
+    """Labels and weights that leave out the samples that are not `labelled`.
 
     With `rescale`, the weights turn a mean over all rows into the mean over labelled ones.
     """
     if y is None or isinstance(y, (Mapping, list, tuple)):
         return y, sample_weight
     y = ops.convert_to_tensor(y)
-    if len(y.shape) == len(outputs.shape) and y.shape[-1] != 1:
-        return y, sample_weight  # One-hot or soft rows: all are labelled.
-    labelled = y >= 0
-    y = ops.where(labelled, y, ops.zeros_like(y))
-    weight = ops.cast(labelled, "float32")
-    if len(weight.shape) == len(outputs.shape):
-        weight = ops.squeeze(weight, axis=-1)
+    known = labelled(y, outputs)
+    column = len(known.shape) < len(y.shape)
+    y = ops.where(known[..., None] if column else known, y, ops.zeros_like(y))
+    weight = ops.cast(known, "float32")
     if rescale:
         size = ops.cast(ops.size(weight), "float32")
         weight = weight * (size / ops.maximum(ops.sum(weight), 1.0))

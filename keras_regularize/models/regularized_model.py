@@ -1,5 +1,6 @@
 """The one train step of the package, and the wrapper model that owns it."""
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -70,6 +71,10 @@ class RegularizedModel(keras.Model):
 
     #: Whether integer labels of -1 mark unlabelled rows.
     semi_supervised = False
+    #: Whether the step differentiates through a gradient.
+    double_backward = False
+    #: What `evaluate` measures beside the compiled metrics: an object with a `metric`, `check_data` and `update`.
+    evaluation = None
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         if not isinstance(model, keras.Model):
@@ -84,6 +89,7 @@ class RegularizedModel(keras.Model):
         self.model = model
         self._column_metrics = []
         self._replicas_synchronized = False
+        self._evaluating = False
 
     # Hooks
 
@@ -126,6 +132,21 @@ class RegularizedModel(keras.Model):
         if inner is not None:
             inner.check_data(x, y)
 
+    @property
+    def updates_per_batch(self) -> int:
+        """How often in a row a batch is prepared, queried and followed by an optimizer step."""
+        inner = self._inner()
+        return 1 if inner is None else inner.updates_per_batch
+
+    def check_columns(self, columns: Mapping[str, Any]) -> None:
+        """Raises `ValueError` for extra columns of `y` the step cannot use, before Keras traces it.
+
+        Gets what `check_data` gets: arrays, or the specifications of a `tf.data.Dataset`.
+        """
+        inner = self._inner()
+        if inner is not None:
+            inner.check_columns(columns)
+
     # The step
 
     def train_step(self, *arguments: Any) -> Any:
@@ -141,8 +162,21 @@ class RegularizedModel(keras.Model):
         if not self._replicas_synchronized:
             backend.synchronize(self.variables)
             self._replicas_synchronized = True
+        loss, aux = self._update(variables, x, y, sample_weight)
+        for _ in range(self.updates_per_batch - 1):
+            self._update(variables, x, y, sample_weight)
+
+        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        self.metrics[0].update_state(loss, sample_weight=size)
+        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
+        if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
+            logs = self.get_metrics_result()
+        return logs
+
+    def _update(self, variables, x, y, sample_weight):
         weights = read_values(variables)
         label, columns = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         step = ops.convert_to_tensor(self.optimizer.iterations)
         batch = Batch(x, label, sample_weight, columns, step, tuple(variables))
         batch = self.prepare(batch, Forward(self, weights, inputs=self.training_inputs))
@@ -156,13 +190,22 @@ class RegularizedModel(keras.Model):
         for position, value in aux.updates.items():
             state[int(position)][0].assign(value)
         self.after_update(batch, aux, gradients)
+        return loss, aux
 
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
-        self.metrics[0].update_state(loss, sample_weight=size)
-        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
-        if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
-            logs = self.get_metrics_result()
-        return logs
+    def test_step(self, *arguments: Any) -> Any:
+        if self._outermost_evaluation() is None:
+            return super().test_step(*arguments)
+        return backend.test_step(self, super().test_step, self._measure, arguments)
+
+    def _measure(self, data):
+        """Updates what only `evaluate` measures, after Keras' own test step."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        y, _ = _data.split_columns(y, self)
+        outputs, weight = self(x, training=False), None
+        if self._is_semi_supervised():
+            y, weight = _data.mask_unlabelled(y, outputs, None)
+        self._outermost_evaluation().update(self, x, y, outputs, weight)
+        return self.get_metrics_result()
 
     def scheduled(self, value: Any, batch: Batch) -> Any:
         """A hyperparameter at the batch's step: the number itself, or the schedule's value there."""
@@ -197,6 +240,12 @@ class RegularizedModel(keras.Model):
             "weighted_metrics": weighted_metrics,
             **kwargs,
         }
+        if kwargs.get("jit_compile") is True and not self._compilable():
+            warnings.warn(
+                "`torch.compile` cannot differentiate through a gradient, as this model's step does: it runs "
+                "eagerly. Received: jit_compile=True"
+            )
+            kwargs["jit_compile"] = False
         metrics, self._column_metrics = _data.split_column_metrics(metrics)
         if self._is_semi_supervised():
             metrics, weighted_metrics = None, _data.join_metrics(metrics, weighted_metrics)
@@ -228,6 +277,7 @@ class RegularizedModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
         y, _ = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         if self._is_semi_supervised():
             y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
         base = self._base()
@@ -237,6 +287,7 @@ class RegularizedModel(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, Any]:
         y, columns = _data.split_columns(y, self)
+        sample_weight, _ = _data.split_columns(sample_weight, self)
         if self._is_semi_supervised():
             y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight)
         for metric in self._column_metrics:
@@ -254,6 +305,21 @@ class RegularizedModel(keras.Model):
         self._check(x, y, kwargs.get("class_weight"))
         with backend.keep_weights_on_error(self):
             return super().train_on_batch(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with self._in_evaluation(x, y):
+            return super().evaluate(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with self._in_evaluation(x, y):
+            return super().test_on_batch(x, y, *args, **kwargs)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Those of Keras, and during `evaluate` what only it measures."""
+        if not self._evaluating:
+            return super().metrics
+        return [*super().metrics, self._outermost_evaluation().metric]
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
         self._ensure_built()
@@ -320,6 +386,30 @@ class RegularizedModel(keras.Model):
     def _is_semi_supervised(self):
         return any(wrapper.semi_supervised for wrapper in self._chain())
 
+    def _compilable(self):
+        double_backward = any(wrapper.double_backward for wrapper in self._chain())
+        return backend.COMPILES_DOUBLE_BACKWARD or not double_backward
+
+    def _outermost_evaluation(self):
+        found = (wrapper.evaluation for wrapper in self._chain())
+        return next((evaluation for evaluation in found if evaluation is not None), None)
+
+    @contextlib.contextmanager
+    def _in_evaluation(self, x, y):
+        evaluation = self._outermost_evaluation()
+        if evaluation is None or not self.compiled:
+            yield
+            return
+        x, y = _data.specification(x, y)
+        if x is not None:
+            evaluation.check_data(x, _data.split_columns(y, self)[0])
+        self._evaluating = True
+        try:
+            with backend.keep_weights_on_error(self):
+                yield
+        finally:
+            self._evaluating = False
+
     def _ensure_built(self):
         # A symbolic call, not `build`: that locks the state before a subclass has made its variables.
         if not self.built and self._base().built and getattr(self._base(), "inputs", None):
@@ -344,4 +434,6 @@ class RegularizedModel(keras.Model):
                 f"{sorted(y)}; pass the weights as `sample_weight` instead."
             )
         if x is not None:
-            self.check_data(x, _data.split_columns(y, self)[0])
+            label, columns = _data.split_columns(y, self)
+            self.check_data(x, label)
+            self.check_columns(columns)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_regularize.models import RegularizedModel
 from keras_regularize.testing._common import (
     assert_close,
     assert_config_round_trip,
@@ -54,8 +55,8 @@ def check_model(
         network: Function that builds the model to wrap; default: a classifier of four features into three
             classes with batch normalization, an L2 penalty and (in `neutral`) dropout.
         x: Inputs; default: eight samples in `[0, 1]`.
-        y: Labels; default: class ids.
-        loss: Loss to compile with; default: cross-entropy on logits.
+        y: Labels, or a dictionary of `label` and further columns; default: class ids.
+        loss: Loss to compile with; default: cross-entropy on logits. `False` for none.
         skip: Names of checks that do not apply.
 
     Raises:
@@ -85,7 +86,9 @@ def _case(wrap, neutral=None, network=None, x=None, y=None, loss=None):
     case.default = all(given is None for given in (network, x, y, loss))
     case.x = rng.uniform(0.1, 0.9, (8, 4)).astype("float32") if x is None else x
     case.y = rng.integers(0, 3, 8).astype("int32") if y is None else y
-    case.loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    case.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if loss is not None:
+        case.loss = loss or None
     return case
 
 
@@ -120,7 +123,13 @@ def _cheap():
 
 def _train(case, wrapper, steps):
     """Logs of some steps on the whole batch."""
-    return [float(to_numpy(wrapper.train_on_batch(case.x, case.y))) for _ in range(steps)]
+    y = case.y if isinstance(wrapper, RegularizedModel) else _label(case)
+    return [float(to_numpy(wrapper.train_on_batch(case.x, y))) for _ in range(steps)]
+
+
+def _label(case):
+    """The label alone: only the wrappers of this package know of further columns."""
+    return case.y["label"] if isinstance(case.y, dict) and "label" in case.y else case.y
 
 
 def _assert_same_weights(got, expected, what, rtol=1e-5, atol=1e-6):
@@ -214,7 +223,7 @@ def _inference(case):
     assert_close(wrapper.predict_on_batch(case.x), predicted, "predict", atol=1e-6)
     got = wrapper.test_on_batch(case.x, case.y)
     model.compile("sgd", case.loss, **_cheap())
-    assert_close(got, model.test_on_batch(case.x, case.y), "evaluate", atol=1e-6)
+    assert_close(got, model.test_on_batch(case.x, _label(case)), "evaluate", atol=1e-6)
 
 
 def _batch_norm(case):

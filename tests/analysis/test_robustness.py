@@ -239,10 +239,17 @@ def test_what_is_no_attack_is_an_error(attack):
         robust_accuracy(linear_model(), x, y, attack)
 
 
-def test_a_search_for_directions_is_an_error():
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        (kr.attacks.VirtualAdversarial(), "must return perturbed inputs"),
+        (kr.attacks.PGD(targeted=True), "a targeted attack would lead"),
+    ],
+)
+def test_what_does_not_look_for_a_wrong_prediction_is_an_error(attack, message):
     x, y = data(4)
-    with pytest.raises(ValueError, match="returns perturbed inputs"):
-        robust_accuracy(linear_model(), x, y, kr.attacks.VirtualAdversarial())
+    with pytest.raises(ValueError, match=message):
+        robust_accuracy(linear_model(), x, y, [kr.attacks.FGSM(), attack])
 
 
 def test_a_bad_batch_size_is_an_error():

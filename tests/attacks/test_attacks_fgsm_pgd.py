@@ -7,76 +7,18 @@ import numpy as np
 import pytest
 from counting import Passes, count, counting_model
 from keras import ops
+from small_network import Network, array, assert_same, sample, softmax
 
 import keras_regularize as kr
+from keras_regularize.attacks._attack import UNROLLED_STEPS
 from keras_regularize.attacks._points import perturbed_output
-from keras_regularize.attacks.projected_gradient import UNROLLED_STEPS
 
 BACKEND = keras.backend.backend()
 FGSM, PGD = kr.attacks.FGSM, kr.attacks.PGD
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
-
-
 # An independent implementation, one sample at a time
-
-
-def softmax(z):
-    e = np.exp(z - z.max())
-    return e / e.sum()
-
-
-def loss_and_slope(name, z, y, clean):
-    """Value and derivative with respect to the logits of what is maximized."""
-    p, label = softmax(z), np.eye(len(z))[y]
-    if name == "cross_entropy":
-        return -np.log(p[y]), p - label
-    if name == "kl":
-        q = softmax(clean)
-        return np.sum(q * (np.log(q) - np.log(p))), p - q
-    other = max((j for j in range(len(z)) if j != y), key=lambda j: z[j])
-    margin, slope = z[other] - z[y], np.eye(len(z))[other] - label
-    if name == "margin":
-        return margin, slope
-    order = np.argsort(z)
-    width = z[order[-1]] - z[order[-3]] + 1e-12
-    spread = np.eye(len(z))[order[-1]] - np.eye(len(z))[order[-3]]
-    return margin / width, slope / width - margin / width**2 * spread
-
-
-class Network:
-    """`tanh(x A) B + b` in NumPy and, with the same weights, in Keras."""
-
-    def __init__(self, inputs=5, classes=4, last=None, seed=0, scale=1.0):
-        rng = np.random.default_rng(seed)
-        self.weights = [
-            scale * rng.normal(size=(inputs, 6)),
-            rng.normal(size=(6, classes)),
-            rng.normal(size=classes),
-        ]
-        self.keras = keras.Sequential(
-            [
-                keras.Input((inputs,)),
-                keras.layers.Dense(6, "tanh", use_bias=False),
-                keras.layers.Dense(classes, last),
-            ]
-        )
-        self.keras.set_weights(self.weights)
-
-    def logits(self, x):
-        first, second, bias = self.weights
-        return np.tanh(x @ first) @ second + bias
-
-    def loss(self, name, x, y, clean=None):
-        return loss_and_slope(name, self.logits(x), y, clean)[0]
-
-    def gradient(self, name, x, y, clean):
-        first, second, _ = self.weights
-        slope = loss_and_slope(name, self.logits(x), y, clean)[1]
-        return first @ ((1 - np.tanh(x @ first) ** 2) * (second @ slope))
 
 
 def pgd(network, x, y, epsilon, step_size, steps, norm, loss, bounds, start=None):
@@ -98,15 +40,6 @@ def pgd(network, x, y, epsilon, step_size, steps, norm, loss, bounds, start=None
                 moved = np.clip(moved, *bounds)
         found.append(moved)
     return np.stack(found)
-
-
-def sample(rows=6, inputs=5, classes=4, seed=1):
-    rng = np.random.default_rng(seed)
-    return rng.uniform(size=(rows, inputs)).astype("float32"), rng.integers(0, classes, rows)
-
-
-def assert_same(found, expected, rtol=1e-4, atol=1e-5):
-    np.testing.assert_allclose(array(found), expected, rtol=rtol, atol=atol)
 
 
 # Against the oracle
@@ -141,6 +74,36 @@ def test_the_loop_equals_the_unrolled_form(norm):
     # A step so short that the ball is not reached: each of the steps counts.
     found = PGD(0.3, 0.02, steps, norm, random_start=False)(network.keras, x, y)
     assert_same(found, pgd(network, x, y, 0.3, 0.02, steps, norm, "cross_entropy", (0, 1)))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_targeted_attacks_descend_towards_the_labels(loss, norm):
+    network, (x, _) = Network(), sample()
+    targets = np.array([network.logits(row).argmin() for row in x])
+    start = np.random.default_rng(2).uniform(-0.1, 0.1, x.shape)
+    attack = PGD(0.9, 0.12, 25, norm, loss, targeted=True)
+    found = attack(network.keras, x, targets, initial_perturbation=start)
+    expected = pgd(network, x, targets, 0.9, -0.12, 25, norm, loss, (0, 1), start)
+    assert_same(found, expected, rtol=1e-3, atol=1e-4)
+    reached = network.keras.predict(found, verbose=0).argmax(axis=1) == targets
+    assert reached.any() and not (network.keras.predict(x, verbose=0).argmax(1) == targets).any()
+    if norm == "linf" and loss == "cross_entropy":
+        found = FGSM(0.2, targeted=True)(network.keras, x, targets)
+        assert_same(found, pgd(network, x, targets, 0.2, -0.2, 1, norm, loss, (0, 1)))
+
+
+def test_restarts_of_a_targeted_attack_keep_the_smallest_loss():
+    network, (x, y) = Network(scale=4.0), sample(rows=40)
+
+    def reached(restarts):
+        attack = PGD(0.4, 0.3, 1, "l2", restarts=restarts, seed=0, targeted=True)
+        found = array(attack(network.keras, x, y)).astype("float64")
+        return np.array([network.loss("cross_entropy", row, t) for row, t in zip(found, y)])
+
+    once, often = reached(1), reached(5)
+    assert (often <= once + 1e-5).all()
+    assert (often < once - 1e-3).any()
 
 
 def test_no_labels_are_needed_for_kl():
@@ -870,6 +833,8 @@ def test_bad_arguments():
         PGD(norm="l1")
     with pytest.raises(ValueError, match="`loss` must be one of 'cross_entropy', .*loss='mse'"):
         PGD(loss="mse")
+    with pytest.raises(ValueError, match="needs a loss of the labels, which 'kl' is not"):
+        PGD(loss="kl", targeted=True)
     with pytest.raises(ValueError, match="`random_start` must be one of .*random_start='normal'"):
         PGD(random_start="normal")
 
@@ -907,7 +872,7 @@ def test_numpy_numbers_are_taken():
     "attack",
     [
         FGSM(),
-        FGSM(0.3, bounds=None, layer="words", from_logits=False),
+        FGSM(0.3, bounds=None, layer="words", from_logits=False, targeted=True),
         PGD(),
         PGD(0.2, 0.1, 3, "l2", "kl", "gaussian", 2, None, "words", True, 7),
         PGD(np.float32(0.5), np.float64(0.25), np.int32(3), bounds=(np.float32(0.5), 2)),
@@ -932,6 +897,7 @@ def test_config_has_every_argument():
         "bounds": [0.0, 2.0],
         "layer": None,
         "from_logits": None,
+        "targeted": False,
     }
     assert PGD(1, 0.5, 3, "l2", "kl", "gaussian", 2, None, "words", True, 7).get_config() == {
         "epsilon": 1.0,
@@ -945,6 +911,7 @@ def test_config_has_every_argument():
         "layer": "words",
         "from_logits": True,
         "seed": 7,
+        "targeted": False,
     }
 
 

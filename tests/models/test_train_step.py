@@ -177,6 +177,18 @@ def test_columns_reach_hooks_and_metrics():
     assert model.evaluate(X, y, verbose=0, return_dict=True)["group_count"] == 24.0
 
 
+def test_sample_weights_beside_columns():
+    weights = RNG.rand(48).astype("float32")
+    y = kr.utils.with_index(Y)
+    plain = fit(compiled(mlp(), weighted_metrics=["accuracy"]), sample_weight=weights)
+    model = compiled(kr.models.RegularizedModel(mlp()), weighted_metrics=["accuracy"])
+    history = fit(model, y, sample_weight=weights)
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(history[name], plain[name], rtol=1e-5)
+    evaluated = [model.evaluate(X, given, sample_weight=weights, verbose=0) for given in (y, Y)]
+    np.testing.assert_allclose(*evaluated, rtol=1e-6)
+
+
 def test_label_as_the_name_of_an_output_is_left_alone():
     inputs = keras.Input((6,))
     net = keras.Model(
@@ -217,13 +229,17 @@ def test_batches_without_any_label_train_on_the_rest():
     assert np.isfinite(history["loss"]).all() and history["accuracy"] == [0.0]
 
 
-def test_one_hot_rows_are_all_labelled():
-    model = kr.models.VAT(mlp(), factor=0.0, seed=1)
-    model.compile(
-        "sgd", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    plain = fit(compiled(mlp()))
-    np.testing.assert_allclose(fit(model, np.eye(3)[Y])["loss"], plain["loss"], rtol=1e-5)
+@pytest.mark.parametrize("unlabelled", [0, 20])
+def test_one_hot_rows_equal_class_ids(unlabelled):
+    ids = np.where(np.arange(48) < unlabelled, -1, Y)
+    rows = np.where(ids[:, None] < 0, -1.0, np.eye(3)[Y])
+    histories = []
+    for y, loss in ((ids, LOSS), (rows, keras.losses.CategoricalCrossentropy(from_logits=True))):
+        model = kr.models.VAT(mlp(), epsilon=0.5, seed=1)
+        model.compile("sgd", loss, metrics=["accuracy"])
+        histories.append(fit(model, y))
+    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-5)
+    np.testing.assert_allclose(histories[1]["accuracy"], histories[0]["accuracy"], rtol=1e-6)
 
 
 def test_saving_resumes_exactly(tmp_path):
@@ -304,6 +320,23 @@ def test_learning_of_an_adversary_free_model_under_jit_equals_eager():
     fit(compiled(sam(jitted), jit_compile=True))
     for a, b in zip(eager.get_weights(), jitted.get_weights()):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_double_backward_runs_eagerly_where_the_compiler_cannot_do_it():
+    def exact(model):
+        return kr.models.GradientRegularization(model, factor=0.01, scheme="exact")
+
+    expected, model = mlp(), mlp()
+    fit(compiled(exact(expected), run_eagerly=True))
+    if BACKEND == "torch":
+        with pytest.warns(UserWarning, match="`torch.compile` cannot differentiate through"):
+            wrapped = compiled(exact(model), jit_compile=True)
+    else:
+        wrapped = compiled(exact(model), jit_compile=True)
+    assert wrapped.jit_compile == (BACKEND != "torch")
+    fit(wrapped)
+    for a, b in zip(model.get_weights(), expected.get_weights()):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 BAD = [

@@ -125,3 +125,34 @@ def test_text_rows_without_label():
     model = kr.models.VAT(net, epsilon=1.0, layer=net.layers[0], entropy_factor=0.1)
     model.compile("adam", LOSS, metrics=["accuracy"])
     assert np.isfinite(model.fit(tokens, np.where(Y > 0, Y, -1), verbose=0).history["loss"]).all()
+
+
+def test_padding_of_a_text_does_not_count():
+    # Texts of three words, padded to five and to nine: a masked position takes no part in the direction.
+    keras.utils.set_random_seed(1)
+    words = layers.Embedding(9, 4, mask_zero=True, name="words")
+    net = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            words,
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3),
+        ]
+    )
+    tokens = RNG.randint(1, 9, (16, 3))
+    short, long = (np.pad(tokens, ((0, 0), (0, n))) for n in (2, 6))
+    start = RNG.normal(size=(16, 9, 4)).astype("float32")
+    attack = kr.attacks.VirtualAdversarial(1.0, 0.1, iterations=2, layer="words")
+    (few,) = attack(net, short, initial_direction=[start[:, :5]])
+    (many,) = attack(net, long, initial_direction=[start])
+    few, many = ops.convert_to_numpy(few), ops.convert_to_numpy(many)
+    np.testing.assert_array_equal(few[:, 3:], 0.0)
+    np.testing.assert_array_equal(many[:, 3:], 0.0)
+    assert np.abs(few[:, :3]).max() > 0.1
+    model = kr.models.VAT(net, epsilon=1.0, layer="words")
+    model.compile("sgd", LOSS)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.regularization_loss(short, [few])),
+        ops.convert_to_numpy(model.regularization_loss(long, [many])),
+        rtol=1e-5,
+    )

@@ -6,6 +6,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.losses._labels import pick, split_labels
 from keras_regularize.losses._loss import Loss
+from keras_regularize.losses.calibration._maximum import shared_maximum
 from keras_regularize.numerics import log_probabilities
 
 
@@ -88,23 +89,7 @@ class MaxSup(Loss):
         log_p = log_probabilities(y_pred, from_logits=True)
         label = pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1)
         mean = ops.sum(log_p, axis=-1) / log_p.shape[-1]
-        return self.factor * (_maximum(log_p) - mean) - label
+        return self.factor * (shared_maximum(log_p)[0] - mean) - label
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
-
-
-def _maximum(log_p):
-    """Largest entry of each row, the gradient shared at ties.
-
-    `ops.amax` does the same; its backward pass takes six times as long on torch.
-    """
-    if 0 in log_p.shape:  # The maximum of an empty batch raises on TensorFlow.
-        return ops.sum(log_p, axis=-1)
-    values = ops.stop_gradient(log_p)
-    top = ops.amax(values, axis=-1, keepdims=True)
-    total = ops.sum(ops.where(values >= top, log_p, 0.0), axis=-1)
-    top = ops.squeeze(top, axis=-1)
-    negative = top < 0  # A top of exactly 0 is a certain prediction, which has no tie.
-    ties = ops.where(negative, ops.stop_gradient(total) / ops.where(negative, top, 1.0), 1.0)
-    return total / ties

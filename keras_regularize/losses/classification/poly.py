@@ -6,7 +6,8 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import pick, split_labels
+from keras_regularize.losses._focal import focusing, log_probability_and_error
+from keras_regularize.losses._labels import split_labels
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import log_probabilities
 
@@ -104,17 +105,11 @@ class PolyLoss(Loss):
     def call(self, y_true, y_pred):
         ids, rows = split_labels(y_true, y_pred)
         log_p = log_probabilities(y_pred, self.from_logits)
-        if rows is None:
-            log_pt = pick(log_p, ids)
-            rest = -ops.expm1(log_pt)  # 1 - Pt without cancellation near Pt = 1
-        else:
-            log_pt = ops.sum(rows * log_p, axis=-1)
-            rest = 1.0 - ops.sum(rows * ops.exp(log_p), axis=-1)
+        log_pt, rest = log_probability_and_error(log_p, ids, rows)
         if self.label_smoothing:
             s, classes = self.label_smoothing, log_p.shape[-1]
             log_pt = (1.0 - s) * log_pt + (s / classes) * ops.sum(log_p, axis=-1)
             rest = (1.0 - s) * rest + s * (1.0 - 1.0 / classes)
-        rest = ops.relu(rest)
 
         polynomial = 0.0
         for epsilon in reversed(self.epsilon if isinstance(self.epsilon, list) else [self.epsilon]):
@@ -122,9 +117,7 @@ class PolyLoss(Loss):
         value = polynomial - log_pt
         if self.gamma == 0:
             return value
-        # Below an exponent of 1 the slope at 0 is infinite.
-        base = ops.maximum(rest, 1e-12) if self.gamma < 1 else rest
-        return ops.power(base, self.gamma) * value
+        return focusing(rest, self.gamma) * value
 
     def get_config(self):
         return {

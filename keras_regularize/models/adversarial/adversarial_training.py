@@ -7,7 +7,6 @@ import keras
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.attacks._points import find_layer, perturbed_output
 from keras_regularize.models._attacked_model import AttackedModel
 
 
@@ -30,11 +29,13 @@ class AdversarialTraining(AttackedModel):
         model: The model to train, or another wrapper.
         attack: The attack, such as `kr.attacks.PGD(...)`. One with `layer=` perturbs that layer's output.
         clean_weight: Weight $c$ of the loss on clean inputs, from 0 to 1.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
+            too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If `attack` is no attack, an argument is out of range, labels are missing, or the inputs
-            are integers and the attack has no `layer`.
+        ValueError: If `attack` is no attack, or one of directions or targets, an argument is out of range,
+            labels are missing, the inputs are integers and the attack has no `layer`, or they lie farther
+            than `epsilon` outside its bounds.
 
     Cost: the attack (PGD: `steps` forward and input-backward passes) and one forward-backward pass, two if
     `clean_weight` is above 0.
@@ -67,17 +68,10 @@ class AdversarialTraining(AttackedModel):
     def objective(self, batch, forward):
         clean_weight = self.clean_weight
         if clean_weight == 0:
-            return self._adversarial(batch, forward)
+            return self.attacked_objective(batch, forward)
         clean_loss, clean_values = super().objective(batch, forward)
-        loss, values = self._adversarial(batch, forward)
+        loss, values = self.attacked_objective(batch, forward)
         return (1 - clean_weight) * loss + clean_weight * clean_loss, {**values, **clean_values}
-
-    def _adversarial(self, batch, forward):
-        found = self.found(batch)
-        if self.attack.layer is None:
-            return super().objective(batch.replace(x=found), forward)
-        with perturbed_output(find_layer(self, self.attack.layer), found):
-            return super().objective(batch, forward)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "clean_weight": self.clean_weight}

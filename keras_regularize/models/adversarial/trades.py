@@ -8,14 +8,12 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.attacks._criteria import (
-    class_log_probabilities,
-    compiled_loss,
-    kl_divergence,
-)
+from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
 from keras_regularize.attacks.projected_gradient import PGD
+from keras_regularize.autodiff.functional import per_sample
 from keras_regularize.losses._logits import uses_logits
 from keras_regularize.models._attacked_model import AttackedModel
+from keras_regularize.numerics import kl_divergence
 
 
 @export
@@ -27,8 +25,8 @@ class TRADES(AttackedModel):
     with $x'$ from the attack, by default PGD on the divergence itself from a small Gaussian start. The gradient
     flows through both arguments of the divergence. The attack runs in inference mode, once a step; both
     passes of the objective are in training mode, batch statistics move with the clean one. The method adds to
-    the compiled loss, which must be a classification loss of one output. Logged are the objective and metrics
-    on clean inputs.
+    the compiled loss, which must be a classification loss of one output; sample weights count for both terms.
+    Logged are the objective and metrics on clean inputs.
 
     Args:
         model: The model to train, or another wrapper.
@@ -36,11 +34,13 @@ class TRADES(AttackedModel):
             `epsilon=0.031, step_size=0.007, steps=10`, on MNIST 0.3, 0.01, 40.
         beta: Weight $\beta$ of the divergence (their $1/\lambda$), at least 0; or a schedule. 6 on CIFAR-10, 1
             on MNIST.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
+            too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If an argument is out of range, labels are missing, the model has several outputs, or the
-            inputs are integers and the attack has no `layer`.
+        ValueError: If an argument is out of range, `attack` is one of directions or targets, labels are
+            missing, the model has several outputs, the inputs are integers and the attack has no `layer`, or
+            they lie farther than `epsilon` outside its bounds.
 
     Cost: the attack (PGD: `steps` forward and input-backward passes, one more forward pass for `"kl"`) and two
     forward-backward passes.
@@ -81,7 +81,8 @@ class TRADES(AttackedModel):
             class_log_probabilities(forward.outputs_at(batch.x), logits),
             class_log_probabilities(self.adversarial_outputs(batch, forward), logits),
         )
-        penalty = self.scheduled(self.beta, batch) * ops.mean(divergence)
+        divergence = forward.sample_mean(per_sample(divergence), batch)
+        penalty = self.scheduled(self.beta, batch) * divergence
         return loss + ops.cast(penalty, loss.dtype), values
 
     def get_config(self) -> dict[str, Any]:

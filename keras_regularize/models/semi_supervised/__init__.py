@@ -1,3 +1,4 @@
+from keras_regularize.models.semi_supervised.robust_self_supervised import RobustSelfSupervised
 from keras_regularize.models.semi_supervised.vat import VAT
 
-__all__ = ["VAT"]
+__all__ = ["VAT", "RobustSelfSupervised"]

@@ -7,15 +7,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.attacks._criteria import (
-    class_log_probabilities,
-    compiled_loss,
-    kl_divergence,
-)
+from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
 from keras_regularize.attacks._points import add_floating, attacked_outputs
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
 from keras_regularize.losses._logits import uses_logits
+from keras_regularize.losses.semi_supervised import conditional_entropy
 from keras_regularize.models._attacked_model import AttackedModel
+from keras_regularize.numerics import kl_divergence
 
 
 @export
@@ -44,7 +42,8 @@ class VAT(AttackedModel):
         layer: Layer, or its name, whose output is perturbed instead of the inputs; needed for token ids
             (give the embedding).
         seed: Seed of the initial directions.
-        **kwargs: `name` and other arguments of `keras.Model`.
+        **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
+            too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range, the model has several outputs, or the inputs are integers
@@ -74,6 +73,7 @@ class VAT(AttackedModel):
     semi_supervised = True
     needs_labels = False
     attack_training = True
+    attack_returns_perturbation = True
 
     def __init__(
         self,
@@ -132,8 +132,7 @@ class VAT(AttackedModel):
         penalty = factor * ops.mean(kl_divergence(ops.stop_gradient(log_p), log_q))
         if isinstance(entropy_factor, float) and entropy_factor == 0.0:
             return penalty
-        entropy = -ops.mean(ops.sum(ops.exp(log_p) * log_p, axis=-1))
-        return penalty + entropy_factor * entropy
+        return penalty + entropy_factor * ops.mean(conditional_entropy(log_p))
 
     def get_config(self) -> dict[str, Any]:
         config, attack = super().get_config(), self.attack

@@ -4,6 +4,20 @@ from keras_regularize.models.sharpness.awp import AWP
 from keras_regularize.models.sharpness.flooding import Flooding
 from keras_regularize.models.sharpness.gradient_regularization import GradientRegularization
 from keras_regularize.models.sharpness.gsam import GSAM
+from keras_regularize.models.sharpness.ignite import IGNITE
+from keras_regularize.models.sharpness.look_sam import LookSAM
+from keras_regularize.models.sharpness.momentum_sam import MomentumSAM
 from keras_regularize.models.sharpness.sam import SAM
 
-__all__ = ["AMP", "ASAM", "AWP", "Flooding", "GradientRegularization", "GSAM", "SAM"]
+__all__ = [
+    "AMP",
+    "ASAM",
+    "AWP",
+    "GSAM",
+    "IGNITE",
+    "SAM",
+    "Flooding",
+    "GradientRegularization",
+    "LookSAM",
+    "MomentumSAM",
+]

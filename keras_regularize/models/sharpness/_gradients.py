@@ -18,3 +18,14 @@ def combine(a, first, b, second):
 def dot(first, second):
     """Joint inner product of two lists, a float32 scalar."""
     return sum(ops.sum(upcast(x) * upcast(y)) for x, y in zip(first, second))
+
+
+def unless_overflown(objective, gradients, new, old):
+    """The list `new`, but `old` where a scaled loss gave no finite gradients.
+
+    The optimizer skips such a step and lowers its scale; state that followed would keep the NaN.
+    """
+    if isinstance(objective.scale, float) and objective.scale == 1.0:
+        return new
+    finite = ops.isfinite(dot(gradients, gradients))
+    return [ops.where(finite, x, y) for x, y in zip(new, old)]

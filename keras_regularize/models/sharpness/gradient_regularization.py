@@ -37,7 +37,8 @@ class GradientRegularization(RegularizedModel):
     Raises:
         ValueError: If an argument is out of range or `model` is not a `keras.Model`.
 
-    Cost: two forward-backward passes per step; `"exact"` one and a Hessian-vector product (about three).
+    Cost: two forward-backward passes per step; `"exact"` one and a Hessian-vector product (about three), which
+    `torch.compile` cannot do: `jit_compile=True` runs eagerly on torch, with a warning.
 
     Example:
 
@@ -77,6 +78,7 @@ class GradientRegularization(RegularizedModel):
         self.step = step
         self.scheme = scheme
         self.normalize = normalize
+        self.double_backward = scheme == "exact"
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)

@@ -1,0 +1,3 @@
+from keras_regularize.callbacks.robustness import RobustAccuracy
+
+__all__ = ["RobustAccuracy"]

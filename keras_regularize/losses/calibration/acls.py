@@ -1,0 +1,106 @@
+"""Adaptive and conditional label smoothing."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.losses._labels import class_logits, label_log_probability
+from keras_regularize.losses._loss import Loss
+from keras_regularize.losses.calibration._maximum import shared_maximum
+
+
+@export
+class ACLS(Loss):
+    r"""Cross-entropy that smooths a label only as far as the prediction is over-confident.
+
+    With logits $z$ over $K$ classes, $m = \max_k z_k$ and $[\cdot]_+$ the positive part, each sample contributes
+
+    $$-\log \operatorname{softmax}(z)_y + \alpha \Big( \lambda_1 \sum_{k:\, z_k = m} [z_k - M]_+^2
+      + \frac{\lambda_2}{K - 1} \sum_{k:\, z_k < m} [\operatorname{sg}(m) - z_k - M]_+^2 \Big).$$
+
+    The predicted class is pushed below the margin $M$, the others are pulled up to within $M$ of it, each the
+    harder the further it is off. The label does not enter the penalty, and there is none while all
+    logits lie in $[m - M, M]$. $\operatorname{sg}$ means that the top logit gets no gradient from the second
+    sum. `alpha=0` is cross-entropy.
+
+    Args:
+        alpha: Weight of the whole penalty, $\alpha \ge 0$.
+        positive_factor: Weight $\lambda_1 \ge 0$ of the predicted class.
+        negative_factor: Weight $\lambda_2 \ge 0$ of the other classes.
+        margin: $M \ge 0$, in units of logits, the same for both terms. 10 is for ResNets; for small networks 3
+            to 6 is right: choose it below the largest logits that plain cross-entropy reaches.
+        reduction, name, dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, which only
+            the cross-entropy sees. Further axes between batch and classes are positions.
+        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
+
+    Raises:
+        ValueError: If an argument is negative, or if the shapes of labels and logits do not fit.
+
+    Cost: that of cross-entropy and a few elementwise passes over the logits.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.random.randint(0, 3, size=64)
+    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)])
+    model.compile("adam", loss=kr.losses.ACLS(margin=6.0))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Hyekang Park, Jongyoun Noh, Youngmin Oh, Donghyeon Baek and Bumsub Ham, *ACLS: Adaptive and
+    Conditional Label Smoothing for Network Calibration*, ICCV 2023, arXiv:2308.11911.
+    """
+
+    from_logits = True
+
+    def __init__(
+        self,
+        alpha: float = 0.1,
+        positive_factor: float = 1.0,
+        negative_factor: float = 0.1,
+        margin: float = 10.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "acls",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        check_number("alpha", alpha, minimum=0)
+        check_number("positive_factor", positive_factor, minimum=0)
+        check_number("negative_factor", negative_factor, minimum=0)
+        check_number("margin", margin, minimum=0)
+        self.alpha = float(alpha)
+        self.positive_factor = float(positive_factor)
+        self.negative_factor = float(negative_factor)
+        self.margin = float(margin)
+
+    def call(self, y_true, y_pred):
+        logits = class_logits(y_pred)
+        top, ties = shared_maximum(logits)
+        positive = ties * ops.square(ops.relu(top - self.margin))
+        # The tops themselves are not below a margin of at least 0, so they need no mask.
+        border = ops.expand_dims(ops.stop_gradient(top) - self.margin, -1)
+        negative = ops.sum(ops.square(ops.relu(border - logits)), axis=-1)
+        share = self.alpha * self.negative_factor / (logits.shape[-1] - 1)
+        penalty = self.alpha * self.positive_factor * positive + share * negative
+        return penalty - label_log_probability(y_true, logits, from_logits=True)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "positive_factor": self.positive_factor,
+            "negative_factor": self.negative_factor,
+            "margin": self.margin,
+        }

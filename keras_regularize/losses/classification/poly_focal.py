@@ -1,0 +1,114 @@
+"""Polynomial correction of the focal loss with a sigmoid per class."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.losses._binary import align
+from keras_regularize.losses._focal import focusing
+from keras_regularize.losses._labels import label_rows
+from keras_regularize.losses._loss import Loss
+from keras_regularize.numerics import upcast
+
+
+@export
+class PolyFocal(Loss):
+    r"""Focal loss with a sigmoid per class and a tuned leading coefficient, as detectors use it.
+
+    With $p_k = \sigma(z_k)$, targets $t_k$ and $P_k = t_k p_k + (1 - t_k)(1 - p_k)$, a sample contributes
+
+    $$\frac1K \sum_k \alpha_k (1 - P_k)^\gamma \big(-t_k \log p_k - (1 - t_k) \log (1 - p_k)\big)
+      + \epsilon\, (1 - P_k)^{\gamma + 1}, \qquad \alpha_k = \alpha\, t_k + (1 - \alpha)(1 - t_k).$$
+
+    `epsilon=0` is the sigmoid focal loss. Without `alpha`, $\alpha_k = 1$. As in the usual re-implementation,
+    `alpha` does not scale the second term, which the paper leaves open.
+
+    Args:
+        epsilon: Shift $\epsilon$ of the leading coefficient. The paper's detectors are best at -1 to 2.
+        gamma: Focusing exponent $\gamma \ge 0$.
+        alpha: Balance of positives $\alpha$ in `[0, 1]`, 0.25 in detectors; `None` for none.
+        from_logits: Whether `y_pred` are logits. Probabilities are clipped to `[1e-7, 1 - 1e-7]` as Keras does.
+        reduction, name, dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Multi-label rows `(batch, classes)` with entries in `[0, 1]`, or class ids `(batch,)` or
+            `(batch, 1)`, which stand for one-hot rows. For a single output, targets `(batch,)` or `(batch, 1)`.
+        y_pred: Logits or probabilities `(batch, classes)`, each class by itself; or `(batch, 1)`.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
+
+    Raises:
+        ValueError: If an argument is out of its range, or if the shapes of labels and predictions do not fit.
+
+    Cost: that of binary cross-entropy on all classes and a few elementwise passes.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.random.randint(0, 2, size=(64, 3))
+    model = keras.Sequential([keras.layers.Dense(3)])
+    model.compile("adam", loss=kr.losses.PolyFocal(epsilon=-1.0, alpha=0.25, from_logits=True))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Zhaoqi Leng et al., *PolyLoss: A Polynomial Expansion Perspective of Classification Loss
+    Functions*, ICLR 2022, arXiv:2204.12511.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 1.0,
+        gamma: float = 2.0,
+        alpha: float | None = None,
+        from_logits: bool = False,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "poly_focal",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        check_number("epsilon", epsilon)
+        check_number("gamma", gamma, minimum=0)
+        if alpha is not None:
+            check_number("alpha", alpha, minimum=0, maximum=1)
+        self.epsilon = float(epsilon)
+        self.gamma = float(gamma)
+        self.alpha = None if alpha is None else float(alpha)
+        self.from_logits = bool(from_logits)
+
+    def call(self, y_true, y_pred):
+        outputs = upcast(y_pred)
+        if len(outputs.shape) < 2 or outputs.shape[-1] == 1:
+            t, outputs = (ops.expand_dims(x, -1) for x in align(y_true, outputs))
+        else:
+            t = label_rows(y_true, outputs)
+        if self.from_logits:
+            p = ops.sigmoid(outputs)
+            crossentropy = ops.softplus(outputs) - t * outputs
+        else:
+            epsilon = keras.config.epsilon()
+            p = ops.clip(outputs, epsilon, 1.0 - epsilon)
+            crossentropy = -t * ops.log(p) - (1.0 - t) * ops.log(1.0 - p)
+        error = t + (1.0 - 2.0 * t) * p
+        if self.alpha is not None:
+            crossentropy = (1.0 - self.alpha + (2.0 * self.alpha - 1.0) * t) * crossentropy
+        value = crossentropy + self.epsilon * error
+        if self.gamma:
+            value = focusing(error, self.gamma) * value
+        return ops.mean(value, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "epsilon": self.epsilon,
+            "gamma": self.gamma,
+            "alpha": self.alpha,
+            "from_logits": self.from_logits,
+        }

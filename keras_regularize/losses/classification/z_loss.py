@@ -1,0 +1,97 @@
+"""A classification loss that sees standardised logits only."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.losses._labels import class_logits, pick, split_labels
+from keras_regularize.losses._loss import Loss
+
+
+@export
+class ZLoss(Loss):
+    r"""A ranking-minded classification loss that does not change when logits are shifted or scaled.
+
+    With the mean $\mu$ and the population standard deviation $\sigma$ of a sample's $K$ logits $z$,
+
+    $$\zeta = \frac{z_y - \mu}{\sigma}, \qquad \ell(y, z) = \frac1a \log\big(1 + e^{a (b - \zeta)}\big).$$
+
+    The network cannot lower the loss by growing its logits, and $\zeta \le \sqrt{K - 1}$ bounds it. The
+    loss trains the ranking of classes (top-1 and top-$k$ accuracy) and gives no probabilities: predict by
+    `argmax`, and calibrate separately where probabilities are needed. It is a member of the spherical family,
+    whose gradient can be had at a cost independent of $K$. Unrelated to the penalty on
+    $\log^2 \sum_k e^{z_k}$ that language models call z-loss.
+
+    Equal logits have no standardised form: $\zeta = 0$ there, with gradient 0. With two classes $\zeta = \pm 1$
+    whatever the logits, so there is nothing to learn from: use three or more.
+
+    Args:
+        scale: $a > 0$, the steepness.
+        shift: $b$, the standardised logit to reach. Up to $\sqrt{K - 1}$ makes sense: 3 for ten classes, tens for
+            many thousands.
+        reduction, name, dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, for which $\zeta$
+            is the mean under the row. Further axes between batch and classes are positions.
+        y_pred: Logits `(batch, classes)`.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
+
+    Raises:
+        ValueError: If `scale` is not positive, or if the shapes of labels and logits do not fit.
+
+    Cost: about that of cross-entropy.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.random.randint(0, 10, size=64)
+    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(10)])
+    model.compile("adam", loss=kr.losses.ZLoss(shift=3.0), metrics=["accuracy"])
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Alexandre de Brébisson and Pascal Vincent, *The Z-loss: a shift and scale invariant classification
+    loss belonging to the Spherical Family*, 2016, arXiv:1604.08859.
+    """
+
+    from_logits = True
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        shift: float = 0.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "z_loss",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        check_number("scale", scale, minimum=0)
+        if scale == 0:
+            raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
+        check_number("shift", shift)
+        self.scale = float(scale)
+        self.shift = float(shift)
+
+    def call(self, y_true, y_pred):
+        logits = class_logits(y_pred)
+        ids, rows = split_labels(y_true, logits)
+        mean = ops.mean(logits, axis=-1, keepdims=True)
+        centred = logits - mean
+        variance = ops.mean(ops.square(centred), axis=-1)
+        label = pick(centred, ids) if rows is None else ops.sum(rows * centred, axis=-1)
+        # A spread that is all rounding of the mean is none.
+        some = variance > 1e-12 * ops.square(ops.squeeze(mean, axis=-1)) + 1e-24
+        zeta = ops.where(some, label / ops.sqrt(ops.where(some, variance, 1.0)), 0.0)
+        return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale, "shift": self.shift}

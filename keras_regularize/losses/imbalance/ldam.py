@@ -1,0 +1,107 @@
+"""Label-distribution-aware margins."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.losses._labels import class_logits, pick, split_labels
+from keras_regularize.losses._loss import Loss
+from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+
+
+@export
+class LDAM(Loss):
+    r"""Cross-entropy in which rare classes must win by a larger margin.
+
+    With class counts $n_k$ and scores $z$, the cosines of a normalised head,
+
+    $$\ell(t, z) = -\sum_k t_k \log \operatorname{softmax}\big(s\,(z - m \odot t)\big)_k, \qquad
+      m_k = C\, n_k^{-1/4},$$
+
+    where $C$ makes the largest margin `max_margin`. Margins in proportion to $n^{-1/4}$ minimise a bound on the
+    balanced error. The authors train with it alone first and then add class weights
+    (`kr.losses.class_balanced_weights`) for the last fifth of the epochs, which matters as much as the
+    margin. `max_margin=0` is cross-entropy of the scaled scores.
+
+    Args:
+        class_counts: Training samples of each class, a list of positive numbers.
+        max_margin: Margin of the rarest class, a non-negative float.
+        scale: $s > 0$. 30 is for cosines in `[-1, 1]`; take 1 for the logits of a plain head.
+        reduction, name, dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
+            between batch and classes are positions.
+        y_pred: Cosines or logits `(batch, classes)`. A single column is the score of class 1 against 0 for
+            class 0.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
+
+    Raises:
+        ValueError: If `class_counts` are not positive numbers, one per class, another argument is out of its
+            range, or if the shapes of labels and logits do not fit.
+
+    Cost: that of cross-entropy and three elementwise passes.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.repeat([0, 1, 2], [50, 10, 4])
+    features = keras.Sequential([keras.layers.Dense(16), keras.layers.UnitNormalization()])
+    head = keras.layers.Dense(3, use_bias=False, kernel_constraint=keras.constraints.UnitNorm())
+    model = keras.Sequential([features, head])
+    model.compile("adam", loss=kr.losses.LDAM(np.bincount(y)))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Kaidi Cao, Colin Wei, Adrien Gaidon, Nikos Arechiga and Tengyu Ma, *Learning Imbalanced Datasets
+    with Label-Distribution-Aware Margin Loss*, NeurIPS 2019, arXiv:1906.07413.
+    """
+
+    from_logits = True
+
+    def __init__(
+        self,
+        class_counts: Sequence[float],
+        max_margin: float = 0.5,
+        scale: float = 30.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "ldam",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.class_counts = check_counts(class_counts)
+        check_number("max_margin", max_margin, minimum=0)
+        check_number("scale", scale, minimum=0)
+        if scale == 0:
+            raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
+        self.max_margin = float(max_margin)
+        self.scale = float(scale)
+        margins = np.asarray(self.class_counts, "float64") ** -0.25
+        self._margins = constants(self.scale * self.max_margin * margins / margins.max())
+
+    def call(self, y_true, y_pred):
+        logits = class_logits(y_pred)
+        check_classes(self.class_counts, logits)
+        ids, rows = split_labels(y_true, logits)
+        targets = ops.one_hot(ids, logits.shape[-1], dtype=logits.dtype) if rows is None else rows
+        logits = self.scale * logits - ops.multiply(targets, self._margins)
+        log_p = ops.log_softmax(logits, axis=-1)
+        return -(pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "class_counts": self.class_counts,
+            "max_margin": self.max_margin,
+            "scale": self.scale,
+        }

@@ -1,0 +1,88 @@
+"""Cross-entropy with the class prior in the logits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.losses._labels import class_logits, label_log_probability
+from keras_regularize.losses._loss import Loss
+from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+
+
+@export
+class LogitAdjusted(Loss):
+    r"""Cross-entropy that takes the class prior out of what the network learns (balanced softmax).
+
+    With class counts $n_k$ and the prior $\pi_k = n_k / \sum_j n_j$,
+
+    $$\ell(y, z) = -\log \frac{e^{z_y + \tau \log \pi_y}}{\sum_k e^{z_k + \tau \log \pi_k}} .$$
+
+    In training the prior is added to the logits, so the network need not learn it; at test time the plain
+    logits $z$ are for balanced classes, and their argmax minimises the balanced error (mean of the classes'
+    error rates) for $\tau = 1$, which is the balanced softmax. `tau=0`, or equal counts, is cross-entropy.
+    Do not also resample or reweight the classes.
+
+    Args:
+        class_counts: Training samples of each class, a list of positive numbers; proportions do as well.
+        tau: Strength $\tau$ of the adjustment.
+        reduction, name, dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
+            between batch and classes are positions.
+        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
+
+    Raises:
+        ValueError: If `class_counts` are not positive numbers, one per class, or if the shapes of labels and
+            logits do not fit.
+
+    Cost: that of cross-entropy and one addition.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.repeat([0, 1, 2], [50, 10, 4])
+    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)])
+    model.compile("adam", loss=kr.losses.LogitAdjusted(np.bincount(y)))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Aditya Krishna Menon et al., *Long-Tail Learning via Logit Adjustment*, ICLR 2021, arXiv:2007.07314.
+    Jiawei Ren et al., *Balanced Meta-Softmax for Long-Tailed Visual Recognition*, NeurIPS 2020, arXiv:2007.10740.
+    """
+
+    from_logits = True
+
+    def __init__(
+        self,
+        class_counts: Sequence[float],
+        tau: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "logit_adjusted",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.class_counts = check_counts(class_counts)
+        check_number("tau", tau)
+        self.tau = float(tau)
+        counts = np.asarray(self.class_counts, "float64")
+        self._shift = constants(self.tau * np.log(counts / counts.sum()))
+
+    def call(self, y_true, y_pred):
+        logits = class_logits(y_pred)
+        check_classes(self.class_counts, logits)
+        return -label_log_probability(y_true, ops.add(logits, self._shift), from_logits=True)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "class_counts": self.class_counts, "tau": self.tau}

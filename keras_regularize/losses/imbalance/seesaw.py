@@ -1,0 +1,105 @@
+"""Seesaw loss: less pressure of frequent classes on rare ones."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.losses._labels import class_logits, label_ids, label_log_probability
+from keras_regularize.losses._loss import Loss
+from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+
+
+@export
+class Seesaw(Loss):
+    r"""Cross-entropy that spares rare classes the negative gradients of frequent ones, unless they err.
+
+    With class counts $n$, probabilities $p = \operatorname{softmax}(z)$ and the label $y$, a sample contributes
+
+    $$-\log \frac{e^{z_y}}{e^{z_y} + \sum_{k \ne y} M_{yk} C_{yk}\, e^{z_k}}, \qquad
+      M_{yk} = \min\Big(1, \frac{n_k}{n_y}\Big)^p, \qquad
+      C_{yk} = \max\Big(1, \frac{p_k}{\max(p_y, 0.01)}\Big)^q .$$
+
+    The mitigation $M$ lowers the pressure that a sample of a frequent class puts on the logits of rarer ones; the
+    compensation $C$, which has no gradient, raises it again where the model prefers the wrong class. `p=0,
+    q=0` is cross-entropy. The original accumulates the counts during training; here they are given.
+
+    Args:
+        class_counts: Training samples of each class, a list of positive numbers.
+        p: Exponent $p \ge 0$ of the mitigation.
+        q: Exponent $q \ge 0$ of the compensation.
+        reduction, name, dtype: As in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, whose largest
+            entry is the label $y$ of the factors. Further axes between batch and classes are positions.
+        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0.
+
+    Returns:
+        With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
+
+    Raises:
+        ValueError: If `class_counts` are not positive numbers, one per class, an exponent is negative, or if the
+            shapes of labels and logits do not fit.
+
+    Cost: a second softmax without gradient and a few elementwise passes more than cross-entropy.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.normal(size=(64, 8)), np.repeat([0, 1, 2], [50, 10, 4])
+    model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)])
+    model.compile("adam", loss=kr.losses.Seesaw(np.bincount(y)))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Jiaqi Wang et al., *Seesaw Loss for Long-Tailed Instance Segmentation*, CVPR 2021, arXiv:2008.10032.
+    """
+
+    from_logits = True
+
+    def __init__(
+        self,
+        class_counts: Sequence[float],
+        p: float = 0.8,
+        q: float = 2.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "seesaw",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.class_counts = check_counts(class_counts)
+        check_number("p", p, minimum=0)
+        check_number("q", q, minimum=0)
+        self.p = float(p)
+        self.q = float(q)
+        self._log_counts = constants(self.p * np.log(np.asarray(self.class_counts, "float64")))
+
+    def call(self, y_true, y_pred):
+        logits = class_logits(y_pred)
+        check_classes(self.class_counts, logits)
+        ids = label_ids(y_true, logits)
+        log_p = ops.log_softmax(ops.stop_gradient(logits), axis=-1)
+        own = ops.take_along_axis(log_p, ops.expand_dims(ids, -1), axis=-1)
+        # log M and log C up to constants of the sample, which cancel in the softmax.
+        own_count = ops.expand_dims(ops.take(self._log_counts, ids, axis=0), -1)
+        mitigation = ops.minimum(own_count, self._log_counts)
+        compensation = self.q * ops.maximum(log_p, ops.maximum(own, math.log(0.01)))
+        adjusted = logits + ops.stop_gradient(mitigation + compensation)
+        return -label_log_probability(y_true, adjusted, from_logits=True)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "class_counts": self.class_counts,
+            "p": self.p,
+            "q": self.q,
+        }

@@ -1,0 +1,95 @@
+"""State as large as the weights: a variable beside every weight that a method remembers something about."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize.models.regularized_model import RegularizedModel
+
+
+class Slots(keras.layers.Layer):
+    """A variable, zero at first, beside each weight of a model that is trainable when they are made.
+
+    A layer of its own, because it can be built later than the wrapper's `__init__`: when the weights exist and
+    what is frozen is known. Values are stored by the position of their weight in the model, so that they find
+    their place again where other weights are frozen. All replicas must assign the same values.
+    """
+
+    def __init__(self, model: keras.Model, name: str):
+        super().__init__(name=name, dtype="float32")
+        # Behind a function, so that Keras does not take the model for a part of this layer.
+        self._model = lambda: model
+        self._positions, self._ids, self._slots = [], [], []
+
+    def build(self, input_shape: Any = None) -> None:
+        trainable = {id(v) for v in self._model().trainable_variables}
+        for position, variable in enumerate(self._model().weights):
+            if id(variable) in trainable:
+                slot = self.add_weight(
+                    shape=variable.shape,
+                    initializer="zeros",
+                    dtype=variable.dtype,
+                    trainable=False,
+                    autocast=False,
+                    aggregation="only_first_replica",
+                    # As optimizers name theirs, so that a layout map finds both.
+                    name=f"{variable.path}_{self.name}".replace("/", "_"),
+                )
+                self._positions.append(position)
+                self._ids.append(id(variable))
+                self._slots.append(slot)
+
+    def read(self, variables: Sequence[keras.Variable]) -> list[Any]:
+        """The values beside `variables`; zeros beside those that belong to a wrapper further out."""
+        slots = dict(zip(self._ids, self._slots))
+        return [
+            slots[id(v)].value if id(v) in slots else ops.zeros(v.shape, v.dtype) for v in variables
+        ]
+
+    def assign(self, variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
+        """Stores `values` beside `variables`."""
+        slots = dict(zip(self._ids, self._slots))
+        for variable, value in zip(variables, values):
+            if id(variable) in slots:
+                slots[id(variable)].assign(ops.cast(value, variable.dtype))
+
+    def check(self) -> None:
+        """Raises `ValueError` if a weight became trainable since the slots were made."""
+        trainable = self._model().trainable_variables
+        missing = [v.path for v in trainable if id(v) not in self._ids]
+        if self.built and missing:
+            raise ValueError(
+                "Weights became trainable after the wrapper was built, which remembers something about "
+                "each: wrap the model anew, as in `wrapper = type(wrapper)(wrapper.model)`. "
+                f"Received: {missing}"
+            )
+
+    def save_own_variables(self, store: Any) -> None:
+        for position, slot in zip(self._positions, self._slots):
+            store[str(position)] = slot.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        stored = set(store.keys())
+        for position, slot in zip(self._positions, self._slots):
+            known = str(position) in stored
+            slot.assign(store[str(position)] if known else ops.zeros(slot.shape, slot.dtype))
+
+
+class SlottedModel(RegularizedModel):
+    """A wrapper with `slots`, which are built along with it."""
+
+    def __init__(self, model: keras.Model, slots: str, **kwargs: Any):
+        super().__init__(model, **kwargs)
+        self.slots = Slots(model, name=slots)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        outputs = super().call(inputs, training, mask)
+        if not self.slots.built:  # Keras makes a symbolic call while a part is unbuilt.
+            self.slots.build()
+        return outputs
+
+    def check_data(self, x: Any, y: Any) -> None:
+        super().check_data(x, y)
+        self.slots.check()

@@ -1,0 +1,165 @@
+"""Robust training with few labels, under a teacher."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
+from keras_regularize.losses._labels import label_log_probability
+from keras_regularize.losses._logits import uses_logits
+from keras_regularize.losses.robust import adaptively_weighted_regularization
+from keras_regularize.models import _data
+from keras_regularize.models.adversarial._paired_loss import PairedLossModel
+from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.numerics import kl_divergence
+
+
+@export
+class SRSTAWR(PairedLossModel):
+    r"""Semi-supervised robust training: a teacher's knowledge for all rows, labels for the few that have one.
+
+    $$\frac1m \sum_{i\le m} CE_s(x_i, y_i)
+      + \gamma\,\frac1B\sum_u KL\big(t_\tau(u)\,\|\,p_\tau(u)\big)
+      + \lambda\,\frac1B\sum_u w(u)\,KL\big(p(u)\,\|\,p(u')\big)$$
+
+    over the $m$ labelled rows and all $B$ rows of a batch. $t$ are the teacher's probabilities, $t_\tau$ and
+    $p_\tau$ those at temperature $\tau$, $CE_s$ the cross-entropy with smoothed labels, and $w(u)\,KL$ is
+    `kr.losses.adaptively_weighted_regularization`: samples on which the student is not robust yet, or agrees
+    with the teacher, count more. Rows with the integer label -1 (or a one-hot row of -1) are unlabelled; the
+    first term is 0 if a batch has no others, and metrics see labelled rows only.
+
+    The teacher is a trained model, made semi-supervised and not robust, by `kr.models.VAT` for instance. It is
+    frozen (`teacher.trainable = False`), saved with this model, and runs once a step in inference mode. The
+    attack sees its most probable class in the place of labels (`"kl"` needs none), runs in inference mode too,
+    and once a step.
+
+    The objective replaces the compiled loss, which says whether the model gives out logits, and keeps weight
+    and activity penalties. Batch statistics move with the clean pass; logged metrics are those of clean inputs.
+
+    Args:
+        model: The model to train, or another wrapper.
+        teacher: The trained teacher, with the inputs and classes of `model`. If it is compiled, its loss says
+            whether it gives out logits, which it is taken to do otherwise.
+        attack: The attack. The authors use `kr.attacks.PGD(8 / 255, 2 / 255, 10, loss="kl")` on CIFAR-10,
+            cross-entropy with many classes.
+        factor: Weight $\lambda$ of the divergence under attack, at least 0; or a schedule.
+        distillation_factor: Weight $\gamma$ of the teacher, at least 0; or a schedule.
+        beta: Share, from 0 to 1, of the weight $w$ that is the agreement on clean inputs.
+        temperature: Temperature $\tau$, above 0.
+        label_smoothing: Share $s$ of the label spread over all classes, from 0 to 1.
+        **kwargs: `name` and other arguments of `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range, `teacher` is no built model, labels are missing, or the
+            inputs are integers and the attack has no `layer`.
+
+    Cost: one forward pass of the teacher, the attack (PGD: `steps` forward and input-backward passes, one more
+    forward pass for `"kl"`) and two forward-backward passes.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x, y = np.random.default_rng(0).random((6, 4)), np.array([0, 1, 2, -1, -1, -1])
+    teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])  # Trained with `kr.models.VAT`.
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    attack = kr.attacks.PGD(0.1, 0.03, 5, loss="kl")
+    model = kr.models.SRSTAWR(net, teacher, attack)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, y, verbose=0)
+    ```
+
+    Reference: Yang, Kong and Kim, *Enhancing Adversarial Robustness in Low-Label Regime via Adaptively Weighted
+    Regularization and Knowledge Distillation*, ICCV 2023, arXiv:2308.04061. Differs from the authors' code in
+    moving batch statistics once a step, and in log-softmax for its $\log(p + 10^{-12})$.
+    """
+
+    semi_supervised = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        teacher: keras.Model,
+        attack: Attack,
+        factor: Any = 20.0,
+        distillation_factor: Any = 4.0,
+        beta: float = 0.5,
+        temperature: float = 1.2,
+        label_smoothing: float = 0.2,
+        **kwargs: Any,
+    ):
+        check_number("factor", factor, minimum=0, schedule=True)
+        check_number("distillation_factor", distillation_factor, minimum=0, schedule=True)
+        check_number("beta", beta, minimum=0, maximum=1)
+        check_number("temperature", temperature, minimum=0)
+        if temperature == 0:
+            raise ValueError("`temperature` must be above 0. Received: temperature=0")
+        check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+        if isinstance(teacher, RegularizedModel):
+            teacher._ensure_built()
+        if not isinstance(teacher, keras.Model) or not teacher.built:
+            raise ValueError(
+                "`teacher` must be a trained `keras.Model`, which is built. "
+                f"Received: {teacher!r} of type {type(teacher).__name__}"
+            )
+        super().__init__(model, attack, **kwargs)
+        teacher.trainable = False
+        self.teacher = teacher
+        self.factor = factor
+        self.distillation_factor = distillation_factor
+        self.beta = float(beta)
+        self.temperature = float(temperature)
+        self.label_smoothing = float(label_smoothing)
+
+    def prepare(self, batch, forward):
+        logits = uses_logits(compiled_loss(self.teacher))
+        log_t = class_log_probabilities(self.teacher(batch.x, training=False), logits)
+        return super().prepare(batch.add(**{self._key: ops.stop_gradient(log_t)}), forward)
+
+    def run_attack(self, batch, forward):
+        guess = ops.argmax(batch.extra[self._key], axis=-1)
+        return self.attack(forward, batch.x, guess, training=self.attack_training)
+
+    def paired_loss(self, batch, logits, adversarial_logits):
+        log_t, tau = batch.extra[self._key], self.temperature
+        distillation = kl_divergence(
+            ops.log_softmax(log_t / tau, axis=-1), ops.log_softmax(logits / tau, axis=-1)
+        )
+        robustness = adaptively_weighted_regularization(
+            log_t, logits, adversarial_logits, self.beta
+        )
+        return (
+            self._supervised(batch.y, logits)
+            + self.scheduled(self.distillation_factor, batch) * distillation
+            + self.scheduled(self.factor, batch) * robustness
+        )
+
+    def _supervised(self, y, logits):
+        """Cross-entropy with smoothed labels, whose mean over all rows is that over labelled ones."""
+        y, share = _data.mask_unlabelled(y, logits, None, rescale=True)
+        own = label_log_probability(y, logits, from_logits=True)
+        mean = ops.mean(ops.log_softmax(logits, axis=-1), axis=-1)
+        s = self.label_smoothing
+        return -share * ((1.0 - s) * own + s * mean)
+
+    @property
+    def _key(self):
+        return f"{self.name}_teacher"
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "teacher": keras.saving.serialize_keras_object(self.teacher),
+            "factor": keras.saving.serialize_keras_object(self.factor),
+            "distillation_factor": keras.saving.serialize_keras_object(self.distillation_factor),
+            "beta": self.beta,
+            "temperature": self.temperature,
+            "label_smoothing": self.label_smoothing,
+        }

@@ -1,0 +1,184 @@
+"""Robust self-training: unlabelled data, also from another domain, move the decision boundary."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.attacks._attack import per_sample_norm
+from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
+from keras_regularize.attacks._points import floating_leaves
+from keras_regularize.attacks.penalized_ascent import PenalizedAscent, check_ascent
+from keras_regularize.losses._labels import split_labels
+from keras_regularize.losses._logits import uses_logits
+from keras_regularize.models import _data
+from keras_regularize.models._attacked_model import AttackedModel
+from keras_regularize.numerics import upcast
+
+
+class Found(NamedTuple):
+    """Moved inputs (or perturbations of a layer), all labels, who had one, and the price of the move."""
+
+    x: Any
+    y: Any
+    labelled: Any
+    price: Any
+
+
+@export
+class RobustSelfSupervised(AttackedModel):
+    r"""Robust self-training: learns from worst-case neighbours of labelled and of unlabelled samples.
+
+    $$\frac1m \sum_{i\le m} \phi_\gamma(x_i, y_i) + \lambda\,\frac1n \sum_{j\le n} \phi_{\gamma'}(u_j, h(u_j)),
+    \qquad \phi_\gamma(x, y) = \sup_z\; \ell(z, y) - \gamma\,\|z - x\|_2^2$$
+
+    with $\ell$ the compiled loss and $h(u)$ the model's own current prediction of the class of an unlabelled
+    sample $u$. Samples whose prediction can be changed cheaply lie near the boundary, and the supremum pushes
+    it away from them, into regions without data. The unlabelled samples need not come from the labelled
+    ones' distribution: the price pays for a shift between them.
+
+    Rows with the integer label -1 (or a one-hot row of -1) are unlabelled; a sum over none is 0.
+    `kr.attacks.PenalizedAscent` finds $z$, once a step, in inference mode, at the unperturbed weights, where
+    $h(u)$ is taken too; both are constants of the objective, so under `SAM` they stay throughout a step.
+    The one training pass is on $z$: outputs for the metrics, which see labelled rows only, and batch
+    statistics come from it. The logged loss is the objective itself, the price included.
+
+    Tips: the ascent is sound where $2\gamma$ exceeds the curvature of the loss in the inputs, so start with a
+    large `gamma` and lower it. Predictions teach themselves: begin with a small `factor`, or a schedule that
+    raises it, while few labels make them poor.
+
+    Args:
+        model: The model to train, or another wrapper.
+        factor: Weight $\lambda$ of the unlabelled rows, at least 0; or a schedule.
+        gamma: Price $\gamma$ of moving a labelled input by a distance of 1, above 0. Infinite: not moved.
+        gamma_unlabeled: Price $\gamma'$ for unlabelled inputs.
+        steps: Steps of the ascent, at least 0.
+        step_size: Step of the ascent, above 0 and at most $1/\gamma$ and $1/\gamma'$. `None` for a quarter of
+            these.
+        robust: Whether inputs are moved at all; without, this is plain self-training.
+        layer: Layer, or its name, whose output is moved instead of the inputs; needed for token ids (give the
+            embedding).
+        **kwargs: `name` and other arguments of `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range, labels are missing, the model has several outputs, or the
+            inputs are integers and `layer` is not given.
+
+    Cost: per step one forward pass for $h(u)$, `steps` forward and input-backward passes (none without
+    `robust`), and one forward-backward pass.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model = kr.models.RobustSelfSupervised(net, factor=0.5, gamma=2.0, gamma_unlabeled=2.0)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.random.default_rng(0).random((6, 4))
+    model.fit(x, np.array([0, 1, 2, -1, -1, -1]), verbose=0)
+    ```
+
+    Reference: Saberi, Najafi, Heidari, Movasaghinia, Motahari and Khalaj, *Out-Of-Domain Unlabeled Data
+    Improves Generalization*, ICLR 2024, arXiv:2310.00027. With `factor=0` it is the training of Sinha, Namkoong
+    and Duchi, ICLR 2018, arXiv:1710.10571.
+    """
+
+    semi_supervised = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        factor: Any = 1.0,
+        gamma: float = 1.0,
+        gamma_unlabeled: float = 1.0,
+        steps: int = 15,
+        step_size: float | None = None,
+        robust: bool = True,
+        layer: Any = None,
+        **kwargs: Any,
+    ):
+        check_number("factor", factor, minimum=0, schedule=True)
+        check_ascent(gamma, step_size, steps)
+        check_ascent(gamma_unlabeled, step_size, steps, "gamma_unlabeled")
+        moves = robust and min(gamma, gamma_unlabeled) < float("inf")
+        attack = PenalizedAscent(gamma, step_size, steps if moves else 0, "compiled", layer)
+        super().__init__(model, attack, **kwargs)
+        self.factor = factor
+        self.gamma_unlabeled = float(gamma_unlabeled)
+        self.steps = int(steps)
+        self.robust = bool(robust)
+
+    def run_attack(self, batch, forward):
+        y, labelled = self._labels(batch, forward)
+        gamma = ops.where(labelled, self.attack.gamma, self.gamma_unlabeled)
+        x = self.attack(forward, batch.x, y, gamma=gamma)
+        if self.attack.layer is None:
+            pairs = zip(floating_leaves(x), floating_leaves(batch.x))
+            moves = [upcast(moved) - upcast(start) for moved, start in pairs]
+        else:
+            moves = [upcast(move) for move in x]
+        distance = ops.reshape(per_sample_norm(moves)[0], (-1,))
+        finite = gamma < float("inf")
+        return Found(x, y, labelled, ops.where(finite, gamma, 0.0) * distance**2)
+
+    def found(self, batch):
+        return super().found(batch).x
+
+    def objective(self, batch, forward):
+        found = super().found(batch)
+        batch = batch.replace(y=found.y, sample_weight=self._weights(batch, found.labelled))
+        loss, values = self.attacked_objective(batch, forward)
+        return loss - ops.cast(forward.sample_mean(found.price, batch), loss.dtype), values
+
+    def _labels(self, batch, forward):
+        """Labels in which predictions have filled the gaps, and who had one, `(batch,)`."""
+        log_p = class_log_probabilities(forward(batch.x), uses_logits(compiled_loss(forward)))
+        y = ops.convert_to_tensor(batch.y)
+        ids, rows = split_labels(y, log_p)
+        if len(log_p.shape) != 2:
+            raise ValueError(
+                "`RobustSelfSupervised` needs a model with one prediction per sample, of shape (batch, "
+                f"classes). Received predictions of shape {tuple(log_p.shape)}"
+            )
+        labelled = _data.labelled(y, log_p)
+        if rows is None:
+            guess = ops.reshape(ops.argmax(log_p, axis=-1), ops.shape(y))
+        else:
+            guess = ops.one_hot(ops.argmax(log_p, axis=-1), log_p.shape[-1])
+        known = ops.reshape(labelled, (-1,) + (1,) * (len(y.shape) - 1))
+        return ops.where(known, y, ops.cast(guess, y.dtype)), labelled
+
+    def _weights(self, batch, labelled):
+        """Sample weights that turn the mean over all rows into the sum of the two means."""
+        given, factor = batch.sample_weight, self.scheduled(self.factor, batch)
+        known = ops.cast(labelled, "float32")
+        size = ops.cast(ops.size(known), "float32")
+        share = known * size / ops.maximum(ops.sum(known), 1.0)
+        share += factor * (1.0 - known) * size / ops.maximum(size - ops.sum(known), 1.0)
+
+        def weights(outputs):
+            weight = given(outputs) if callable(given) else given
+            return (
+                share if weight is None else share * ops.cast(ops.reshape(weight, (-1,)), "float32")
+            )
+
+        return weights
+
+    def get_config(self) -> dict[str, Any]:
+        config, attack = super().get_config(), self.attack
+        del config["attack"]
+        return {
+            **config,
+            "factor": keras.saving.serialize_keras_object(self.factor),
+            "gamma": attack.gamma,
+            "gamma_unlabeled": self.gamma_unlabeled,
+            "steps": self.steps,
+            "step_size": attack.step_size,
+            "robust": self.robust,
+            "layer": attack.layer,
+        }

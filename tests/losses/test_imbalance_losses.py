@@ -1,0 +1,184 @@
+"""LogitAdjusted, LDAM, Seesaw, AnyLoss and class weights: what holds beyond the golden cases and the contract."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_regularize.losses import LDAM, AnyLoss, LogitAdjusted, Seesaw, class_balanced_weights
+from keras_regularize.testing._common import to_numpy, values_and_gradients
+
+COUNTS = [100, 30, 8, 3]
+
+
+def random_case(batch=7, classes=4, scale=3.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, classes, batch), (scale * rng.normal(size=(batch, classes))).astype(
+        "float32"
+    )
+
+
+def evaluate(loss, y_true, y_pred):
+    """Values per sample, and the gradient of their sum."""
+    run = values_and_gradients(lambda z: loss.call(y_true, z))
+    return tuple(map(to_numpy, run(np.asarray(y_pred, "float32"))))
+
+
+def crossentropy(ids, z):
+    z = np.asarray(z, "float64")
+    log_sum = np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1)) + z.max(-1)
+    return log_sum - z[np.arange(len(ids)), ids]
+
+
+def seesaw(ids, z, p, q):
+    values = []
+    for y, row in zip(ids, np.asarray(z, "float64")):
+        s = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        total = np.exp(row[y] - row.max())
+        for k in range(len(row)):
+            if k != y:
+                m = min(1.0, COUNTS[k] / COUNTS[y]) ** p
+                c = max(1.0, s[k] / max(s[y], 0.01)) ** q
+                total += m * c * np.exp(row[k] - row.max())
+        values.append(np.log(total) - (row[y] - row.max()))
+    return values
+
+
+@pytest.mark.parametrize("p, q", [(0.8, 2.0), (0.0, 1.0), (1.5, 0.0)])
+def test_seesaw_equals_a_loop(p, q):
+    ids, z = random_case(batch=9)
+    loss = Seesaw(COUNTS, p, q)
+    for labels in (ids, np.eye(4)[ids]):
+        np.testing.assert_allclose(evaluate(loss, labels, z)[0], seesaw(ids, z, p, q), rtol=1e-4)
+
+
+def test_factors_have_no_gradient():
+    ids, z = random_case()
+    value, slope = evaluate(Seesaw(COUNTS), ids, z)
+    np.testing.assert_allclose(slope[np.arange(7), ids], np.expm1(-value), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss, change",
+    [
+        (LogitAdjusted(COUNTS, 0.0), lambda ids, z: z),
+        (LogitAdjusted([7] * 4, 2.0), lambda ids, z: z),
+        (LogitAdjusted(COUNTS, 0.5), lambda ids, z: z + 0.5 * np.log(COUNTS)),
+        (LDAM(COUNTS, 0.0, 1.0), lambda ids, z: z),
+        (Seesaw(COUNTS, 0.0, 0.0), lambda ids, z: z),
+        (
+            LDAM(COUNTS, 0.4, 3.0),
+            lambda ids, z: 3 * (z - 0.4 * np.eye(4)[ids] * (3 / np.array(COUNTS)) ** 0.25),
+        ),
+    ],
+)
+def test_is_cross_entropy_of_changed_logits(loss, change):
+    ids, z = random_case()
+    expected = crossentropy(ids, change(ids, z.astype("float64")))
+    for labels in (ids, np.eye(4)[ids]):
+        np.testing.assert_allclose(evaluate(loss, labels, z)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [LogitAdjusted, LDAM, Seesaw])
+def test_counts_of_two_classes_go_with_one_column(make):
+    ids, score = np.array([0, 1, 1]), np.array([[0.3], [-1.0], [0.5]], "float32")
+    both = np.concatenate([np.zeros_like(score), score], axis=-1)
+    expected = evaluate(make([50, 5]), ids, both)[0]
+    np.testing.assert_allclose(evaluate(make([50, 5]), ids, score)[0], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="Received 3 counts for y_pred with 2 classes"):
+        make([50, 5, 1]).call(ids, ops.convert_to_tensor(both))
+
+
+def test_class_balanced_weights_equal_a_loop():
+    for beta in (0.0, 0.9, 0.9999):
+        raw = [(1 - beta) / (1 - beta**n) for n in COUNTS]
+        expected = [4 * w / sum(raw) for w in raw]
+        np.testing.assert_allclose(class_balanced_weights(COUNTS, beta), expected, rtol=1e-9)
+    inverse = 1 / np.array(COUNTS)
+    expected = 4 * inverse / inverse.sum()
+    np.testing.assert_allclose(class_balanced_weights(COUNTS, 1), expected, rtol=1e-9)
+    near = class_balanced_weights(COUNTS, 1 - 1e-12)
+    np.testing.assert_allclose(near, expected, rtol=1e-3)
+
+
+# AnyLoss
+
+LABELS = np.array([1, 0, 0, 1, 0, 1, 0, 0])
+SCORES = np.array([0.9, 0.2, 0.7, 0.3, 0.4, 0.8, 0.1, 0.45])
+
+
+@keras.saving.register_keras_serializable("tests")
+def precision(tp, fp, fn, tn):
+    return tp / (tp + fp + 1e-7)
+
+
+def soft_metric(name, y, p, amplification, beta):
+    h = 1 / (1 + np.exp(-amplification * (p - 0.5)))
+    tp, fn = sum(y * h), sum(y * (1 - h))
+    fp, tn = sum((1 - y) * h), sum((1 - y) * (1 - h))
+    return {
+        "accuracy": (tp + tn) / len(y),
+        "f1": 2 * tp / (2 * tp + fn + fp),
+        "fbeta": (1 + beta**2) * tp / ((1 + beta**2) * tp + beta**2 * fn + fp),
+        "gmean": np.sqrt(tp / (tp + fn) * tn / (tn + fp)),
+        "balanced_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2,
+        precision: tp / (tp + fp),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "f1", "fbeta", "gmean", "balanced_accuracy", precision]
+)
+def test_any_loss_is_one_minus_the_metric(metric):
+    loss = AnyLoss(metric, 10.0, 2.0)
+    expected = 1 - soft_metric(metric, LABELS, SCORES, 10.0, 2.0)
+    value, _ = evaluate(loss, LABELS, SCORES)
+    np.testing.assert_allclose(value, [expected] * 8, rtol=1e-5)
+    value, _ = evaluate(loss, LABELS[:, None], SCORES[:, None])
+    np.testing.assert_allclose(value, [expected] * 8, rtol=1e-5)
+    logits = np.log(SCORES / (1 - SCORES))
+    value, _ = evaluate(AnyLoss(metric, 10.0, 2.0, from_logits=True), LABELS, logits)
+    np.testing.assert_allclose(value, [expected] * 8, rtol=1e-4)
+    # Steep enough, it is that of the decisions.
+    hard = soft_metric(metric, LABELS, np.where(SCORES > 0.5, 1e3, -1e3) / 100, 100.0, 2.0)
+    np.testing.assert_allclose(
+        float(AnyLoss(metric, 1e4, 2.0)(LABELS, SCORES)), 1 - hard, atol=1e-5
+    )
+
+
+def test_a_function_of_any_loss_survives_saving():
+    config = AnyLoss(precision).get_config()
+    assert AnyLoss.from_config(config).metric is precision
+
+
+@pytest.mark.parametrize("metric", ["f1", "gmean", "balanced_accuracy"])
+@pytest.mark.parametrize("labels", [np.zeros(8), np.ones(8)])
+def test_an_absent_class_has_rate_zero(metric, labels):
+    value, slope = evaluate(AnyLoss(metric), labels, SCORES)
+    assert np.all(np.isfinite(value)) and np.all(np.isfinite(slope))
+    if metric == "gmean" or (metric == "f1" and not labels.any()):
+        np.testing.assert_allclose(value, 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda: LogitAdjusted([10, 0]),
+            "`class_counts` must be a list of positive numbers, .*10, 0",
+        ),
+        (lambda: Seesaw(5), "`class_counts` must be a list of positive numbers, .* class_counts=5"),
+        (lambda: LDAM([]), r"`class_counts` must be .* Received: class_counts=\[\]"),
+        (lambda: LDAM(COUNTS, scale=0), "`scale` must be positive. Received: scale=0"),
+        (lambda: Seesaw(COUNTS, q=-1), "`q` must be a number at least 0. Received: q=-1"),
+        (
+            lambda: class_balanced_weights(COUNTS, 1.5),
+            "`beta` must be a number at least 0 and at most 1",
+        ),
+        (lambda: AnyLoss("auc"), "`metric` must be one of 'accuracy', 'f1', .* metric='auc'"),
+        (lambda: AnyLoss(amplification=0), "`amplification` must be positive. Received"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

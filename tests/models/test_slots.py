@@ -1,0 +1,168 @@
+"""State that a gradient rule keeps: created with the weights, saved, resumed, right where weights are frozen."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_regularize as kr
+from tests.models.small import LOSS, X, Y, mlp, single_steps
+
+METHODS = {
+    "look": lambda m: kr.models.LookSAM(m, rho=0.3, period=3),
+    "momentum": lambda m: kr.models.MomentumSAM(m, rho=0.3),
+    "ignite": lambda m: kr.models.IGNITE(m, rho=0.5, factor=0.5, factor_learning_rate=0.1),
+}
+SLOTTED = {name: METHODS[name] for name in ("look", "momentum")}
+
+methods = pytest.mark.parametrize("wrap", METHODS.values(), ids=METHODS)
+slotted = pytest.mark.parametrize("wrap", SLOTTED.values(), ids=SLOTTED)
+
+
+def compiled(model, optimizer=None):
+    model.compile(optimizer or keras.optimizers.Adam(0.01), LOSS)
+    return model
+
+
+def states(model):
+    return {v.path: v.numpy() for v in model.non_trainable_variables}
+
+
+@methods
+def test_training_resumed_from_a_file_equals_uninterrupted(wrap, tmp_path):
+    model = compiled(wrap(mlp(0.3, normalize=True)))
+    single_steps(
+        model, 2
+    )  # The next step of LookSAM reuses what it remembers, the one after looks.
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    single_steps(model, 3)
+    single_steps(loaded, 3)
+    for a, b in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=b.path)
+
+
+@slotted
+def test_weights_carry_the_state_into_a_fresh_wrapper_whatever_is_frozen_there(wrap, tmp_path):
+    model = compiled(wrap(mlp()))
+    single_steps(model, 1)
+    model.save_weights(tmp_path / "m.weights.h5")
+    kept = [v.numpy() for v in model.slots.weights]
+    assert [v.shape for v in kept] == [v.shape for v in model.get_weights()[:4]]
+    assert all(np.abs(v).max() > 0 for v in kept)
+
+    fresh = wrap(mlp())
+    fresh.load_weights(tmp_path / "m.weights.h5")
+    for a, b in zip(fresh.slots.weights, kept, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+    net = mlp()
+    net.layers[0].trainable = False
+    partly = wrap(net)
+    partly.load_weights(tmp_path / "m.weights.h5")
+    for a, b in zip(partly.slots.weights, kept[2:], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+    partly.save_weights(tmp_path / "partly.weights.h5")
+    fresh.load_weights(tmp_path / "partly.weights.h5")
+    for a, b in zip(fresh.slots.weights, [0 * kept[0], 0 * kept[1], *kept[2:]], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+
+@slotted
+def test_frozen_layers(wrap):
+    net = mlp()
+    model = wrap(net)
+    net.layers[0].trainable = False  # Between wrapping and compiling.
+    before = net.get_weights()
+    single_steps(compiled(model), 3)
+    assert len(model.slots.weights) == 2
+    np.testing.assert_array_equal(before[0], net.get_weights()[0])
+    net.layers[0].trainable = True
+    with pytest.raises(ValueError, match="became trainable after the wrapper was built.*wrap the"):
+        single_steps(compiled(model), 1)
+    again = compiled(wrap(net))
+    single_steps(again, 2)
+    assert len(again.slots.weights) == 4
+
+
+class Plain(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@slotted
+@pytest.mark.parametrize("build", [Plain, lambda: keras.Sequential([layers.Dense(3)])])
+def test_unbuilt_models_get_their_state_in_fit(wrap, build):
+    models = [compiled(wrap(build())), compiled(kr.models.VAT(wrap(build()), epsilon=0.5, seed=1))]
+    for model in models:
+        history = model.fit(X, Y, batch_size=16, epochs=2, verbose=0).history
+        assert np.isfinite(history["loss"]).all()
+        slots = getattr(model, "slots", None) or model.model.slots
+        assert len(slots.weights) == 2
+        assert all(np.abs(v.numpy()).max() > 0 for v in slots.weights)
+
+
+@methods
+def test_levels_commute_to_the_last_bit(wrap):
+    def weights(both):
+        net = mlp(0.3, normalize=True)
+        single_steps(compiled(both(net)), 4)
+        return net.get_weights()
+
+    def vat(m):
+        return kr.models.VAT(m, epsilon=0.5, seed=4)
+
+    for a, b in zip(weights(lambda m: wrap(vat(m))), weights(lambda m: vat(wrap(m))), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@methods
+def test_an_overflow_of_the_scaled_loss_leaves_no_trace(wrap):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        net = mlp()
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.1), initial_scale=2.0**60
+        )
+        model = compiled(wrap(net), optimizer)
+        before, state = net.get_weights(), states(model)
+        single_steps(model, 1)
+        for a, b in zip(before, net.get_weights()):
+            np.testing.assert_array_equal(a, b)
+        for path, value in states(model).items():
+            if "seed" not in path:
+                np.testing.assert_array_equal(value, state[path], err_msg=path)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def test_what_an_outer_wrapper_trains_has_no_slot():
+    class Scale(kr.models.RegularizedModel):
+        def __init__(self, model, **kwargs):
+            super().__init__(model, **kwargs)
+            self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+        def objective(self, batch, forward):
+            loss, values = super().objective(batch, forward)
+            return loss * forward.weight(self.scale), values
+
+    model = compiled(Scale(SLOTTED["look"](mlp())))
+    single_steps(model, 4)
+    assert len(model.model.slots.weights) == 4
+    assert model.scale.numpy() != 1.0
+
+
+@slotted
+def test_the_wrapper_exports_and_summarizes(wrap, tmp_path):
+    model = wrap(mlp())
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert "unbuilt" not in "\n".join(lines)
+    if keras.backend.backend() == "tensorflow":
+        model.export(tmp_path / "m", verbose=False)
