@@ -17,21 +17,20 @@ from keras_regularize import models
 class Method(NamedTuple):
     """A model at a strength at which its work shows, and what one step of it costs.
 
-    A rule makes `queries` of the gradient inside and takes `products` of the objective's Hessian with a
-    vector; an objective runs the one inside `repeats` times and `each` beside it; `once` is the search of a
-    step. The last two in `(forwards, backwards, weight gradients)`.
+    A rule makes `queries` of the gradient inside, an objective runs the one inside `repeats` times; `each` is
+    what runs beside them, at every query from outside; `once` is the search of a step. The last two in
+    `(forwards, backwards, weight gradients)`. A rule may take `products` of the objective's Hessian as well.
     """
 
     level: str  # "gradient", "objective", or "input" where a search runs once a step; "none" changes nothing.
     wrap: Callable[[keras.Model], keras.Model]
-    reference: Callable[[], Any] | None = (
-        None  # Makes the same of `reference_steps`, if that knows it.
-    )
+    reference: Callable[[], Any] | None = None  # Makes it of `reference_steps`, if known there.
     queries: int = 1
     products: int = 0
     repeats: int = 1
     each: tuple[int, int, int] = (0, 0, 0)
     once: tuple[int, int, int] = (0, 0, 0)
+    updates: int = 1  # Of the weights in one step.
     random: bool = False  # Whether a step draws random numbers.
     labels: bool = False  # Whether the model itself needs labels, whatever its compiled loss.
 
@@ -154,10 +153,11 @@ def expected_passes(names):
     chain = [METHODS[name] for name in reversed(names)]
     once, objective = np.zeros(3, int), np.ones(3, int)
     for method in chain:
-        objective = method.repeats * objective + method.each
         once = once + method.once
+        if method.level != "gradient":
+            objective = method.repeats * objective + method.each
     gradient = objective
-    for method in chain:
+    for method in (method for method in chain if method.level == "gradient"):
         # A product differentiates the backward pass as well, forwards included.
-        gradient = method.queries * gradient + method.products * objective * (1, 2, 2)
+        gradient = method.queries * gradient + method.products * objective * (1, 2, 2) + method.each
     return tuple((once + gradient).tolist())
