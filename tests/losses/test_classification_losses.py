@@ -124,7 +124,7 @@ def test_sparsemax_of_two_classes_is_the_modified_huber_loss():
     expected = [-d if d < -1 else (max(1 - d, 0) ** 2) / 4 for d in lead]
     np.testing.assert_allclose(evaluate(Sparsemax(), np.zeros(6, int), z)[0], expected, atol=1e-6)
     np.testing.assert_allclose(
-        evaluate(Sparsemax(), np.ones(6, int), -lead[:, None])[0], expected, atol=1e-6
+        evaluate(Sparsemax(), np.ones(6, int), lead[:, None])[0], expected, atol=1e-6
     )
 
 

@@ -140,7 +140,7 @@ def test_any_loss_is_one_minus_the_metric(metric):
     value, _ = evaluate(AnyLoss(metric, 10.0, 2.0, from_logits=True), LABELS, logits)
     np.testing.assert_allclose(value, [expected] * 8, rtol=1e-4)
     # Steep enough, it is that of the decisions.
-    hard = soft_metric(metric, LABELS, np.where(SCORES > 0.5, 1e3, -1e3) / 100, 100.0, 2.0)
+    hard = soft_metric(metric, LABELS, (SCORES > 0.5).astype(float), 1e3, 2.0)
     np.testing.assert_allclose(
         float(AnyLoss(metric, 1e4, 2.0)(LABELS, SCORES)), 1 - hard, atol=1e-5
     )

@@ -86,7 +86,7 @@ class SpectralDecoupling(Loss):
     def call(self, y_true, y_pred):
         logits = upcast(y_pred)
         label = label_log_probability(y_true, logits, from_logits=True)
-        distance = logits - self._target(y_true, logits)
+        distance = logits if self.target == 0 else logits - self._target(y_true, logits)
         return self.factor * ops.mean(ops.square(distance), axis=-1) - label
 
     def _target(self, y_true, logits):
