@@ -143,9 +143,9 @@ def test_wrong_arguments():
 
 def test_training_flattens_and_aligns():
     x = RNG.normal(size=(100, 4)).astype("float32")
-    y = (x[:, 0] * x[:, 1] > 0).astype("int32")
-    moved = x + RNG.uniform(-0.5, 0.5, x.shape)
-    attack = kr.attacks.FGSM(0.5, bounds=None)
+    y = (np.abs(x[:, 0]) > 0.7).astype("int32")
+    moved = x + RNG.uniform(-0.3, 0.3, x.shape)
+    attack = kr.attacks.FGSM(0.3, bounds=None)
     norms, cosines = {}, {}
     for name, wrap in {
         "attacked": lambda net: kr.models.AdversarialTraining(net, attack),
@@ -156,7 +156,7 @@ def test_training_flattens_and_aligns():
         net = model()
         wrapper = wrap(net)
         wrapper.compile(keras.optimizers.Adam(0.05), LOSS)
-        many = np.tile(x, (40, 1)), np.tile(y, 40)  # One long epoch, as each start costs.
+        many = np.tile(x, (60, 1)), np.tile(y, 60)  # One long epoch, as each start costs.
         wrapper.fit(*many, batch_size=100, verbose=0, shuffle=False)
         weights = [w.astype("float64") for w in net.get_weights()]
         one, other = gradients(weights, x, y), gradients(weights, moved, y)
