@@ -33,7 +33,6 @@ METHODS = {
     ),
     "look sam": lambda m: kr.models.LookSAM(m, rho=0.5, period=3),
     "momentum sam": lambda m: kr.models.MomentumSAM(m, rho=0.5),
-    "ignite": lambda m: kr.models.IGNITE(m, factor=0.5),
     "penalty": lambda m: kr.models.WeightPenalty(m, keras.regularizers.L2(0.1)),
 }
 
