@@ -55,7 +55,7 @@ docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
 	$(RUN) docs/build_guides.py
 	$(RUN) -m mkdocs build --strict
 
-bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-demo
+bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks
 
 clean:

@@ -1,13 +1,15 @@
-"""Tables of ratios on the backend of KERAS_BACKEND: `python -m benchmarks [steps] [losses] …`."""
+"""Tables of ratios on the backend of KERAS_BACKEND, all or by name: `… steps --only SAM AWP`."""
 
 import argparse
+import functools
 
 from rich.console import Console
 
-from benchmarks import imports, losses, output_layers, robustness, train_steps
+from benchmarks import alternatives, imports, losses, output_layers, robustness, train_steps
 
 TABLES = {
     "steps": train_steps.table,
+    "alternatives": alternatives.table,
     "losses": losses.table,
     "output_layers": output_layers.table,
     "robustness": robustness.table,
@@ -19,10 +21,22 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"any of {', '.join(TABLES)}")
     parser.add_argument("--quick", action="store_true", help="few rounds, rough numbers")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[name for name in train_steps.METHODS if name != "plain"],
+        metavar="ROW",
+        help="rows of the table `steps`, such as SAM; with that table alone",
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.tables) - set(TABLES))
     if unknown:
         parser.error(f"no such table: {', '.join(unknown)} (there are {', '.join(TABLES)})")
+    tables = {name: TABLES[name] for name in arguments.tables or TABLES}
+    if arguments.only:
+        if arguments.tables != ["steps"]:
+            parser.error("`--only` goes with the table `steps` alone")
+        tables["steps"] = functools.partial(train_steps.table, only=arguments.only)
 
     console = Console()
     console.print(
@@ -30,9 +44,9 @@ def main():
         "fastest rounds (min), which hold when the machine is busy. A bar is the largest\n"
         "acceptable value of the latter.\n"
     )
-    for name in arguments.tables or TABLES:
+    for name, make in tables.items():
         with console.status(name) as status:
-            table = TABLES[name](arguments.quick, lambda text: status.update(f"{name}: {text}"))  # noqa: B023
+            table = make(arguments.quick, lambda text: status.update(f"{name}: {text}"))  # noqa: B023
         console.print(table)
         console.print()
 

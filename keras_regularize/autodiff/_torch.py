@@ -183,9 +183,10 @@ def synchronize(variables):
 
 
 def average(variables):
-    """Averages floating variables over processes; whether it did."""
+    """Averages floating variables over processes, but those declared equal on all; whether it did."""
     if not _averaging():
         return False
+    variables = [v for v in variables if v.aggregation != "only_first_replica"]
     floating = [v for v in variables if keras.backend.is_float_dtype(v.dtype)]
     for variable, value in zip(floating, reduce_mean_over_replicas([v.value for v in floating])):
         variable.assign(value)

@@ -26,7 +26,12 @@ def run(mode, *arguments, **environment):
 
 
 def assert_succeeds(*processes):
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # Those that run out of time, or wait for one that failed.
+            process.wait()
     for process, output in zip(processes, outputs):
         assert process.returncode == 0, output[-3000:]
         assert "equal to one device" in output
