@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from sklearn.datasets import make_moons
 
 import keras_regularize as kr
 
@@ -156,3 +157,23 @@ def test_padding_of_a_text_does_not_count():
         ops.convert_to_numpy(model.regularization_loss(long, [many])),
         rtol=1e-5,
     )
+
+
+def test_unlabelled_points_move_the_boundary_between_two_moons():
+    x, truth = make_moons(1000, noise=0.1, random_state=0)
+    x = x.astype("float32")
+    known = np.concatenate([np.flatnonzero(truth == c)[:4] for c in (0, 1)])
+    y = np.full(1000, -1)
+    y[known] = truth[known]
+
+    def accuracy(wrap):
+        keras.utils.set_random_seed(1)
+        hidden = [layers.Dense(32, "relu") for _ in range(2)]
+        model = wrap(keras.Sequential([keras.Input((2,)), *hidden, layers.Dense(2)]))
+        model.compile(keras.optimizers.Adam(0.01), LOSS)
+        model.fit(x, y, batch_size=1000, epochs=200, verbose=0)
+        return np.mean(np.argmax(model.predict(x, batch_size=1000, verbose=0), -1) == truth)
+
+    supervised = accuracy(lambda m: kr.models.VAT(m, epsilon=0.0, factor=0.0, seed=0))
+    helped = accuracy(lambda m: kr.models.VAT(m, epsilon=0.3, factor=3.0, seed=0))
+    assert helped > supervised + 0.04, (supervised, helped)

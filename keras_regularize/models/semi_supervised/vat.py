@@ -23,9 +23,10 @@ class VAT(AttackedModel):
     $$L + \lambda\,\frac1B\sum_i KL\big(p(x_i)\,\|\,p(x_i + r_i)\big) + \mu\,\frac1B\sum_i H\big(p(x_i)\big)$$
 
     with $r$ from `kr.attacks.VirtualAdversarial`. No label enters the added terms, so rows with the integer
-    label -1 are unlabelled: $L$ is then the mean over labelled rows (0 if a batch has none), and metrics see
-    labelled rows only. The divergence's target $p(x)$ is a constant, the entropy's is not. The extra passes
-    run in training mode with the dropout masks of the step, and batch statistics move once.
+    label -1 (or a one-hot row of -1; one of zeros counts as labelled) are unlabelled: $L$ is then the mean over
+    labelled rows (0 if a batch has none), and metrics see labelled rows only. The divergence's target $p(x)$
+    is a constant, the entropy's is not. The extra passes run in training mode with the dropout masks of the
+    step, and batch statistics move once.
 
     The method adds to the compiled loss, which must be a classification loss of one output; whether the
     model gives logits is read from it. Tips: `epsilon` is the one argument to tune (8 to 10 for whitened
