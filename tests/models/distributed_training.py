@@ -31,8 +31,8 @@ def network():
 
 def nestings():
     """Every model of the table whose steps are not random, two levels at once."""
-    names = [name for name, method in model_table.METHODS.items() if not method.random]
-    names = [name for name in names if name not in ("B-GR", "GNP")]  # As F-GR but for a number.
+    names = [name for name in model_table.METHODS if name not in model_table.VARIANTS]
+    names = [name for name in names if not model_table.METHODS[name].random]
     rules = [name for name in names if model_table.METHODS[name].level == "gradient"]
     others = [name for name in names if name not in rules]
     for pair in itertools.zip_longest(rules, others):

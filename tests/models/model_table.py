@@ -79,8 +79,14 @@ def squared_joint_norm(kernels):
     return sum(keras.ops.sum(w * w) for w in kernels) ** 2
 
 
+def teacher():
+    keras.utils.set_random_seed(9)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
 FGSM, PGD = ref.Attack(0.1), ref.Attack(0.15, 0.06, 3)
 ONE = (1, 1, 1)
+TWICE = (1, 2, 1)  # An input gradient that is differentiated again.
 
 METHODS = {
     "plain": Method("none", models.RegularizedModel, ref.Method),
@@ -94,11 +100,18 @@ METHODS = {
     "B-GR": rule(regularized(0.4, 0.5, "backward"), lambda: ref.ForwardGR(0.4, -0.5)),
     "GNP": rule(regularized(0.4, 0.5, normalize=True), lambda: ref.ForwardGR(0.4, 0.5, True)),
     "exact GR": rule(regularized(0.4, 0.5, "exact"), lambda: ref.ExactGR(0.4), 1, products=1),
+    # The first of three steps.
+    "LookSAM": rule(lambda net: models.LookSAM(net, 0.3, 3)),
+    "MomentumSAM": rule(lambda net: models.MomentumSAM(net, 0.3), queries=1),
+    "IGNITE": rule(lambda net: models.IGNITE(net, 0.1, factor=0.5), queries=1, each=(2, 2, 2)),
     # Objectives
     "Flooding": objective(lambda net: models.Flooding(net, 40.0), lambda: ref.Flooding(40.0)),
     "WeightPenalty": objective(
         lambda net: models.WeightPenalty(net, squared_joint_norm, 1e-3),
         lambda: ref.WeightPenalty(1e-3),
+    ),
+    "InputGradientPenalty": objective(
+        lambda net: models.InputGradientPenalty(net, 0.1), each=TWICE, labels=True
     ),
     # Searches
     "FGSM training": search(
@@ -125,6 +138,44 @@ METHODS = {
         random=True,
         labels=True,
     ),
+    "MART": search(lambda net: models.MART(net, pgd(), 3.0), None, (3, 3, 0), ONE, labels=True),
+    "ARoW": search(lambda net: models.ARoW(net, pgd(), 3.0), None, (3, 3, 0), ONE, labels=True),
+    "ALP": search(lambda net: models.ALP(net, pgd(), 0.5), None, (3, 3, 0), ONE, labels=True),
+    "AdvCompSum": search(
+        lambda net: models.AdvCompSum(net, pgd(loss="margin_shift", random_start=True, seed=4)),
+        None,
+        (4, 3, 0),
+        ONE,
+        random=True,
+        labels=True,
+    ),
+    "SRSTAWR": search(
+        lambda net: models.SRSTAWR(net, teacher(), pgd()), None, (3, 3, 0), ONE, labels=True
+    ),
+    "RobustSelfSupervised": search(
+        lambda net: models.RobustSelfSupervised(net, 0.5, 2.0, 3.0, steps=3), None, (4, 3, 0)
+    ),
+    "ELLE-A": search(
+        lambda net: models.ELLE(net, 0.1, 9.0, adaptive=True, seed=4),
+        None,
+        (1, 1, 0),
+        ONE,
+        random=True,
+        labels=True,
+    ),
+    "GradAlign": search(
+        lambda net: models.GradAlign(net, fgsm(), 0.3, seed=4),
+        None,
+        (2, 2, 0),
+        TWICE,
+        random=True,
+        labels=True,
+    ),
+    "FreeAdversarialTraining": search(
+        lambda net: models.FreeAdversarialTraining(net, 0.1, 3, batch_size=16),
+        repeats=3,
+        updates=3,
+    ),
     "VAT": search(
         vat(),
         lambda: ref.VAT(directions(4), 0.7, 0.1, entropy_factor=0.3),
@@ -134,6 +185,10 @@ METHODS = {
     ),
     "VAT, 3 iterations": search(vat(iterations=3), None, (4, 3, 0), ONE, random=True),
 }
+
+
+# What differs from another row in a number alone.
+VARIANTS = {"B-GR", "GNP", "TRADES, random start", "VAT, 3 iterations"}
 
 
 def known(*levels):

@@ -142,9 +142,12 @@ class ELLE(AdversarialTraining):
             state = (self.current_factor, *self._statistics)
             error, factor = aux.values[self.name], self.scheduled(self.factor, batch)
             values = tuple(ops.convert_to_tensor(v) for v in state)
-            values = _adapted(values, error, factor, self.decay, self.sensitivity)
-            for variable, value in zip(state, values):
-                variable.assign(value)
+            adapted = _adapted(values, error, factor, self.decay, self.sensitivity)
+            finite = ops.isfinite(
+                error
+            )  # After an overflow, whose step the optimizer skips, it is not.
+            for variable, new, value in zip(state, adapted, values):
+                variable.assign(ops.where(finite, new, value))
 
     def linearity_error(self, x_a: Any, x_b: Any, alpha: Any, y: Any) -> Any:
         """The mean squared error of the linear approximation at inference, to watch it on validation data.
