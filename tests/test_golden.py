@@ -28,7 +28,7 @@ def test_golden(api, i):
 
 
 FUNCTION_KEYS = [
-    f"{namespace}.{name}" for namespace in FUNCTIONS for name in FUNCTIONS[namespace] or ()
+    f"{namespace}.{name}" for namespace in FUNCTIONS for name in sorted(FUNCTIONS[namespace] or ())
 ]
 
 
