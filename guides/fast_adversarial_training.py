@@ -92,6 +92,8 @@ for name, wrap in METHODS.items():
 """
 Plain single-step training ends with the best accuracy under the attack it knows, and with next to none under the
 stronger one. Its curve on the left gives no hint. The others learn more slowly, and keep most of what they gain.
+The two factors were chosen of two tries each, on these images and one seed: with 2000 `ELLE` learns more slowly (0.20
+under ten steps in the end), and with 0.2 `GradAlign` starts to collapse as well (0.08).
 """
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
