@@ -12,8 +12,8 @@ from keras import layers
 import keras_regularize as kr
 
 RNG = np.random.RandomState(0)
-X = RNG.rand(64, 8).astype("float32")
-Y = RNG.randint(0, 4, 64)
+X = RNG.rand(64, 4).astype("float32")
+Y = RNG.randint(0, 3, 64)
 W = np.linspace(0.5, 1.5, 64).astype("float32")
 COLUMNS = {"label": Y, "index": np.arange(64), "group": RNG.randint(0, 3, 64)}
 
@@ -22,16 +22,20 @@ def network():
     keras.utils.set_random_seed(5)
     return keras.Sequential(
         [
-            keras.Input((8,)),
+            keras.Input((4,)),
             layers.Dense(16, "tanh", kernel_regularizer="l2", activity_regularizer="l2"),
-            layers.Dense(4),
+            layers.Dense(3),
         ]
     )
 
 
+# Rows of a perturbation belong to a replica; and the losses of ARoW and ALP reach the step as MART's does.
+LEFT_OUT = {"FreeAdversarialTraining", "ARoW", "ALP", *model_table.VARIANTS}
+
+
 def nestings():
     """Every model of the table whose steps are not random, two levels at once."""
-    names = [name for name in model_table.METHODS if name not in model_table.VARIANTS]
+    names = [name for name in model_table.METHODS if name not in LEFT_OUT]
     names = [name for name in names if not model_table.METHODS[name].random]
     rules = [name for name in names if model_table.METHODS[name].level == "gradient"]
     others = [name for name in names if name not in rules]
@@ -136,7 +140,7 @@ def check_synchronization(rank, rows):
 
     keras.utils.set_random_seed(rank)
     net = keras.Sequential(
-        [keras.Input((8,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(4)]
+        [keras.Input((4,)), layers.Dense(4), layers.BatchNormalization(), layers.Dense(4)]
     )
     model = kr.models.SAM(net)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
