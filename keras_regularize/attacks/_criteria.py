@@ -1,11 +1,13 @@
 """What an attack maximizes: per-sample functions of the outputs at a perturbed point."""
 
+import functools
+
 import keras
 from keras import ops
 
 from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.functional import only, per_sample, sample_losses
-from keras_regularize.losses._labels import label_log_probability, pick, split_labels
+from keras_regularize.losses._labels import label_log_probability, labelled, pick, split_labels
 from keras_regularize.losses._logits import class_scores, uses_logits
 from keras_regularize.numerics import kl_divergence, log_probabilities
 
@@ -40,9 +42,10 @@ def criterion(name, point, y, from_logits, targeted=False):
         )
     if name == "margin_shift":
         clean = ops.stop_gradient(class_scores(one_output(point.outputs(point.start)), logits))
-        return lambda outputs: per_sample(_margin_shift(y, outputs, logits, clean))
-    rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
-    return lambda outputs: per_sample(rule(y, outputs, logits))
+        rule = functools.partial(_margin_shift, clean=clean)
+    else:
+        rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
+    return lambda outputs: per_sample(_of_labelled(rule, y, outputs, logits))
 
 
 def gives_logits(model, from_logits=None):
@@ -69,6 +72,15 @@ def one_output(outputs):
             f"Received {len(outputs)} outputs"
         )
     return outputs
+
+
+def _of_labelled(rule, y, outputs, from_logits):
+    """0 for samples without a label, as semi-supervised models have them: nothing moves those."""
+    y = ops.convert_to_tensor(y)
+    known = labelled(y, one_output(outputs))
+    wide = known if len(known.shape) == len(y.shape) else known[..., None]
+    values = rule(ops.where(wide, y, ops.zeros_like(y)), outputs, from_logits)
+    return ops.where(known, values, ops.zeros_like(values))
 
 
 def _cross_entropy(y, outputs, from_logits):

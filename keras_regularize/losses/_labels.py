@@ -73,3 +73,11 @@ def compatible(shape, reference):
     return len(shape) == len(reference) and all(
         a is None or b is None or a == b for a, b in zip(shape, reference)
     )
+
+
+def labelled(y, outputs):
+    """Which samples have a label: bools of the shape of `outputs` without its last axis.
+
+    Negative class ids mark the others, and rows (one-hot, soft or multi-label) with a negative entry.
+    """
+    return ops.all(y >= 0, axis=-1) if len(y.shape) == len(outputs.shape) else y >= 0

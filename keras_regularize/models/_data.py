@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import keras
 from keras import ops, tree
 
+from keras_regularize.losses._labels import labelled
+
 LABEL = "label"
 
 
@@ -17,14 +19,6 @@ def split_columns(y, model):
     if not isinstance(y, Mapping) or LABEL not in y or LABEL in (model.output_names or ()):
         return y, {}
     return y[LABEL], {name: column for name, column in y.items() if name != LABEL}
-
-
-def labelled(y, outputs):
-    """Which samples have a label: bools of the shape of `outputs` without its last axis.
-
-    Negative class ids mark the others, and rows (one-hot, soft or multi-label) with a negative entry.
-    """
-    return ops.all(y >= 0, axis=-1) if len(y.shape) == len(outputs.shape) else y >= 0
 
 
 def mask_unlabelled(y, outputs, sample_weight, rescale=False):

@@ -536,6 +536,23 @@ def test_inputs_of_different_precision():
 # layer=
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr"])
+@pytest.mark.parametrize("form", ["ids", "column", "rows"])
+def test_samples_without_a_label_stay_where_they_are(loss, form):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    x = np.random.default_rng(0).random((4, 3)).astype("float32")
+    y = np.array([1, -1, 3, -1])
+    rows = np.where(y[:, None] < 0, -1.0, np.eye(4)[y])
+    given = {"ids": y, "column": y[:, None], "rows": rows}[form]
+    attack = PGD(0.1, 0.05, 2, loss=loss, random_start=False, bounds=None)
+    found = array(attack(model, x, given))
+    assert np.array_equal(found[y < 0], x[y < 0])
+    alone = array(attack(model, x[y >= 0], y[y >= 0]))
+    assert np.array_equal(found[y >= 0], alone)
+    assert np.abs(alone - x[y >= 0]).max() > 0.01
+
+
 class Reader(keras.Model):
     def __init__(self):
         super().__init__()
