@@ -1,8 +1,8 @@
 """
 # Adversarial training
 
-A classifier that is right on 97 % of the test images can be made wrong on most of them by changes too small to
-matter to a reader. This guide trains scikit-learn's digits, 8×8 images with pixels in [0, 1], so that this no longer
+A classifier that is right on 98 % of the test images can be made wrong on more than half of them by changes too small
+to matter to a reader. This guide trains scikit-learn's digits, 8×8 images with pixels in [0, 1], so that this no longer
 works, and measures by how much. It runs unchanged on JAX, TensorFlow and PyTorch (`KERAS_BACKEND`).
 """
 
@@ -111,6 +111,10 @@ for name, model in models.items():
     print(f"{name:12s} robust accuracy: FGSM {weak:.3f}, PGD and APGD together {strong:.3f}")
 
 """
+In the run shown here the standard model is right on 98.3 % of the clean images and on 45.8 % of the attacked ones, the
+PGD model on 97.9 % and 81.0 %, TRADES on 96.5 % and 80.9 %, AWP(TRADES) on 96.9 % and 82.6 %. On 517 images, a
+difference of two points is within chance: on data as small as these the three robust ways do not part.
+
 The curve over `epsilon` says more than a number. It must start at the clean accuracy and fall to zero; one that stays
 high at large `epsilon` tells of an attack that gets no gradient, not of a robust model.
 """
@@ -141,6 +145,8 @@ plt.close(figure)
 
 """
 ![Robust accuracy against the radius of the attack](images/adversarial_training_curve.png)
+
+Beyond the radius of training TRADES is ahead of PGD, which is ahead on inputs that are moved less.
 
 ## What the attack sees
 

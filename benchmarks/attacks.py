@@ -1,0 +1,115 @@
+"""Are the attacks as strong as those of a public library? `python -m benchmarks.attacks`, on torch.
+
+Compares accuracy under attack with torchattacks for equal budgets, on a small network for scikit-learn's digits.
+The library asks for torchvision and an old `requests`, which it does not need for these attacks:
+`pip install --no-deps torchattacks`. It draws its own random starts, so small differences both ways are chance;
+from equal starts the two APGDs end in the same inputs.
+The numbers of the library stand in `tests/attacks/test_strength.py`, where the attacks are held to them.
+"""
+
+import keras
+import numpy as np
+from sklearn.datasets import load_digits
+
+import keras_regularize as kr
+
+LINF, L2, STEPS, STARTS = 0.1, 0.7, 24, 4
+
+OURS = {
+    "FGSM": lambda: kr.attacks.FGSM(LINF),
+    "PGD-24": lambda: kr.attacks.PGD(LINF, LINF / 8, STEPS, seed=0),
+    "PGD-24, L2": lambda: kr.attacks.PGD(L2, L2 / 8, STEPS, "l2", seed=0),
+    "APGD-24": lambda: kr.attacks.APGD(LINF, STEPS, seed=0),
+    "APGD-24, DLR": lambda: kr.attacks.APGD(LINF, STEPS, loss="dlr", seed=0),
+    "APGD-24, L2": lambda: kr.attacks.APGD(L2, STEPS, "l2", seed=0),
+    "APGD-24, L2, DLR": lambda: kr.attacks.APGD(L2, STEPS, "l2", "dlr", seed=0),
+}
+
+
+def digits_network():
+    """`(model, x, y)`: a trained network and its test digits, the same on every machine and backend.
+
+    Each of the 517 digits is there `STARTS` times, to average over the random starts of the attacks.
+    """
+    x, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(y))
+    x, y = x[order] / 16, y[order]
+    shapes = [(64, 32), (32,), (32, 10), (10,)]
+    weights = [rng.normal(size=s) / np.sqrt(s[0]) if len(s) == 2 else np.zeros(s) for s in shapes]
+    velocity = [np.zeros(s) for s in shapes]
+    inputs, labels = x[:1280], np.eye(10)[y[:1280]]
+    for _ in range(300):  # In NumPy and float64, so that nothing but rounding differs.
+        hidden = np.maximum(inputs @ weights[0] + weights[1], 0)
+        z = hidden @ weights[2] + weights[3]
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        slope = (p / p.sum(axis=1, keepdims=True) - labels) / len(inputs)
+        back = (slope @ weights[2].T) * (hidden > 0)
+        gradients = [inputs.T @ back, back.sum(0), hidden.T @ slope, slope.sum(0)]
+        velocity = [0.9 * v - 0.2 * g for v, g in zip(velocity, gradients)]
+        weights = [w + v for w, v in zip(weights, velocity)]
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.set_weights(weights)
+    return model, np.tile(x[1280:].astype("float32"), (STARTS, 1)), np.tile(y[1280:], STARTS)
+
+
+def library_attacks(model, seed):
+    """The same attacks of torchattacks, for images of shape `(batch, 1, 8, 8)`."""
+    import torch
+    import torchattacks
+
+    class Images(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            return self.model(images.flatten(1))
+
+    images = Images().eval()
+    return {
+        "FGSM": torchattacks.FGSM(images, LINF),
+        "PGD-24": torchattacks.PGD(images, LINF, LINF / 8, STEPS),
+        "PGD-24, L2": torchattacks.PGDL2(images, L2, L2 / 8, STEPS),
+        "APGD-24": torchattacks.APGD(images, "Linf", LINF, STEPS, seed=seed),
+        "APGD-24, DLR": torchattacks.APGD(images, "Linf", LINF, STEPS, loss="dlr", seed=seed),
+        "APGD-24, L2": torchattacks.APGD(images, "L2", L2, STEPS, seed=seed),
+        "APGD-24, L2, DLR": torchattacks.APGD(images, "L2", L2, STEPS, loss="dlr", seed=seed),
+    }
+
+
+def main():
+    if keras.backend.backend() != "torch":
+        raise SystemExit(
+            "torchattacks runs on torch: KERAS_BACKEND=torch python -m benchmarks.attacks"
+        )
+    import torch
+
+    model, x, y = digits_network()
+    labels = torch.as_tensor(y)
+    images = torch.as_tensor(x).reshape(-1, 1, 8, 8)
+
+    def right(inputs):
+        return np.asarray(model(inputs.flatten(1)).argmax(1) == labels)
+
+    print(
+        f"accuracy {right(images).mean():.4f}; under attack, here and in torchattacks (mean of 4 runs):"
+    )
+    runs = {name: [] for name in OURS}
+    for seed in range(4):
+        torch.manual_seed(seed)
+        for name, attack in library_attacks(model, seed).items():
+            runs[name].append(np.mean(right(images) & right(attack(images, labels))))
+    for name, theirs in runs.items():
+        ours = kr.analysis.robust_accuracy(model, x, y, OURS[name](), batch_size=len(x))
+        print(f"{name:18s} {ours:.4f} {np.mean(theirs):.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
