@@ -26,10 +26,9 @@ class IGNITE(RegularizedModel):
     $$\nabla L(w) + \lambda\,\frac{\rho}{r}\,\big(\nabla G(w + r\,d / \|d\|) - d\big), \qquad d = \nabla G(w),$$
 
     whose second part is the finite-difference gradient of $\lambda\rho\|\nabla G\|$; afterwards
-    $\lambda \leftarrow \lambda + \eta_\lambda(\rho\|d\| - \theta)$. Norms are joint over all variables,
-    with a guard of $10^{-12}$. $G$ takes the batch's inputs, in training mode, and no sample weights; of several
-    outputs it is the mean of means. For a model that is linear in its weights, $d$ is constant and
-    they see nothing of it.
+    $\lambda \leftarrow \lambda + \eta_\lambda(\rho\|d\| - \theta)$. Norms are joint over all variables, with a
+    guard of $10^{-12}$. $G$ takes the batch's inputs, in training mode, and no sample weights; of several outputs
+    it is the mean of means. For a model that is linear in its weights, $d$ is constant and they see nothing of it.
 
     Args:
         model: The model to train, a regressor, or another wrapper.
