@@ -23,7 +23,11 @@ def test_the_guide_runs(path, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_guides():
-    assert [path.stem for path in GUIDES] == ["group_shifts", "quickstart", "write_your_own_train_step"]
+    assert [path.stem for path in GUIDES] == [
+        "group_shifts",
+        "quickstart",
+        "write_your_own_train_step",
+    ]
 
 
 def _pictures(path):
