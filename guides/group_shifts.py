@@ -120,8 +120,9 @@ plt.close(figure)
 """
 ![Decision regions with and without group DRO, and accuracy in the worst group](images/group_shifts_boundary.png)
 
-The plain model cuts along the shortcut: TEXT1
-Group DRO turns the boundary to the feature that holds in every group.
+The plain model cuts along the shortcut: it is right for 59 % of the test samples and for 16 % in the worst group. Group
+DRO turns the boundary to the feature that holds in every group: 78 %, and 66 to 77 % in the worst group. The core feature
+alone allows 79 %.
 
 ## Regularization makes the difference
 
@@ -162,7 +163,9 @@ plt.close(figure)
 """
 ![Accuracy in the worst group with and without weight decay](images/group_shifts_decay.png)
 
-TEXT2
+Without weight decay the worst group is learnt by heart, and its accuracy in test falls to 0.20, hardly more than what
+plain training gives. With strong decay it ends at 0.34. Stopping after the best epoch, found on validation data
+with groups, gives 0.39 and 0.44: both help, and they help together.
 
 ## Groups that nobody wrote down
 
@@ -180,7 +183,7 @@ y = np.where(hidden, x @ laws[1], x @ laws[0])[:, None] + 0.3 * rng.normal(size=
 losses = {
     "mean": "mean_squared_error",
     "extremile": kr.losses.SpectralRisk("mean_squared_error", "extremile", 4.0, shift_cost=0.5),
-    "worst fifth": kr.losses.CVaR("mean_squared_error", tail=0.2),
+    "worst tenth": kr.losses.CVaR("mean_squared_error", tail=0.1),
 }
 for name, loss in losses.items():
     keras.utils.set_random_seed(0)
@@ -194,7 +197,8 @@ for name, loss in losses.items():
     )
 
 """
-TEXT3 Such losses help where the hard samples are the neglected ones. They do not help where samples are hard because
+From the mean to the worst tenth, the error of the minority falls from 8.8 to 6.2, though no one told the model who belongs to
+it; the majority pays with 0.2 to 0.8. Such losses help where the hard samples are the neglected ones. They do not help where samples are hard because
 they are noise, as in the shortcut problem above, whose classes overlap: then the worst samples are the mislabelled
 ones, and knowing the groups is worth a lot.
 
@@ -270,7 +274,9 @@ plt.close(figure)
 """
 ![Risk above its minimum over epochs](images/group_shifts_prospect.png)
 
-TEXT4
+At the same constant learning rate both others stay 0.01 to 0.1 above the minimum, on the noise of their gradients. Prospect
+goes on to the last digits of float32. It pays for it with a gradient for each sample of a batch: take it where the
+solution has to be exact, and the table, one gradient per sample, fits into memory.
 
 ## Which one
 

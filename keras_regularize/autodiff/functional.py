@@ -121,12 +121,18 @@ class Forward:
 
         The first call keeps its outputs and state updates, for the metrics and for the step to store.
         """
+        replicas = backend.num_replicas()
         with self._scope() as current:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=True)
+            # Weights of all replicas together: while this one waits, another forgets its activity losses.
+            shared = callable(batch.sample_weight) and replicas > 1
+            forgotten = sum(self.model.losses) if shared else 0.0
             sample_weight = resolve_weights(batch, outputs)
             loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, True)
+            if shared:
+                forgotten = forgotten - sum(self.model.losses)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
             self.outputs, self._inputs_of_loss = outputs, x
@@ -134,8 +140,7 @@ class Forward:
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
             }
         # Keras divides by the replicas here; a step does so once for its whole objective.
-        replicas = backend.num_replicas()
-        return loss if replicas == 1 else loss * replicas
+        return loss if replicas == 1 else loss * replicas + forgotten
 
     def penalties(self, batch: Batch) -> Any:
         """`loss` without the compiled loss, for the methods that put their own in its place."""

@@ -128,7 +128,11 @@ def test_passes_are_counted(table, expected):
     model = compiled(kr.models.Prospect(net, 4, gradient_table=table), loss=loss)
     step = lambda: model.fit(x, y, batch_size=4, verbose=0)  # noqa: E731
     step()  # Tracing done.
-    assert tuple(count(counter, step)) == expected
+    passes = tuple(count(counter, step))
+    if table and keras.backend.backend() == "tensorflow":
+        # `keras.ops.map` runs its function once more for the shapes; the graph drops all of that but the counter.
+        passes = tuple(p - 1 for p in passes)
+    assert passes == expected
 
 
 def test_training_goes_on_after_loading(tmp_path):
