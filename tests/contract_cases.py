@@ -137,6 +137,13 @@ CASES = {
             "skip": ("batch norm", *RANDOM_STEP),
         },
     },
+    "models.ELR": {
+        "config": lambda: {"num_samples": 8, "num_classes": 3},
+        "check": lambda: {
+            "y": labels_and(index=np.arange(8, dtype="int32")),
+            "neutral": {"factor": 0.0},
+        },
+    },
     "models.FactoredSphericalClassifier": {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.

@@ -105,6 +105,11 @@ def reduce_mean_over_replicas(tensors):
     return tensors
 
 
+def gather_over_replicas(tensors):
+    """The rows of all replicas (a step sees the whole batch)."""
+    return tensors
+
+
 def synchronize(variables):
     """Makes the variables equal on all processes (one process here)."""
 

@@ -94,6 +94,14 @@ def reduce_mean_over_replicas(tensors):
     return tensors if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
 
 
+def gather_over_replicas(tensors):
+    """The rows of all replicas one after the other, the same on each."""
+    if num_replicas() == 1:
+        return tensors
+    context = tf.distribute.get_replica_context()
+    return tensors if context is None else [context.all_gather(t, axis=0) for t in tensors]
+
+
 def synchronize(variables):
     """Makes the variables equal on all processes (`tf.distribute` has done so)."""
 

@@ -173,6 +173,16 @@ def reduce_mean_over_replicas(tensors):
     return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors)]
 
 
+def gather_over_replicas(tensors):
+    """The rows of all processes one after the other, the same on each."""
+    if not _averaging():
+        return tensors
+    # As objects, since processes may have different numbers of rows.
+    gathered = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, [t.detach().cpu() for t in tensors])
+    return [torch.cat(parts).to(t.device) for t, parts in zip(tensors, zip(*gathered))]
+
+
 def synchronize(variables):
     """Makes the variables equal on all processes: those of rank 0."""
     if _averaging():

@@ -15,6 +15,7 @@ from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.losses.risk import spectral_weights
 from keras_regularize.losses.risk._spectral_weights import check_spectrum
 from keras_regularize.models import _data
+from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models._objective import Objective
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_optimization._samples import weighted_losses
@@ -137,14 +138,7 @@ class Prospect(RegularizedModel):
 
     def check_columns(self, columns):
         super().check_columns(columns)
-        index = _index_column(columns)
-        if isinstance(index, np.ndarray) and index.size:
-            low, high = index.min(), index.max()
-            if low < 0 or high >= self.num_samples:
-                raise ValueError(
-                    f"The column 'index' must hold indices from 0 to num_samples - 1 = "
-                    f"{self.num_samples - 1}. Received indices from {low} to {high}"
-                )
+        check_index(columns, self.num_samples, "Prospect")
 
     def objective(self, batch, forward):
         index, known = self._find(batch.columns)
@@ -218,10 +212,7 @@ class Prospect(RegularizedModel):
         )
 
     def _find(self, columns):
-        """Indices within the tables, and whether they were so before."""
-        index = ops.cast(ops.reshape(_index_column(columns), (-1,)), "int32")
-        known = ops.cast((index >= 0) & (index < self.num_samples), "float32")
-        return ops.clip(index, 0, self.num_samples - 1), known
+        return find_rows(columns, self.num_samples, "Prospect")
 
     def _gradients_of_samples(self, objective, weights):
         """Gradient of the compiled loss of each sample of the batch, `(batch, weights)`."""
@@ -270,15 +261,6 @@ class Prospect(RegularizedModel):
             "penalty": self.penalty,
             "gradient_table": self.gradient_table,
         }
-
-
-def _index_column(columns):
-    if "index" not in columns:
-        raise ValueError(
-            "Prospect needs the index of each sample: `y=kr.utils.with_index(y)`. "
-            f"Received the columns {sorted(columns)} beside the label"
-        )
-    return columns["index"]
 
 
 def _unflatten(vector, like):

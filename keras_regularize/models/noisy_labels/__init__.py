@@ -1,0 +1,5 @@
+"""Train steps for labels of which some are wrong."""
+
+from keras_regularize.models.noisy_labels.elr import ELR
+
+__all__ = ["ELR"]
