@@ -42,6 +42,8 @@ class WorstGroupAccuracy(keras.metrics.Metric):
     Raises:
         ValueError: If an argument is out of its range, or the shapes of labels and predictions do not fit.
 
+    Cost: an argmax over the classes, and a product of the batch with `num_groups` columns.
+
     Example:
 
     ```python
@@ -120,6 +122,8 @@ class GroupAccuracy(keras.metrics.Metric):
 
     Raises:
         ValueError: If an argument is out of its range, or the shapes of labels and predictions do not fit.
+
+    Cost: an argmax over the classes.
 
     Example:
 

@@ -64,6 +64,8 @@ class Coverage(_Selective):
     Raises:
         ValueError: If `threshold` is no number, or if the shapes do not fit.
 
+    Cost: one comparison per sample.
+
     Example:
 
     ```python
@@ -116,6 +118,8 @@ class SelectiveAccuracy(_Selective):
 
     Raises:
         ValueError: If `threshold` is no number, or if the shapes do not fit.
+
+    Cost: one comparison per sample.
 
     Example:
 
