@@ -67,6 +67,14 @@ CASES = {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
     },
+    "layers.NestedDropout": {
+        "check": lambda: {
+            "inputs": np.random.default_rng(0).normal(size=(4, 24)),
+            "identity_at_inference": True,
+            # One draw for all samples of a batch.
+            "skip": ("randomness",),
+        },
+    },
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
@@ -234,6 +242,9 @@ FUNCTIONS = {
     "autodiff": None,
     "callbacks": {
         "RobustAccuracy",
+    },
+    "layers": {
+        "nested_dropout_probabilities",
     },
     "losses": {
         "adaptively_weighted_regularization",

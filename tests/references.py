@@ -12,6 +12,10 @@ REFERENCES = {
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.NestedDropout": (
+        "tests/layers/test_nested_dropout.py"
+        "::test_prefixes_of_a_batch_are_as_frequent_as_the_formula_says"
+    ),
     "layers.Reparameterized": (
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"

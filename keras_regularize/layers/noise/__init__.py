@@ -1,0 +1,1 @@
+"""Random changes of features, active in training."""
