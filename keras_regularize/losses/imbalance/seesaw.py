@@ -93,7 +93,8 @@ class Seesaw(Loss):
         own_count = ops.expand_dims(ops.take(self._log_counts, ids, axis=0), -1)
         mitigation = ops.minimum(own_count, self._log_counts)
         compensation = self.q * ops.maximum(log_p, ops.maximum(own, math.log(0.01)))
-        adjusted = logits + ops.stop_gradient(ops.add(mitigation, compensation))
+        weights = ops.cast(mitigation, log_p.dtype) + compensation
+        adjusted = logits + ops.stop_gradient(weights)
         return -label_log_probability(y_true, adjusted, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
