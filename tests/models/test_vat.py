@@ -149,13 +149,16 @@ def test_padding_of_a_text_does_not_count():
     few, many = ops.convert_to_numpy(few), ops.convert_to_numpy(many)
     np.testing.assert_array_equal(few[:, 3:], 0.0)
     np.testing.assert_array_equal(many[:, 3:], 0.0)
-    assert np.abs(few[:, :3]).max() > 0.1
+    # A finite difference over 0.1 has some four digits left.
+    np.testing.assert_allclose(many[:, :3], few[:, :3], atol=2e-3)
     model = kr.models.VAT(net, epsilon=1.0, layer="words")
     model.compile("sgd", LOSS)
     np.testing.assert_allclose(
         ops.convert_to_numpy(model.regularization_loss(short, [few])),
-        ops.convert_to_numpy(model.regularization_loss(long, [many])),
-        rtol=1e-5,
+        ops.convert_to_numpy(
+            model.regularization_loss(long, [np.pad(few, ((0, 0), (0, 4), (0, 0)))])
+        ),
+        rtol=1e-4,
     )
 
 
