@@ -82,7 +82,8 @@ def spectral_weights(
         scale = size * shift_cost if penalty == "chi2" else shift_cost
         # Differences first: losses may be close to each other and far from 0.
         losses = ops.take(losses, order, axis=0)
-        mass = pool((losses[None, :] - losses[:, None]) / scale, mass, rank)
+        gap = (losses[None, :] - losses[:, None]) / scale
+        mass = pool(gap, (losses[1:] - losses[:-1]) / scale, mass, rank)
     return ops.take(mass, ops.argsort(order), axis=0)
 
 
@@ -137,18 +138,18 @@ _INFINITE = 1e30
 _LARGEST_EXPONENT = 60.0  # Beyond, a share of the block is 0 in float32's terms.
 
 
-def _pool_chi2(gap, mass, rank):
+def _pool_chi2(gap, step, mass, rank):
     """`q = s − isotonic(s − mass)`."""
     after, before = rank[None, :] >= rank[:, None], rank[None, :] <= rank[:, None]
     excess = gap - mass[None, :]
     length = ops.abs(rank[None, :] - rank[:, None]) + 1.0
     lowest = ops.amin(ops.where(after, _from_diagonal(excess, after) / length, _INFINITE), axis=1)
     highest = ops.amax(ops.where(before, _to_diagonal(excess, before) / length, -_INFINITE), axis=1)
-    block = _same_block(gap, lowest, highest)
+    block = _same_block(step, lowest, highest)
     return ops.sum(ops.where(block, -excess, 0.0), axis=1) / _count(block, gap)
 
 
-def _pool_kl(gap, mass, rank):
+def _pool_kl(gap, step, mass, rank):
     """`q ∝ exp(s)` within blocks, each block with its mass of the spectrum."""
     after, before = rank[None, :] >= rank[:, None], rank[None, :] <= rank[:, None]
     growth = ops.exp(ops.minimum(gap, _LARGEST_EXPONENT))
@@ -162,7 +163,7 @@ def _pool_kl(gap, mass, rank):
 
     lowest = ops.amin(ops.where(after, level(_from_diagonal, after), _INFINITE), axis=1)
     highest = ops.amax(ops.where(before, level(_to_diagonal, before), -_INFINITE), axis=1)
-    block = _same_block(gap, lowest, highest)
+    block = _same_block(step, lowest, highest)
     share = ops.sum(ops.where(block, masses, 0.0), axis=1)
     return share / ops.sum(ops.where(block, growth, 0.0), axis=1)
 
@@ -177,11 +178,10 @@ def _to_diagonal(rows, before):
     return ops.flip(ops.cumsum(ops.flip(ops.where(before, rows, 0.0), axis=1), axis=1), axis=1)
 
 
-def _same_block(gap, lowest, highest):
-    """`(n, n)`: whether two samples share a block."""
-    step = ops.diagonal(gap, 1)
+def _same_block(step, lowest, highest):
+    """`(n, n)`: whether two samples share a block, `step` being `s_{k+1} − s_k`."""
     begins = (highest[:-1] < _INFINITE) & (highest[:-1] - lowest[1:] <= step)
-    number = ops.cumsum(ops.cast(begins, gap.dtype))
+    number = ops.cumsum(ops.cast(begins, step.dtype))
     number = ops.concatenate([0.0 * lowest[:1], number], axis=0)
     return number[None, :] == number[:, None]
 
