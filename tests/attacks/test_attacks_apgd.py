@@ -232,10 +232,11 @@ def test_passes():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_compiled_with_unknown_batch_size(norm):
+def test_compiled_with_unknown_batch_size(norm, monkeypatch):
+    monkeypatch.setattr(_attack, "UNROLLED_STEPS", 0)  # A loop, and few steps: see `test_apgd`.
     network, (x, y) = Network(), sample(rows=10)
     start = np.full_like(x, 0.02)
-    attack = APGD(0.2, UNROLLED_STEPS + 2, norm, "dlr")
+    attack = APGD(0.2, 6, norm)
 
     def run(x, y, start):
         return attack(network.keras, x, y, initial_perturbation=start)

@@ -9,12 +9,12 @@ from benchmarks.attacks import LINF, OURS, digits_network
 # Accuracy of `digits_network` under the attacks of torchattacks 3.5.1 (`python -m benchmarks.attacks`).
 LIBRARY = {
     "FGSM": 0.5029,
-    "PGD-24": 0.4740,
-    "PGD-24, L2": 0.2058,
-    "APGD-24": 0.4698,
-    "APGD-24, DLR": 0.4901,
-    "APGD-24, L2": 0.2077,
-    "APGD-24, L2, DLR": 0.2304,
+    "PGD-24": 0.4751,
+    "PGD-24, L2": 0.2061,
+    "APGD-24": 0.4688,
+    "APGD-24, DLR": 0.4926,
+    "APGD-24, L2": 0.2082,
+    "APGD-24, L2, DLR": 0.2316,
 }
 
 

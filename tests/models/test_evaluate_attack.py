@@ -79,7 +79,7 @@ def test_early_stopping_on_it():
 def test_random_starts_differ_from_batch_to_batch_and_saving_keeps_the_attack(tmp_path):
     attack = kr.attacks.PGD(0.1, 0.0, 0, seed=3)
     model = compiled(kr.models.TRADES(network(), STEP, evaluate_attack=attack))
-    model.evaluate(X, Y, verbose=0)
+    model.fit(X, Y, verbose=0)
     state = np.array(attack.seed_generator.state)
     model.evaluate(X, Y, verbose=0)
     assert (np.array(attack.seed_generator.state) != state).any()
