@@ -34,7 +34,9 @@ def split_labels(y_true, y_pred):
 def label_rows(y_true, y_pred):
     """Labels as float rows `(…, classes)` like `y_pred`."""
     ids, rows = split_labels(y_true, y_pred)
-    return ops.one_hot(ids, y_pred.shape[-1], dtype="float32") if rows is None else rows
+    if rows is None:
+        return ops.one_hot(ids, y_pred.shape[-1], dtype=upcast(y_pred).dtype)
+    return rows
 
 
 def pick(values, ids):
