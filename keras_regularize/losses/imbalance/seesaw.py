@@ -90,8 +90,9 @@ class Seesaw(Loss):
         log_p = ops.log_softmax(ops.stop_gradient(logits), axis=-1)
         own = ops.take_along_axis(log_p, ops.expand_dims(ids, -1), axis=-1)
         # log M and log C up to constants of the sample, which cancel in the softmax.
-        own_count = ops.expand_dims(ops.take(self._log_counts, ids, axis=0), -1)
-        mitigation = ops.minimum(own_count, self._log_counts)
+        log_counts = ops.cast(self._log_counts, logits.dtype)
+        own_count = ops.expand_dims(ops.take(log_counts, ids, axis=0), -1)
+        mitigation = ops.minimum(own_count, log_counts)
         compensation = self.q * ops.maximum(log_p, ops.maximum(own, math.log(0.01)))
         weights = ops.cast(mitigation, log_p.dtype) + compensation
         adjusted = logits + ops.stop_gradient(weights)

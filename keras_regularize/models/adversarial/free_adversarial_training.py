@@ -127,7 +127,9 @@ class FreeAdversarialTraining(RegularizedModel):
         epsilon = self.epsilon
         given = zip(self.perturbations, batch.extra[self.name], aux.values[self.name])
         for variable, delta, gradient in given:
-            delta = ops.clip(delta + epsilon * ops.sign(gradient), -epsilon, epsilon)
+            # An overflow under loss scaling costs a step, it must not stay in the perturbation.
+            sign = ops.where(ops.isfinite(gradient), ops.sign(gradient), 0.0)
+            delta = ops.clip(delta + epsilon * sign, -epsilon, epsilon)
             start = (0,) * len(delta.shape)
             variable.assign(ops.slice_update(ops.convert_to_tensor(variable), start, delta))
 
