@@ -79,6 +79,8 @@ PASSES = [
     ("plain", kr.models.RegularizedModel, (1, 1, 1)),
     ("sam", sam, (2, 2, 2)),
     ("sam of sam", lambda m: sam(sam(m)), (4, 4, 4)),
+    ("momentum sam", kr.models.MomentumSAM, (1, 1, 1)),
+    ("ignite", kr.models.IGNITE, (3, 3, 3)),
     ("fgsm", lambda m: kr.models.AdversarialTraining(m, kr.attacks.FGSM()), (2, 2, 1)),
     ("pgd-3", lambda m: kr.models.AdversarialTraining(m, kr.attacks.PGD(steps=3)), (4, 4, 1)),
     ("half clean", lambda m: kr.models.AdversarialTraining(m, kr.attacks.FGSM(), 0.5), (3, 3, 2)),
