@@ -100,7 +100,7 @@ plt.close(figure)
 Both first learn what the labels have in common: the test accuracy passes 0.9 within ten epochs or so. Then plain
 training memorizes the random half, and while its accuracy on the noisy training labels rises to 0.96 that on the test set
 falls to 0.54. SAM stays at its peak of 0.95 for some fifty epochs more, and ends at 0.79. It delays memorization, and
-does not forbid it: trained for longer, it goes the same way.
+does not forbid it: in the end its curve falls too.
 
 ## The family
 
@@ -143,8 +143,8 @@ for name, (wrap, passes) in methods.items():
 
 All end above plain training, and in the order of how little they memorized, but for flooding. That is no ranking of the
 methods: each ran once, with one strength that was not tuned, and strength is most of the difference. LookSAM came out
-first because its remembered direction, at a weight of 0.7 in four steps out of five, is a stronger push than SAM's at
-the same `rho`. The gradient-norm penalty hardly helps at this strength. In practice, take the cheapest one that
+first probably because its remembered direction, at a weight of 0.7 in four steps out of five, pushes harder than SAM
+at the same `rho`. The gradient-norm penalty hardly helps at this strength. In practice, take the cheapest one that
 suffices, and choose its strength on a validation set, which also says when to stop.
 
 ## Is it flatter?
@@ -222,8 +222,8 @@ plt.close(figure)
 """
 ![Training loss along random directions](images/sharpness_directions.png)
 
-Plain training ends lower, at a training loss near zero, and in a steeper bowl; from a quarter of the way to the edge of
-the picture on, SAM's loss is the lower one in every direction.
+Plain training ends lower, at a training loss near zero, and in a steeper bowl; beyond a distance of
+about 0.3, SAM's loss is the lower one in every direction.
 
 ## A case that can be understood
 
