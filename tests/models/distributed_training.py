@@ -50,8 +50,8 @@ METHODS |= {
     "ignite": lambda m: kr.models.IGNITE(m, factor=0.5),
     "group dro": lambda m: kr.models.GroupDRO(m, num_groups=3, step_size=0.5),
     "sam of group dro": lambda m: kr.models.SAM(kr.models.GroupDRO(m, 3, 0.5), rho=0.5),
-    "elr": lambda m: kr.models.ELR(m, num_samples=64, num_classes=4),
-    "sam of elr": lambda m: kr.models.SAM(kr.models.ELR(m, 64, 4), rho=0.5),
+    "elr": lambda m: kr.models.ELR(m, num_samples=64, num_classes=3),
+    "sam of elr": lambda m: kr.models.SAM(kr.models.ELR(m, 64, 3), rho=0.5),
     "prospect": lambda m: kr.models.Prospect(m, num_samples=64, shift_cost=0.5),
 }
 
