@@ -82,4 +82,5 @@ def labelled(y, outputs):
 
     Negative class ids mark the others, and rows (one-hot, soft or multi-label) with a negative entry.
     """
-    return ops.all(y >= 0, axis=-1) if len(y.shape) == len(outputs.shape) else y >= 0
+    known = ops.greater_equal(y, 0)  # not `y >= 0`, which TensorFlow refuses for boolean labels
+    return ops.all(known, axis=-1) if len(y.shape) == len(outputs.shape) else known
