@@ -1,6 +1,15 @@
 """One backend per run (`KERAS_BACKEND`), the same seed and float32 for every test."""
 
 import os
+import pathlib
+
+# JAX compiles most programs of the suite many times over, and again in every process.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).resolve().parent.parent / ".pytest_cache" / "jax"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,6 +21,10 @@ import pytest
 def pytest_configure(config):
     # Keras' own use of a function that torch deprecates.
     config.addinivalue_line("filterwarnings", "ignore:.*torch.jit.script.*:DeprecationWarning")
+    # Two processes share the cache: an entry that the other one is still writing is compiled again.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -61,22 +61,23 @@ def result(metric, *args, **kwargs):
 
 
 @pytest.mark.parametrize("classwise", [False, True])
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("binning", ["uniform", "quantile"])
-@pytest.mark.parametrize("n, num_bins", [(200, 15), (3, 10), (50, 1)])
-def test_value_matches_the_definition(n, num_bins, binning, norm, classwise):
+@pytest.mark.parametrize("n, num_bins, norms", [(60, 15, NORMS), (3, 10, ["l1"]), (50, 1, ["l2"])])
+def test_value_matches_the_definition(n, num_bins, norms, binning, classwise):
     y, p, _ = random_case(n)
-    config = dict(num_bins=num_bins, binning=binning, norm=norm, classwise=classwise)
-    assert result(ECE(**config), y, p) == pytest.approx(oracle(y, p, **config), rel=1e-4, abs=1e-6)
+    for norm in norms:
+        config = dict(num_bins=num_bins, binning=binning, norm=norm, classwise=classwise)
+        expected = pytest.approx(oracle(y, p, **config), rel=1e-4, abs=1e-6)
+        assert result(ECE(**config), y, p) == expected, norm
 
 
 @pytest.mark.parametrize("classwise", [False, True])
 @pytest.mark.parametrize("binning", ["uniform", "quantile"])
 def test_many_batches_equal_one(binning, classwise):
-    y, p, _ = random_case(101)
+    y, p, _ = random_case(46)
     metric = ECE(binning=binning, classwise=classwise)
-    for start in range(0, 101, 17):
-        metric.update_state(y[start : start + 17], p[start : start + 17])
+    for start in range(0, 46, 9):  # The last batch is a single sample.
+        metric.update_state(y[start : start + 9], p[start : start + 9])
     expected = oracle(y, p, binning=binning, classwise=classwise)
     assert float(metric.result()) == pytest.approx(expected, rel=1e-4)
     metric.reset_state()
@@ -146,15 +147,15 @@ def test_weights_and_labels_of_sequences():
     assert got == pytest.approx(oracle(y, p, weight=by_position.ravel()), rel=1e-4)
 
 
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("binning", ["uniform", "quantile"])
-def test_perfect_certain_predictions_have_no_error(binning, norm):
+def test_perfect_certain_predictions_have_no_error(binning):
     y = np.array([0, 2, 1, 1])
-    config = dict(binning=binning, norm=norm)
-    assert result(ECE(**config), y, np.eye(3)[y]) == 0
-    assert result(ECE(classwise=True, **config), y, np.eye(3)[y]) == 0
-    # Certain and always wrong: the largest error there is.
-    assert result(ECE(**config), (y + 1) % 3, np.eye(3)[y]) == pytest.approx(1)
+    for norm in NORMS:
+        config = dict(binning=binning, norm=norm)
+        assert result(ECE(**config), y, np.eye(3)[y]) == 0
+        assert result(ECE(classwise=True, **config), y, np.eye(3)[y]) == 0
+        # Certain and always wrong: the largest error there is.
+        assert result(ECE(**config), (y + 1) % 3, np.eye(3)[y]) == pytest.approx(1)
 
 
 def test_the_base_rate_is_calibrated():
