@@ -45,7 +45,7 @@ def compiled(function):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        return tf.function(function, jit_compile=True)  # As `fit` does.
     return function
 
 

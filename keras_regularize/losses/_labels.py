@@ -64,9 +64,30 @@ def class_logits(y_pred):
     return logits
 
 
+def shifted(logits):
+    """`(logits - m, m)` with the maximum `m (…, 1)` of each row, without gradient: no softmax sees the shift."""
+    if 0 in logits.shape:  # The maximum of an empty batch raises on TensorFlow.
+        return logits, ops.sum(logits, axis=-1, keepdims=True)
+    top = ops.stop_gradient(ops.amax(logits, axis=-1, keepdims=True))
+    return logits - top, top
+
+
+def crossentropy(y_true, x):
+    """`-Σ_k t_k log softmax(x)_k` per sample, of logits that `shifted` has made safe for `exp`.
+
+    The log-probabilities of all classes are never built: on JAX that takes half the time of `log_softmax`.
+    """
+    ids, rows = split_labels(y_true, x)
+    normalizer = ops.log(ops.sum(ops.exp(x), axis=-1))
+    if rows is None:
+        return normalizer - pick(x, ids)
+    return normalizer * ops.sum(rows, axis=-1) - ops.sum(rows * x, axis=-1)
+
+
 def label_log_probability(y_true, y_pred, from_logits):
     """`Σ_k t_k log p_k` per sample, the log-probability of the label."""
-    # Not `z_y - logsumexp(z)`: that cancels for large logits.
+    if from_logits and y_pred.shape[-1] != 1:
+        return -crossentropy(y_true, shifted(upcast(y_pred))[0])
     return at_label(y_true, log_probabilities(y_pred, from_logits))
 
 

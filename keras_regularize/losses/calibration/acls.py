@@ -6,9 +6,8 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, label_log_probability
+from keras_regularize.losses._labels import class_logits, crossentropy, shifted
 from keras_regularize.losses._loss import Loss
-from keras_regularize.losses.calibration._maximum import shared_maximum
 
 
 @export
@@ -86,15 +85,14 @@ class ACLS(Loss):
         self.margin = float(margin)
 
     def call(self, y_true, y_pred):
-        logits = class_logits(y_pred)
-        top, ties = shared_maximum(logits)
-        positive = ties * ops.square(ops.relu(top - self.margin))
+        x, top = shifted(class_logits(y_pred))
+        over = ops.relu(x + (top - self.margin))
+        positive = ops.sum(ops.where(ops.stop_gradient(x) >= 0, ops.square(over), 0.0), axis=-1)
         # The tops themselves are not below a margin of at least 0, so they need no mask.
-        border = ops.expand_dims(ops.stop_gradient(top) - self.margin, -1)
-        negative = ops.sum(ops.square(ops.relu(border - logits)), axis=-1)
-        share = self.alpha * self.negative_factor / (logits.shape[-1] - 1)
+        negative = ops.sum(ops.square(ops.relu(-self.margin - x)), axis=-1)
+        share = self.alpha * self.negative_factor / (x.shape[-1] - 1)
         penalty = self.alpha * self.positive_factor * positive + share * negative
-        return penalty - label_log_probability(y_true, logits, from_logits=True)
+        return penalty + crossentropy(y_true, x)
 
     def get_config(self) -> dict[str, Any]:
         return {

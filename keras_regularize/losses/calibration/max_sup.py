@@ -4,10 +4,9 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import pick, split_labels
+from keras_regularize.losses._labels import class_logits, crossentropy
 from keras_regularize.losses._loss import Loss
-from keras_regularize.losses.calibration._maximum import shared_maximum
-from keras_regularize.numerics import log_probabilities
+from keras_regularize.losses.calibration._maximum import from_maximum
 
 
 @export
@@ -23,8 +22,8 @@ class MaxSup(Loss):
     $\lambda\,(z_y - \frac1K \sum_k z_k)$. Where the model is wrong, that pushes the label's logit
     down although it is too low already. MaxSup penalises the largest logit instead. The two losses
     are equal whenever the top logit is the label's; with `factor=0` this is plain cross-entropy.
-    The value does not change when a constant is added to all logits of a sample. At ties of the top
-    logit the gradient is shared between them.
+    The value does not change when a constant is added to all logits of a sample. At ties the
+    first of the top logits has the gradient.
 
     The authors raise $\lambda$ linearly from 0.1 to 0.2 during training. A loss cannot be
     scheduled, so `factor` is constant here.
@@ -84,12 +83,8 @@ class MaxSup(Loss):
         self.factor = float(factor)
 
     def call(self, y_true, y_pred):
-        ids, rows = split_labels(y_true, y_pred)
-        # The penalty does not see a shift of the logits, so it may be taken from log-probabilities.
-        log_p = log_probabilities(y_pred, from_logits=True)
-        label = pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1)
-        mean = ops.sum(log_p, axis=-1) / log_p.shape[-1]
-        return self.factor * (shared_maximum(log_p)[0] - mean) - label
+        x, _, zero = from_maximum(class_logits(y_pred))
+        return self.factor * (zero - ops.mean(x, axis=-1)) + crossentropy(y_true, x)
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}

@@ -6,10 +6,9 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import pick, split_labels
+from keras_regularize.losses._labels import class_logits, crossentropy
 from keras_regularize.losses._loss import Loss
-from keras_regularize.losses.calibration._maximum import shared_maximum
-from keras_regularize.numerics import log_probabilities
+from keras_regularize.losses.calibration._maximum import from_maximum
 
 
 @export
@@ -21,8 +20,8 @@ class MbLS(Loss):
     $$-\log \operatorname{softmax}(z)_y + \frac{\alpha}{K} \sum_k \Big[ \max_j z_j - z_k - M \Big]_+ .$$
 
     Label smoothing pulls all logit distances to zero. Here distances within the margin $M$ are free, so
-    confidence stays bounded without flattening the predictions. The gradient flows through the maximum and is
-    shared at ties. The value does not change when a constant is added to all logits of a sample. `alpha=0`
+    confidence stays bounded without flattening the predictions. The gradient flows through the maximum, at
+    ties the first one. The value does not change when a constant is added to all logits of a sample. `alpha=0`
     is cross-entropy.
 
     Args:
@@ -77,13 +76,9 @@ class MbLS(Loss):
         self.margin = float(margin)
 
     def call(self, y_true, y_pred):
-        # The penalty does not see a shift of the logits, so it may be taken from log-probabilities.
-        log_p = log_probabilities(y_pred, from_logits=True)
-        ids, rows = split_labels(y_true, log_p)
-        label = pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1)
-        border = ops.expand_dims(shared_maximum(log_p)[0] - self.margin, -1)
-        lead = ops.sum(ops.relu(border - log_p), axis=-1)
-        return (self.alpha / log_p.shape[-1]) * lead - label
+        x, _, zero = from_maximum(class_logits(y_pred))
+        lead = ops.sum(ops.relu(ops.expand_dims(zero - self.margin, -1) - x), axis=-1)
+        return (self.alpha / x.shape[-1]) * lead + crossentropy(y_true, x)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha, "margin": self.margin}
