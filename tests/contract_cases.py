@@ -137,6 +137,11 @@ CASES = {
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.CoTeaching": {
+        "config": lambda: {"model_b": teacher(), "forget_rate": 0.3},
+        # It predicts the mean of two networks.
+        "check": lambda: {"skip": ("inference",)},
+    },
     "models.ELLE": {
         "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
         # The one kept pass of a step is that on adversarial inputs.
