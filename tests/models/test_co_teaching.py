@@ -41,32 +41,46 @@ def assert_close(a, b):
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate, kept", [(0.0, 20), (0.2, 16), (0.31, 13), (0.99, 1)])
-def test_a_step_is_that_on_the_samples_the_other_network_chose(rate, kept):
+def test_a_step_is_that_on_the_samples_the_other_network_chose():
+    """Three steps of a schedule, which leave out some, all but one, and none of the samples."""
     nets, alone = [network(1), network(2)], [network(1), network(2)]
-    chosen = [np.argsort(np.argsort(losses_of(net))) < kept for net in nets]
-    assert rate in (0.0, 0.99) or (chosen[0] != chosen[1]).any()
-    logged = compiled(kr.models.CoTeaching(*nets, rate)).fit(X, Y, **WHOLE).history["loss"][0]
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0, 1], [0.31, 0.99, 0.0])
+    model = compiled(kr.models.CoTeaching(*nets, schedule))
+    plain = [compiled(net) for net in alone]
+    for step, kept in enumerate((13, 1, 20)):
+        chosen = [np.argsort(np.argsort(losses_of(net))) < kept for net in nets]
+        assert step > 0 or (chosen[0] != chosen[1]).any()
+        logged = model.fit(X, Y, **WHOLE).history["loss"][0]
+        total = 0.0
+        for net, by_the_other in zip(plain, reversed(chosen)):
+            weights = (by_the_other * 20 / kept).astype("float32")
+            total += net.fit(X, Y, sample_weight=weights, **WHOLE).history["loss"][0]
+        assert logged == pytest.approx(total, rel=1e-5)
+        for net, expected in zip(nets, alone):
+            assert_close(net.get_weights(), expected.get_weights())
+
+
+def test_of_split_batches_each_half_teaches_one_network():
+    nets, alone = [network(1), network(2)], [network(1), network(2)]
+    for net in (*nets, *alone):  # Scores are those at inference, losses those in training.
+        net.add(layers.Dropout(0.5, seed=3))
+    halves = [np.arange(20) < 10, np.arange(20) >= 10]
+    chosen = []
+    for net, half in zip(nets, halves):
+        losses = np.where(half, losses_of(net), np.inf)
+        chosen.append(np.argsort(np.argsort(losses)) < 7)  # 0.7 · 10
+    model = compiled(kr.models.CoTeaching(*nets, 0.3, split=True))
+    logged = model.fit(X, Y, **WHOLE).history["loss"][0]
     total = 0.0
     for net, by_the_other in zip(alone, reversed(chosen)):
-        weights = (by_the_other * 20 / kept).astype("float32")
+        weights = (by_the_other * 20 / 7).astype("float32")
         history = compiled(net).fit(X, Y, sample_weight=weights, **WHOLE)
         total += history.history["loss"][0]
     assert logged == pytest.approx(total, rel=1e-5)
     for net, expected in zip(nets, alone):
         assert_close(net.get_weights(), expected.get_weights())
-
-
-def test_the_rate_may_be_scheduled():
-    schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 2, end_learning_rate=0.4)
-    model = compiled(kr.models.CoTeaching(network(1), network(2), schedule), 0.0)
-    logged = [float(model.train_on_batch(X, Y))]
-    for rate in (0.2, 0.4):
-        model.reset_metrics()
-        logged.append(float(model.train_on_batch(X, Y)))
-        constant = compiled(kr.models.CoTeaching(network(1), network(2), rate), 0.0)
-        assert logged[-1] == pytest.approx(float(constant.train_on_batch(X, Y)), rel=1e-5)
-    assert logged[0] > logged[1] > logged[2]
+    one = compiled(kr.models.CoTeaching(network(1), network(2), split=True))
+    assert np.isfinite(one.train_on_batch(X[:1], Y[:1]))  # One half is empty.
 
 
 def test_samples_without_weight_or_label_are_neither_ranked_nor_counted():
@@ -100,13 +114,15 @@ def test_gradient_rules_go_around_and_passes_are_counted():
     model.fit(X, Y, **WHOLE)  # Tracing done.
     passes = count(one, lambda: model.fit(X, Y, **WHOLE))
     assert tuple(passes) == (2, 2, 2) and other.passes == one.passes
-    alone = compiled(kr.models.CoTeaching(counting_model()[0], b))
-    alone.fit(X, Y, **WHOLE)
-    assert tuple(count(other, lambda: alone.fit(X, Y, **WHOLE))) == (1, 1, 1)
+    for split in (False, True):
+        alone = compiled(kr.models.CoTeaching(counting_model()[0], b, split=split))
+        alone.fit(X, Y, **WHOLE)
+        assert tuple(count(other, lambda: alone.fit(X, Y, **WHOLE))) == (1 + split, 1, 1)  # noqa: B023
 
 
 def test_training_goes_on_after_loading(tmp_path):
-    model = compiled(kr.models.SAM(kr.models.CoTeaching(network(1), network(2), 0.3), rho=0.1))
+    inner = kr.models.CoTeaching(network(1), network(2), 0.3, split=True)
+    model = compiled(kr.models.SAM(inner, rho=0.1))
     model.fit(X, Y, **WHOLE)
     model.save(tmp_path / "m.keras")
     restored = keras.models.load_model(tmp_path / "m.keras")
@@ -129,6 +145,11 @@ def test_training_goes_on_after_loading(tmp_path):
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make(network(1))
+
+
+def test_labels_are_needed():
+    with pytest.raises(ValueError, match="`CoTeaching` needs labels `y`"):
+        compiled(kr.models.CoTeaching(network(1), network(2))).fit(X, **WHOLE)
 
 
 def test_wrong_labels_are_left_out():
