@@ -157,6 +157,19 @@ CASES = {
             "neutral": {"factor": 0.0},
         },
     },
+    "models.ELRPlus": {
+        "config": lambda: {
+            "model_b": teacher(),
+            "num_samples": 8,
+            "num_classes": 3,
+            "seed": 1,
+        },
+        # It predicts the mean of two networks, and the pass of a step is that on mixed inputs.
+        "check": lambda: {
+            "y": labels_and(index=np.arange(8, dtype="int32")),
+            "skip": ("inference", "batch norm", *RANDOM_STEP),
+        },
+    },
     "models.FactoredSphericalClassifier": {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.

@@ -13,7 +13,7 @@ from keras_regularize.models.adversarial import (
 )
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
-from keras_regularize.models.noisy_labels import ELR, CoTeaching
+from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_optimization import GroupDRO, Prospect
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
@@ -50,6 +50,7 @@ __all__ = [
     "AdvCompSum",
     "AdversarialTraining",
     "CoTeaching",
+    "ELRPlus",
     "FactoredSphericalClassifier",
     "Flooding",
     "FreeAdversarialTraining",
