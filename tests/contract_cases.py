@@ -46,6 +46,17 @@ def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def binary_network():
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, "tanh", kernel_regularizer="l2"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(1),
+        ]
+    )
+
+
 def labels_and(**columns):
     """The default labels of `check_model` with further columns."""
     rng = np.random.default_rng(0)
@@ -170,6 +181,15 @@ CASES = {
             "skip": ("inference", "batch norm", *RANDOM_STEP),
         },
     },
+    "models.EnsLoss": {
+        "config": lambda: {"seed": 1},
+        "check": lambda: {
+            "network": binary_network,
+            "y": np.arange(8, dtype="int32") % 2,
+            "loss": keras.losses.BinaryCrossentropy(from_logits=True),
+            "skip": RANDOM_STEP,
+        },
+    },
     "models.FactoredSphericalClassifier": {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.
@@ -268,6 +288,7 @@ FUNCTIONS = {
         "adaptively_weighted_regularization",
         "adversarial_logit_pairing",
         "arow",
+        "calibrated_derivatives",
         "class_balanced_weights",
         "conditional_entropy",
         "decoupled_distillation_loss",

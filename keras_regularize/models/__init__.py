@@ -11,6 +11,7 @@ from keras_regularize.models.adversarial import (
     GradAlign,
     InputGradientPenalty,
 )
+from keras_regularize.models.ens_loss import EnsLoss
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
@@ -51,6 +52,7 @@ __all__ = [
     "AdversarialTraining",
     "CoTeaching",
     "ELRPlus",
+    "EnsLoss",
     "FactoredSphericalClassifier",
     "Flooding",
     "FreeAdversarialTraining",
