@@ -3,8 +3,7 @@
 
 Labels from the web, from crowds or from old records are wrong now and then, and a network with enough weights learns
 them all the same: first what most labels agree on, then the wrong ones by heart. This guide flips 40 % of the labels
-of scikit-learn's digits and compares plain cross-entropy with a loss, a memory, a gradient rule and a pair of
-networks.
+of scikit-learn's digits and compares plain cross-entropy with a loss, a layer, a memory and pairs of networks.
 """
 
 import os
@@ -34,13 +33,14 @@ wrong = generator.random(len(y_train)) < 0.4
 y_noisy = np.where(wrong, (y_train + generator.integers(1, 10, len(y_train))) % 10, y_train)
 
 
-def network(seed=0):
+def network(*compressor, seed=0):
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
             keras.Input((64,)),
             keras.layers.Dense(128, activation="relu"),
             keras.layers.Dense(128, activation="relu"),
+            *compressor,
             keras.layers.Dense(10),
         ]
     )
@@ -49,14 +49,17 @@ def network(seed=0):
 crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 """
-## Five ways
+## Six ways
 
 - **Cross-entropy**, to compare with.
 - `SymmetricCrossentropy`, a loss: it adds a bounded term, so that no single label can pull without limit. Nothing else
   about training changes.
+- `NestedDropout`, a layer before the last: it keeps the first few features of a random number of them. Little of what
+  has to be known by heart fits in there.
 - `ELR`, a memory: it averages the predictions for every training sample and holds the network to them, which in
   the early epochs come from the correct labels. The index of a sample rides in `y`.
-- `SAM`, a gradient rule: minima that are flat memorize less. It knows nothing of noisy labels.
+- `ELRPlus`, two memories: each of two networks is held to what the averaged weights of the other predicted, and both
+  learn from mixtures of samples.
 - `CoTeaching`, two networks: each learns from the samples of a batch that have small losses under the other one. It
   leaves out 40 %, after a rise over five epochs; an estimate of the noise rate will do.
 """
@@ -66,12 +69,18 @@ forget_rate = keras.optimizers.schedules.PolynomialDecay(
     0.0, 5 * steps_per_epoch, end_learning_rate=0.4
 )
 symmetric = kr.losses.SymmetricCrossentropy(alpha=0.1, beta=1.0, from_logits=True)
+samples = {"num_samples": len(y_train), "num_classes": 10}
+pairs = [(network(seed=0), network(seed=1)) for _ in range(2)]
 methods = {
     "cross-entropy": (network(), crossentropy),
     "SymmetricCrossentropy": (network(), symmetric),
-    "ELR": (kr.models.ELR(network(), num_samples=1000, num_classes=10), crossentropy),
-    "SAM": (kr.models.SAM(network(), rho=0.3), crossentropy),
-    "CoTeaching": (kr.models.CoTeaching(network(0), network(1), forget_rate), crossentropy),
+    "NestedDropout": (network(kr.layers.NestedDropout(stddev=10.0)), crossentropy),
+    "ELR": (kr.models.ELR(network(), **samples), crossentropy),
+    "ELRPlus": (
+        kr.models.ELRPlus(*pairs[0], **samples, ema_warmup_steps=20 * steps_per_epoch),
+        crossentropy,
+    ),
+    "CoTeaching": (kr.models.CoTeaching(*pairs[1], forget_rate), crossentropy),
 }
 
 
@@ -91,11 +100,11 @@ class Memorization(keras.callbacks.Callback):
 curves = {}
 for name, (model, loss) in methods.items():
     model.compile(keras.optimizers.Adam(3e-3), loss)
-    labels = kr.utils.with_index(y_noisy) if name == "ELR" else y_noisy
+    labels = kr.utils.with_index(y_noisy) if "ELR" in name else y_noisy
     curves[name] = Memorization()
     model.fit(x_train, labels, batch_size=100, epochs=EPOCHS, verbose=0, callbacks=[curves[name]])
     print(
-        f"{name:22s} test accuracy {curves[name].test[-1]:.3f} (best {max(curves[name].test):.3f}), "
+        f"{name:21s} test accuracy {curves[name].test[-1]:.3f} (best {max(curves[name].test):.3f}), "
         f"wrong labels memorized {curves[name].memorized[-1]:.1%}"
     )
 
@@ -118,7 +127,23 @@ plt.close(figure)
 """
 ![Memorization and test accuracy over epochs](images/noisy_labels.png)
 
-TEXT
+Three runs, one on each backend, ended after 60 epochs at
+
+| | test accuracy | at the best epoch | wrong labels memorized |
+|---|---|---|---|
+| cross-entropy | 0.63 – 0.66 | 0.93 | 80 – 85 % |
+| `SymmetricCrossentropy` | 0.85 – 0.90 | 0.94 – 0.95 | 18 – 21 % |
+| `NestedDropout` | 0.73 – 0.85 | 0.78 – 0.87 | 6 – 11 % |
+| `ELR` | 0.96 | 0.96 – 0.97 | 3 – 4 % |
+| `ELRPlus` | 0.94 – 0.95 | 0.95 – 0.96 | 3 – 4 % |
+| `CoTeaching` | 0.86 – 0.90 | 0.93 – 0.94 | 12 – 15 % |
+
+Cross-entropy is good early, 0.93 within the first ten epochs, and then learns four of five wrong labels by heart.
+Stopping there would do, if clean data told when. `ELR` can be left to run: it ends where it was best.
+`SymmetricCrossentropy` and `CoTeaching` slow memorization down and stay close to their best for longer.
+`NestedDropout` memorizes little, but lets few features through, learns slowly and reaches less. `ELRPlus`, made for deep
+networks on images, has no advantage over `ELR` here. The settings are those of the papers for ten classes, but for
+the average of `ELRPlus`, whose rise is shortened to 20 epochs.
 
 ## Finding the wrong labels
 
@@ -133,7 +158,7 @@ print(
 )
 
 """
-TEXT2
+98.6 to 99.3 % of the labels it doubts are wrong, and it finds 96 to 97 % of the wrong ones.
 
 ## Which one
 
@@ -141,7 +166,8 @@ TEXT2
   (`CategoricalGeneralizedCrossEntropy`).
 - `ELR` costs no more passes either, and needs the index of each sample and a row of memory for it. It nests:
   `SAM(ELR(model))`.
-- `CoTeaching` costs two networks and an estimate of the share of wrong labels.
-- If no clean data are there to choose by, compare the methods by accuracy on held-out *noisy* data: over wrong labels
-  that are independent of the input its ranking is that of clean accuracy.
+- `CoTeaching` costs two networks and an estimate of the share of wrong labels. `ELRPlus` costs two as well, and
+  two forward passes more.
+- If no clean data are there to choose by, compare the methods by accuracy on held-out *noisy* data: if wrong labels
+  are spread evenly over the classes, its ranking is that of clean accuracy.
 """
