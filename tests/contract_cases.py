@@ -46,6 +46,17 @@ def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def binary_network():
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, "tanh", kernel_regularizer="l2"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(1),
+        ]
+    )
+
+
 def labels_and(**columns):
     """The default labels of `check_model` with further columns."""
     rng = np.random.default_rng(0)
@@ -137,6 +148,11 @@ CASES = {
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.CoTeaching": {
+        "config": lambda: {"model_b": teacher(), "forget_rate": 0.3},
+        # It predicts the mean of two networks.
+        "check": lambda: {"skip": ("inference",)},
+    },
     "models.ELLE": {
         "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
         # The one kept pass of a step is that on adversarial inputs.
@@ -150,6 +166,28 @@ CASES = {
         "check": lambda: {
             "y": labels_and(index=np.arange(8, dtype="int32")),
             "neutral": {"factor": 0.0},
+        },
+    },
+    "models.ELRPlus": {
+        "config": lambda: {
+            "model_b": teacher(),
+            "num_samples": 8,
+            "num_classes": 3,
+            "seed": 1,
+        },
+        # It predicts the mean of two networks, and the pass of a step is that on mixed inputs.
+        "check": lambda: {
+            "y": labels_and(index=np.arange(8, dtype="int32")),
+            "skip": ("inference", "batch norm", *RANDOM_STEP),
+        },
+    },
+    "models.EnsLoss": {
+        "config": lambda: {"seed": 1},
+        "check": lambda: {
+            "network": binary_network,
+            "y": np.arange(8, dtype="int32") % 2,
+            "loss": keras.losses.BinaryCrossentropy(from_logits=True),
+            "skip": RANDOM_STEP,
         },
     },
     "models.FactoredSphericalClassifier": {
@@ -250,6 +288,7 @@ FUNCTIONS = {
         "adaptively_weighted_regularization",
         "adversarial_logit_pairing",
         "arow",
+        "calibrated_derivatives",
         "class_balanced_weights",
         "conditional_entropy",
         "decoupled_distillation_loss",

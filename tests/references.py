@@ -38,6 +38,12 @@ REFERENCES = {
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
     ),
+    "models.CoTeaching": (
+        "tests/models/test_co_teaching.py"
+        "::test_a_step_is_that_on_the_samples_the_other_network_chose"
+    ),
+    "models.ELRPlus": "tests/models/test_elr_plus.py::test_steps_follow_the_formula",
+    "models.EnsLoss": "tests/models/test_ens_loss.py::test_a_step_is_that_of_the_drawn_slopes",
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"
         "::test_replays_follow_the_algorithm_and_the_perturbation_stays"

@@ -1,6 +1,7 @@
-"""Layers: augmentation, noise, and wrappers that reparameterize another layer's weights."""
+"""Layers: augmentation, heads, noise, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.augmentation.cutout import Cutout
+from keras_regularize.layers.heads import LegendreLink
 from keras_regularize.layers.noise.nested_dropout import (
     NestedDropout,
     nested_dropout_probabilities,
@@ -10,6 +11,7 @@ from keras_regularize.layers.reparameterization.weight_compander import WeightCo
 
 __all__ = [
     "Cutout",
+    "LegendreLink",
     "NestedDropout",
     "Reparameterized",
     "WeightCompander",

@@ -8,6 +8,7 @@ from keras_regularize.losses.classification import (
     PolyLoss,
     Sparsemax,
     ZLoss,
+    calibrated_derivatives,
 )
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
 from keras_regularize.losses.imbalance import (
@@ -66,6 +67,7 @@ __all__ = [
     "adaptively_weighted_regularization",
     "adversarial_logit_pairing",
     "arow",
+    "calibrated_derivatives",
     "class_balanced_weights",
     "conditional_entropy",
     "decoupled_distillation_loss",

@@ -11,9 +11,10 @@ from keras_regularize.models.adversarial import (
     GradAlign,
     InputGradientPenalty,
 )
+from keras_regularize.models.ens_loss import EnsLoss
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
-from keras_regularize.models.noisy_labels import ELR
+from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_optimization import GroupDRO, Prospect
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
@@ -49,6 +50,9 @@ __all__ = [
     "ARoW",
     "AdvCompSum",
     "AdversarialTraining",
+    "CoTeaching",
+    "ELRPlus",
+    "EnsLoss",
     "FactoredSphericalClassifier",
     "Flooding",
     "FreeAdversarialTraining",

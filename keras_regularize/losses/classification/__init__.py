@@ -1,5 +1,6 @@
 """Classification losses in the cross-entropy family."""
 
+from keras_regularize.losses.classification._calibrated_derivatives import calibrated_derivatives
 from keras_regularize.losses.classification.comp_sum import CompSum
 from keras_regularize.losses.classification.entmax import Entmax, Sparsemax
 from keras_regularize.losses.classification.poly import PolyLoss
@@ -13,4 +14,5 @@ __all__ = [
     "PolyLoss",
     "Sparsemax",
     "ZLoss",
+    "calibrated_derivatives",
 ]

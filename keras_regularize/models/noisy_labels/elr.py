@@ -6,12 +6,16 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._criteria import gives_logits, one_output
+from keras_regularize.attacks._criteria import gives_logits
 from keras_regularize.autodiff import backend
-from keras_regularize.losses._logits import class_scores
 from keras_regularize.losses.noisy_labels import early_learning_penalty
 from keras_regularize.models._index import check_index, find_rows
+from keras_regularize.models.noisy_labels._memory import (
+    add_memory,
+    check_memory,
+    memory_scores,
+    remember,
+)
 from keras_regularize.models.regularized_model import RegularizedModel
 
 
@@ -95,29 +99,14 @@ class ELR(RegularizedModel):
         from_logits: bool | None = None,
         **kwargs: Any,
     ):
-        check_integer("num_samples", num_samples, minimum=1)
-        check_integer("num_classes", num_classes, minimum=2)
-        check_number("momentum", momentum, minimum=0, maximum=1)
-        if momentum == 1:
-            raise ValueError(
-                "`momentum` must be below 1, else nothing is learnt. Received: momentum=1"
-            )
-        check_number("factor", factor, minimum=0, schedule=True)
+        check_memory(num_samples, num_classes, momentum, factor)
         super().__init__(model, **kwargs)
         self.num_samples = int(num_samples)
         self.num_classes = int(num_classes)
         self.momentum = float(momentum)
         self.factor = factor
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.memory = self.add_weight(
-            shape=(self.num_samples, self.num_classes),
-            initializer="zeros",
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",  # Every replica has the same.
-            name="memory",
-        )
+        self.memory = add_memory(self, self.num_samples, self.num_classes)
 
     def check_columns(self, columns):
         super().check_columns(columns)
@@ -125,7 +114,8 @@ class ELR(RegularizedModel):
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        scores = self._scores(batch, forward)
+        from_logits = gives_logits(forward, self.from_logits)
+        scores = memory_scores(self, forward.outputs_at(batch.x), from_logits)
         index, known = find_rows(batch.columns, self.num_samples, "ELR")
         rows = self._moved(backend.read_rows(self.memory, index), scores)
         penalty = ops.mean(early_learning_penalty(known[:, None] * rows, scores))
@@ -135,26 +125,7 @@ class ELR(RegularizedModel):
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
         seen = aux.values[self.name]
-        seen = backend.gather_over_replicas([seen["index"], seen["known"], seen["rows"]])
-        index, known, rows = seen
-        known = (known > 0) & ops.all(ops.isfinite(rows), axis=-1)
-        # Of the samples with an index the last one that may be written, which all of them then write.
-        same = (index[:, None] == index[None, :]) & known[None, :]
-        position = ops.arange(1, ops.shape(index)[0] + 1, dtype="int32")
-        last = ops.max(ops.where(same, position[None, :], 0), axis=1, initial=0)
-        new = ops.take(rows, ops.maximum(last - 1, 0), axis=0)
-        old = backend.read_rows(self.memory, index)
-        backend.write_rows(self.memory, index, ops.where(last[:, None] > 0, new, old))
-
-    def _scores(self, batch, forward):
-        from_logits = gives_logits(forward, self.from_logits)
-        scores = class_scores(one_output(forward.outputs_at(batch.x)), from_logits)
-        if len(scores.shape) != 2 or scores.shape[-1] != self.num_classes:
-            raise ValueError(
-                f"`ELR` needs outputs for num_classes={self.num_classes} classes, (batch, classes). "
-                f"Received outputs of shape {tuple(scores.shape)}"
-            )
-        return scores
+        remember(self.memory, seen["index"], seen["known"], seen["rows"])
 
     def _moved(self, rows, scores):
         """The averages of samples after their new predictions."""

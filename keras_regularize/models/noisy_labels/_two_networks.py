@@ -1,0 +1,74 @@
+"""The base of the models in which two networks learn from each other."""
+
+import contextlib
+import contextvars
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from keras_regularize.autodiff.functional import per_sample, resolve_weights
+from keras_regularize.models import _data
+from keras_regularize.models.regularized_model import RegularizedModel
+
+# Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
+_SEEN = contextvars.ContextVar("outputs of both networks", default=None)
+
+
+class TwoNetworks(RegularizedModel):
+    """Holds two networks, `model` and `model_b`, and predicts the mean of their outputs."""
+
+    def __init__(self, model_a: keras.Model, model_b: keras.Model, **kwargs: Any):
+        for name, model in (("model_a", model_a), ("model_b", model_b)):
+            if not isinstance(model, keras.Model) or isinstance(model, RegularizedModel):
+                raise ValueError(
+                    f"`{name}` must be a plain `keras.Model`; wrappers go around `{type(self).__name__}`. "
+                    f"Received: {name}={model!r}"
+                )
+        if model_a is model_b:
+            raise ValueError(
+                f"`{type(self).__name__}` needs two networks with weights of their own. "
+                f"Received the same one twice: {model_a!r}"
+            )
+        super().__init__(model_a, **kwargs)
+        self.model_b = model_b
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        both = [model(inputs, training=training) for model in (self.model, self.model_b)]
+        if _SEEN.get() is not None:
+            _SEEN.get().append(both)
+        return tree.map_structure(lambda a, b: (a + b) / 2, *both)
+
+    def check_data(self, x, y):
+        super().check_data(x, y)
+        if y is None:
+            raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["model_a"] = config.pop("model")
+        return {**config, "model_b": keras.saving.serialize_keras_object(self.model_b)}
+
+
+@contextlib.contextmanager
+def outputs_of_both():
+    """Lists what the networks of a `TwoNetworks` give out in the passes inside: a pair for each pass."""
+    seen = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def labels_and_weights(batch, forward, outputs, rescale=False):
+    """Labels, and weights `(batch,)` that are 0 for the unlabelled rows of semi-supervised models.
+
+    With `rescale`, the weights turn a mean over all rows into the mean over labelled ones.
+    """
+    y, weights = batch.y, resolve_weights(batch, outputs)
+    if forward.model._is_semi_supervised():
+        y, weights = _data.mask_unlabelled(y, outputs, weights, rescale)
+    if weights is None:
+        return y, ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
+    return y, per_sample(ops.cast(weights, "float32"))
