@@ -11,7 +11,9 @@ REFERENCES = {
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.MagFace": "tests/layers/test_margin_heads.py::test_mag_face_equals_a_loop",
     "layers.NestedDropout": (
         "tests/layers/test_nested_dropout.py"
         "::test_prefixes_of_a_batch_are_as_frequent_as_the_formula_says"

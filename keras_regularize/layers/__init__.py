@@ -1,6 +1,13 @@
-"""Layers: augmentation, noise, and wrappers that reparameterize another layer's weights."""
+"""Layers: augmentation, noise, output layers, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.augmentation.cutout import Cutout
+from keras_regularize.layers.heads import (
+    AdaFace,
+    ArcFace,
+    CosFace,
+    CurricularFace,
+    MagFace,
+)
 from keras_regularize.layers.noise.nested_dropout import (
     NestedDropout,
     nested_dropout_probabilities,
@@ -9,7 +16,12 @@ from keras_regularize.layers.reparameterization.reparameterized import Reparamet
 from keras_regularize.layers.reparameterization.weight_compander import WeightCompander
 
 __all__ = [
+    "AdaFace",
+    "ArcFace",
+    "CosFace",
+    "CurricularFace",
     "Cutout",
+    "MagFace",
     "NestedDropout",
     "Reparameterized",
     "WeightCompander",
