@@ -89,6 +89,10 @@ CASES = {
             "skip": ("randomness",),
         },
     },
+    "layers.NeuralCollapse": {
+        "config": lambda: {"num_classes": 3},
+        "check": lambda: {"inputs": features_and_labels()},
+    },
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
@@ -270,6 +274,8 @@ FUNCTIONS = {
         "distillation_loss",
         "early_learning_penalty",
         "mart",
+        "neural_collapse_between",
+        "neural_collapse_within",
         "smooth_adversarial_comp_sum",
         "spectral_weights",
         "trades",

@@ -18,6 +18,9 @@ REFERENCES = {
         "tests/layers/test_nested_dropout.py"
         "::test_prefixes_of_a_batch_are_as_frequent_as_the_formula_says"
     ),
+    "layers.NeuralCollapse": (
+        "tests/layers/test_neural_collapse_layer.py::test_fit_adds_both_parts_and_trains_the_centres"
+    ),
     "layers.Reparameterized": (
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"

@@ -7,6 +7,7 @@ from keras_regularize.layers.heads import (
     CosFace,
     CurricularFace,
     MagFace,
+    NeuralCollapse,
 )
 from keras_regularize.layers.noise.nested_dropout import (
     NestedDropout,
@@ -23,6 +24,7 @@ __all__ = [
     "Cutout",
     "MagFace",
     "NestedDropout",
+    "NeuralCollapse",
     "Reparameterized",
     "WeightCompander",
     "nested_dropout_probabilities",

@@ -10,6 +10,7 @@ from keras_regularize.losses.classification import (
     ZLoss,
 )
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
+from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
 from keras_regularize.losses.imbalance import (
     LDAM,
     AnyLoss,
@@ -72,6 +73,8 @@ __all__ = [
     "distillation_loss",
     "early_learning_penalty",
     "mart",
+    "neural_collapse_between",
+    "neural_collapse_within",
     "smooth_adversarial_comp_sum",
     "spectral_weights",
     "trades",

@@ -1,9 +1,10 @@
-"""Output layers; most of them need the labels in training."""
+"""Output layers and what goes before them; most need the labels in training."""
 
 from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
 from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
 from keras_regularize.layers.heads.mag_face import MagFace
+from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 
-__all__ = ["AdaFace", "ArcFace", "CosFace", "CurricularFace", "MagFace"]
+__all__ = ["AdaFace", "ArcFace", "CosFace", "CurricularFace", "MagFace", "NeuralCollapse"]

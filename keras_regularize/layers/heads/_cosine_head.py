@@ -7,12 +7,9 @@ import keras
 from keras import ops
 
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.layers.heads._labels import (
-    features_and_labels,
-    features_shape,
-    label_mask,
-)
-from keras_regularize.numerics import safe_norm, upcast
+from keras_regularize.layers.heads._labels import features_and_labels, features_shape
+from keras_regularize.losses._labels import label_mask
+from keras_regularize.numerics import unit_vectors, upcast
 
 
 class CosineHead(keras.layers.Layer):
@@ -48,7 +45,7 @@ class CosineHead(keras.layers.Layer):
         features, labels = features_and_labels(self, inputs, training)
         features = upcast(ops.cast(features, self.variable_dtype))
         kernel = upcast(self.kernel)
-        cosine = ops.matmul(_unit(features, -1), _unit(kernel, 0))
+        cosine = ops.matmul(unit_vectors(features), unit_vectors(kernel, axis=0))
         if labels is not None:
             cosine = ops.clip(cosine, -1.0 + self._clip, 1.0 - self._clip)
             cosine = self.with_margin(features, cosine, label_mask(labels, cosine))
@@ -80,10 +77,5 @@ def rotated(cosine, angle, clip=1e-4):
     return ops.cos(ops.clip(ops.arccos(cosine) + angle, clip, math.pi - clip))
 
 
-def _unit(x, axis):
-    norm = safe_norm(x, axis=axis, keepdims=True)
-    return x / ops.where(norm > 1e-12, norm, 1.0)
-
-
 def _unit_columns(shape, dtype=None):
-    return _unit(keras.initializers.RandomUniform(-1.0, 1.0)(shape, dtype), 0)
+    return unit_vectors(keras.initializers.RandomUniform(-1.0, 1.0)(shape, dtype), axis=0)

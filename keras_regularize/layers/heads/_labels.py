@@ -3,10 +3,6 @@
 import contextlib
 import contextvars
 
-from keras import ops
-
-from keras_regularize.losses._labels import label_ids, labelled
-
 _withheld = contextvars.ContextVar("labels_withheld", default=False)
 
 
@@ -50,13 +46,3 @@ def features_shape(input_shape):
     """The shape of the features, of a layer called on them alone or with labels."""
     first = input_shape[0]
     return tuple(first if isinstance(first, (list, tuple)) else input_shape)
-
-
-def label_mask(labels, logits):
-    """Bools of the shape of `logits` `(…, classes)`, set at the label: nowhere in a row of label -1.
-
-    Labels are class ids or rows, of which the largest entry counts.
-    """
-    known = labelled(ops.convert_to_tensor(labels), logits)
-    ids = ops.where(known, label_ids(labels, logits), -1)
-    return ops.equal(ops.expand_dims(ids, -1), ops.arange(logits.shape[-1], dtype="int32"))

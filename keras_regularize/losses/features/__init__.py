@@ -1,0 +1,8 @@
+"""Penalties on features of known classes."""
+
+from keras_regularize.losses.features._neural_collapse import (
+    neural_collapse_between,
+    neural_collapse_within,
+)
+
+__all__ = ["neural_collapse_between", "neural_collapse_within"]
