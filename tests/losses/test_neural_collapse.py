@@ -20,7 +20,7 @@ def within(features, labels, centers=CENTERS):
         lambda moved, labels: neural_collapse_within(moved[0], labels, moved[1])
     )
     value, slopes = run([np.asarray(features, "float32"), centers], labels)
-    return float(value), to_numpy(slopes[0]), to_numpy(slopes[1])
+    return to_numpy(value), to_numpy(slopes[0]), to_numpy(slopes[1])
 
 
 def test_forms_of_labels_agree_and_unlabelled_samples_are_left_out():
@@ -57,14 +57,16 @@ def test_shift_rotation_and_scale_of_the_centres_do_not_matter():
     rotation, _ = np.linalg.qr(RNG.normal(size=(5, 5)))
     moved = 7.0 * CENTERS @ rotation + 3.0
     expected, slope = between(CENTERS)
-    assert float(between(moved.astype("float32"))[0]) == pytest.approx(float(expected), rel=1e-4)
+    assert to_numpy(between(moved.astype("float32"))[0]) == pytest.approx(
+        to_numpy(expected), rel=1e-4
+    )
     np.testing.assert_allclose(to_numpy(slope).sum(axis=0), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("centers", [np.zeros((3, 2)), np.ones((2, 2)), 1e4 * np.eye(3)[[0, 0, 1]]])
 def test_degenerate_centres_have_finite_gradients(centers):
     value, slope = between(centers.astype("float32"))
-    assert np.isfinite(float(value)) and np.all(np.isfinite(to_numpy(slope)))
+    assert np.isfinite(to_numpy(value)) and np.all(np.isfinite(to_numpy(slope)))
 
 
 def test_half_precision_is_computed_in_float32():
