@@ -93,6 +93,10 @@ CASES = {
         "config": lambda: {"num_classes": 3},
         "check": lambda: {"inputs": features_and_labels()},
     },
+    "layers.RationaleDense": {
+        "config": lambda: {"units": 3},
+        "check": lambda: {"inputs": features_and_labels()},
+    },
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
@@ -276,6 +280,7 @@ FUNCTIONS = {
         "mart",
         "neural_collapse_between",
         "neural_collapse_within",
+        "rationale_invariance",
         "smooth_adversarial_comp_sum",
         "spectral_weights",
         "trades",

@@ -21,6 +21,9 @@ REFERENCES = {
     "layers.NeuralCollapse": (
         "tests/layers/test_neural_collapse_layer.py::test_fit_adds_both_parts_and_trains_the_centres"
     ),
+    "layers.RationaleDense": (
+        "tests/layers/test_rationale_dense.py::test_two_batches_equal_a_loop"
+    ),
     "layers.Reparameterized": (
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"

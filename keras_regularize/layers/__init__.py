@@ -8,6 +8,7 @@ from keras_regularize.layers.heads import (
     CurricularFace,
     MagFace,
     NeuralCollapse,
+    RationaleDense,
 )
 from keras_regularize.layers.noise.nested_dropout import (
     NestedDropout,
@@ -25,6 +26,7 @@ __all__ = [
     "MagFace",
     "NestedDropout",
     "NeuralCollapse",
+    "RationaleDense",
     "Reparameterized",
     "WeightCompander",
     "nested_dropout_probabilities",

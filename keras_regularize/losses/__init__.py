@@ -10,7 +10,11 @@ from keras_regularize.losses.classification import (
     ZLoss,
 )
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
-from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
+from keras_regularize.losses.features import (
+    neural_collapse_between,
+    neural_collapse_within,
+    rationale_invariance,
+)
 from keras_regularize.losses.imbalance import (
     LDAM,
     AnyLoss,
@@ -75,6 +79,7 @@ __all__ = [
     "mart",
     "neural_collapse_between",
     "neural_collapse_within",
+    "rationale_invariance",
     "smooth_adversarial_comp_sum",
     "spectral_weights",
     "trades",

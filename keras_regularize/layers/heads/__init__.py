@@ -6,5 +6,14 @@ from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
+from keras_regularize.layers.heads.rationale_dense import RationaleDense
 
-__all__ = ["AdaFace", "ArcFace", "CosFace", "CurricularFace", "MagFace", "NeuralCollapse"]
+__all__ = [
+    "AdaFace",
+    "ArcFace",
+    "CosFace",
+    "CurricularFace",
+    "MagFace",
+    "NeuralCollapse",
+    "RationaleDense",
+]

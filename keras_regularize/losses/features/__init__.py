@@ -4,5 +4,6 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,
     neural_collapse_within,
 )
+from keras_regularize.losses.features._rationale_invariance import rationale_invariance
 
-__all__ = ["neural_collapse_between", "neural_collapse_within"]
+__all__ = ["neural_collapse_between", "neural_collapse_within", "rationale_invariance"]
