@@ -77,6 +77,7 @@ CASES = {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
     },
+    "layers.GaussianNaiveBayes": {"config": lambda: {"num_classes": 3}},
     "layers.MagFace": {
         "config": lambda: {"units": 3, "min_norm": 1.0, "max_norm": 20.0},
         "check": lambda: {"inputs": features_and_labels()},
@@ -259,6 +260,7 @@ FUNCTIONS = {
     "analysis": {
         "gradient_norm_bound",
         "input_gradient_norm",
+        "naive_bayes_head",
         "robust_accuracy",
     },
     "autodiff": None,

@@ -374,6 +374,8 @@ def rationale_invariance(config, **call):
 
 
 ADAPTERS = {
+    # Computes in NumPy, which cannot be compiled.
+    "analysis.naive_bayes_head": lambda config, **call: kr.analysis.naive_bayes_head(**call),
     "losses.rationale_invariance": rationale_invariance,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,

@@ -13,6 +13,9 @@ REFERENCES = {
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.GaussianNaiveBayes": (
+        "tests/layers/test_gaussian_naive_bayes.py::test_probabilities_are_those_of_the_densities"
+    ),
     "layers.MagFace": "tests/layers/test_margin_heads.py::test_mag_face_equals_a_loop",
     "layers.NestedDropout": (
         "tests/layers/test_nested_dropout.py"

@@ -4,6 +4,7 @@ from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
 from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
+from keras_regularize.layers.heads.gaussian_naive_bayes import GaussianNaiveBayes
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
@@ -13,6 +14,7 @@ __all__ = [
     "ArcFace",
     "CosFace",
     "CurricularFace",
+    "GaussianNaiveBayes",
     "MagFace",
     "NeuralCollapse",
     "RationaleDense",
