@@ -70,6 +70,17 @@ def safe_norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return ops.cast(safe_sqrt(ops.sum(wide * wide, axis=axis, keepdims=keepdims)), x.dtype)
 
 
+def unit_vectors(x: Any, axis: int = -1) -> Any:
+    """`x` divided by its Euclidean norm over `axis`, in the dtype of `x`.
+
+    A vector shorter than 1e-12 stays as it is, with the gradient of the identity.
+    """
+    x = ops.convert_to_tensor(x)
+    wide = upcast(x)
+    norm = safe_norm(wide, axis=axis, keepdims=True)
+    return ops.cast(wide / ops.where(norm > 1e-12, norm, 1.0), x.dtype)
+
+
 def global_norm(tensors: Sequence[Any]) -> Any:
     """Joint Euclidean norm of a list of tensors, a float32 scalar. Meant for directions: see `safe_norm`."""
     total = 0.0

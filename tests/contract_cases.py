@@ -64,6 +64,10 @@ def labels_and(**columns):
     return {"label": rng.integers(0, 3, 8).astype("int32"), **columns}
 
 
+def features_and_labels():
+    return [3 * np.random.default_rng(0).normal(size=(4, 5)), np.array([2, 0, 1, 2])]
+
+
 def selections():
     scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
     return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
@@ -74,9 +78,20 @@ CASES = {
     # Each application shrinks further.
     "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
     "constraints.attach": {"no_paper": True},
+    # Running statistics move, without any random number.
+    "layers.AdaFace": {"check": lambda: {"skip": ("randomness",)}},
+    "layers.CurricularFace": {
+        "config": lambda: {"units": 3},
+        "check": lambda: {"inputs": features_and_labels(), "skip": ("randomness",)},
+    },
     "layers.Cutout": {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
+    },
+    "layers.GaussianNaiveBayes": {"config": lambda: {"num_classes": 3}},
+    "layers.MagFace": {
+        "config": lambda: {"units": 3, "min_norm": 1.0, "max_norm": 20.0},
+        "check": lambda: {"inputs": features_and_labels()},
     },
     "layers.NestedDropout": {
         "check": lambda: {
@@ -85,6 +100,14 @@ CASES = {
             # One draw for all samples of a batch.
             "skip": ("randomness",),
         },
+    },
+    "layers.NeuralCollapse": {
+        "config": lambda: {"num_classes": 3},
+        "check": lambda: {"inputs": features_and_labels()},
+    },
+    "layers.RationaleDense": {
+        "config": lambda: {"units": 3},
+        "check": lambda: {"inputs": features_and_labels()},
     },
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
@@ -275,6 +298,7 @@ FUNCTIONS = {
     "analysis": {
         "gradient_norm_bound",
         "input_gradient_norm",
+        "naive_bayes_head",
         "robust_accuracy",
     },
     "autodiff": None,
@@ -295,6 +319,9 @@ FUNCTIONS = {
         "distillation_loss",
         "early_learning_penalty",
         "mart",
+        "neural_collapse_between",
+        "neural_collapse_within",
+        "rationale_invariance",
         "smooth_adversarial_comp_sum",
         "spectral_weights",
         "trades",

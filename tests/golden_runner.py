@@ -368,7 +368,15 @@ def prospect_linear_regression(config, x, y, indices, l2, learning_rate, **spect
     return dense.kernel[:, 0]
 
 
+def rationale_invariance(config, **call):
+    """The two results by name."""
+    return dict(zip(("value", "bank"), kr.losses.rationale_invariance(**call)))
+
+
 ADAPTERS = {
+    # Computes in NumPy, which cannot be compiled.
+    "analysis.naive_bayes_head": lambda config, **call: kr.analysis.naive_bayes_head(**call),
+    "losses.rationale_invariance": rationale_invariance,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,
     "models.Prospect.linear_regression": prospect_linear_regression,

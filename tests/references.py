@@ -11,10 +11,21 @@ REFERENCES = {
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.GaussianNaiveBayes": (
+        "tests/layers/test_gaussian_naive_bayes.py::test_probabilities_are_those_of_the_densities"
+    ),
+    "layers.MagFace": "tests/layers/test_margin_heads.py::test_mag_face_equals_a_loop",
     "layers.NestedDropout": (
         "tests/layers/test_nested_dropout.py"
         "::test_prefixes_of_a_batch_are_as_frequent_as_the_formula_says"
+    ),
+    "layers.NeuralCollapse": (
+        "tests/layers/test_neural_collapse_layer.py::test_fit_adds_both_parts_and_trains_the_centres"
+    ),
+    "layers.RationaleDense": (
+        "tests/layers/test_rationale_dense.py::test_two_batches_equal_a_loop"
     ),
     "layers.Reparameterized": (
         "tests/layers/test_reparameterized.py"

@@ -133,6 +133,20 @@ def test_safe_norm_sums_half_precision_in_float32():
     assert float(ops.cast(numerics.safe_norm(ones), "float32")) == pytest.approx(100, rel=1e-2)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_unit_vectors(dtype):
+    x = tensor([[3e4, 4e4], [0.0, 0.0], [0.0, -2.0]], dtype)
+    units = numerics.unit_vectors(x)
+    np.testing.assert_allclose(array(units), [[0.6, 0.8], [0, 0], [0, -1]], rtol=EPSILON[dtype])
+    assert dtype_of(units) == dtype
+    # To the first order a unit vector only turns.
+    slope = gradient(lambda x: numerics.unit_vectors(x)[:, 0], x)
+    np.testing.assert_allclose(slope[1:], [[1, 0], [0.5, 0]], rtol=EPSILON[dtype])
+    assert np.abs(slope[0]).max() < 1e-4
+    columns = numerics.unit_vectors(tensor([[3.0], [4.0]], dtype), axis=0)
+    np.testing.assert_allclose(array(columns), [[0.6], [0.8]], rtol=EPSILON[dtype])
+
+
 def test_global_norm():
     tensors = [tensor([[3.0]]), tensor([0.0, 4.0], "float16"), keras.Variable([12.0])]
     norm = ops.stop_gradient(numerics.global_norm(tensors))

@@ -11,6 +11,11 @@ from keras_regularize.losses.classification import (
     calibrated_derivatives,
 )
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
+from keras_regularize.losses.features import (
+    neural_collapse_between,
+    neural_collapse_within,
+    rationale_invariance,
+)
 from keras_regularize.losses.imbalance import (
     LDAM,
     AnyLoss,
@@ -74,6 +79,9 @@ __all__ = [
     "distillation_loss",
     "early_learning_penalty",
     "mart",
+    "neural_collapse_between",
+    "neural_collapse_within",
+    "rationale_invariance",
     "smooth_adversarial_comp_sum",
     "spectral_weights",
     "trades",

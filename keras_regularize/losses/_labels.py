@@ -105,3 +105,10 @@ def labelled(y, outputs):
     """
     known = ops.greater_equal(y, 0)  # not `y >= 0`, which TensorFlow refuses for boolean labels
     return ops.all(known, axis=-1) if len(y.shape) == len(outputs.shape) else known
+
+
+def label_mask(y_true, y_pred):
+    """Bools of the shape of `y_pred`, set at the label; nowhere for a sample without one, see `labelled`."""
+    known = labelled(ops.convert_to_tensor(y_true), y_pred)
+    ids = ops.where(known, label_ids(y_true, y_pred), -1)
+    return ops.equal(ops.expand_dims(ids, -1), ops.arange(y_pred.shape[-1], dtype="int32"))

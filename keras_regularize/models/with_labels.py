@@ -6,6 +6,7 @@ import keras
 from keras import tree
 
 from keras_regularize._export import export
+from keras_regularize.layers.heads._labels import labels_withheld
 from keras_regularize.models.regularized_model import RegularizedModel
 
 
@@ -13,8 +14,8 @@ from keras_regularize.models.regularized_model import RegularizedModel
 class WithLabels(RegularizedModel):
     r"""Feeds the labels into a model during `fit`, and `None` at inference.
 
-    For heads that need the label in training, such as margin softmax: the model takes the labels as its last
-    input, an optional one,
+    For layers that need the label in training, such as `kr.layers.ArcFace`: the model takes the labels as its
+    last input, an optional one,
 
     $$f(x, y)\ \text{in training}, \qquad f(x, \mathrm{None})\ \text{in evaluate, predict and export.}$$
 
@@ -76,9 +77,10 @@ class WithLabels(RegularizedModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         leaves = tree.flatten(inputs)
-        if len(leaves) < len(self._base().inputs):
-            leaves = [*leaves, None]
-        return self.model(leaves, training=training)
+        if len(leaves) == len(self._base().inputs):
+            return self.model(leaves, training=training)
+        with labels_withheld():
+            return self.model([*leaves, None], training=training)
 
     def training_inputs(self, batch):
         return [*tree.flatten(super().training_inputs(batch)), batch.y]

@@ -1,0 +1,74 @@
+"""CosFace: a margin in the cosine."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.layers.heads._cosine_head import CosineHead
+
+
+@export
+class CosFace(CosineHead):
+    r"""Classification head that learns features to compare by angle, with a margin in their cosine.
+
+    With $\theta_k$ the angle between the features $x$ and the kernel's column $w_k$, the logits of a sample with
+    label $y$ are in training
+
+    $$z_y = s\, (\cos \theta_y - m), \qquad z_k = s \cos \theta_k \quad (k \ne y),$$
+
+    and $s \cos \theta_k$ for all $k$ at inference. Cross-entropy on them asks the cosine with the own class to
+    exceed that with any other by $m$. That gathers the classes, so that also samples of classes that were not
+    trained on can be told apart: compare the features by their cosine.
+
+    The margin takes the same from a logit at any angle; that of `ArcFace` takes most near right angles. Lengths of
+    features and columns do not matter. `margin=0` is the normalised softmax. With few classes or few features
+    lower the scale.
+
+    Args:
+        units: Number of classes.
+        margin: $m \ge 0$, in units of the cosine.
+        scale: $s > 0$.
+        **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
+
+    Input: `[features, labels]`, where features are `(batch, features)`, neither normalised nor activated, and
+    labels class ids `(batch,)` or `(batch, 1)`, or rows `(batch, units)`, of which the largest entry counts.
+    Rows with the id -1 get no margin. Without labels, `[features, None]` or the features alone. Output: logits
+    `(batch, units)`, computed in at least float32.
+
+    Raises:
+        ValueError: If an argument is out of its range, or in training without labels.
+
+    Cost: a dense layer's, and a few elementwise passes over the logits.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x = keras.Input((8,))
+    labels = keras.Input((), dtype="int32", optional=True)
+    features = keras.layers.Dense(16)(keras.layers.Dense(32, activation="relu")(x))
+    logits = kr.layers.CosFace(10, margin=0.2, scale=16.0)([features, labels])
+    model = kr.models.WithLabels(keras.Model([x, labels], logits))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(np.random.normal(size=(40, 8)), np.arange(40) % 10, verbose=0)
+    ```
+
+    Reference: Hao Wang, Yitong Wang, Zheng Zhou, Xing Ji, Dihong Gong, Jingchao Zhou, Zhifeng Li and Wei Liu,
+    *CosFace: Large Margin Cosine Loss for Deep Face Recognition*, CVPR 2018, arXiv:1801.09414.
+    """
+
+    def __init__(self, units: int, margin: float = 0.4, scale: float = 64.0, **kwargs: Any):
+        check_number("margin", margin, minimum=0)
+        super().__init__(units, scale, **kwargs)
+        self.margin = float(margin)
+
+    def with_margin(self, features, cosine, label):
+        return ops.where(label, cosine - self.margin, cosine)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "margin": self.margin}

@@ -1,0 +1,111 @@
+"""Neural collapse as a regularizer: a layer that holds the class centres."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_integer, check_number
+from keras_regularize.layers.heads._labels import features_and_labels, features_shape
+from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
+
+
+@export
+class NeuralCollapse(keras.layers.Layer):
+    r"""Draws the features of each class to a centre of its own and spreads the centres, rare classes too.
+
+    The layer hands the features on as they are. In training it adds to the loss, for learnt centres $C_k$ of the
+    $K$ classes,
+
+    $$\lambda_1\, \frac1K \sum_{k\ \text{in the batch}} \frac{1}{n_k} \sum_{i:\, y_i = k} \|x_i - C_k\|^2
+      \;-\; \lambda_2\, \frac1K \sum_k \min_{j \ne k} \angle\,(C_k - \bar C,\ C_j - \bar C),$$
+
+    see `kr.losses.neural_collapse_within` and `kr.losses.neural_collapse_between`. Long training with balanced
+    classes ends in such a state by itself: the features of a class collapse to their mean and the means form a
+    simplex. With a long tail the centres of rare classes end up close together, which this prevents. Put the
+    layer before the classifier; it goes with any loss.
+
+    The centres start normally distributed and are trained with the model. The first part grows with the square
+    of the features: normalise them, or lower its weight. Leave the centres out of weight decay. The default
+    weights are this package's choice.
+
+    Args:
+        num_classes: $K \ge 2$.
+        within_factor: $\lambda_1 \ge 0$.
+        between_factor: $\lambda_2 \ge 0$.
+        **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
+
+    Input: `[features, labels]`, where features are `(batch, features)`, and labels class ids `(batch,)` or
+    `(batch, 1)`, or rows `(batch, num_classes)`, of which the largest entry counts. Samples with the id -1 are
+    left out. Without labels, `[features, None]` or the features alone. Output: the features.
+
+    Raises:
+        ValueError: If an argument is out of its range, or in training without labels.
+
+    Cost: the distances of the features to all centres and the angles between centres, two matrix products.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+    x = keras.Input((8,))
+    labels = keras.Input((), dtype="int32", optional=True)
+    features = keras.layers.Dense(16, activation="relu")(x)
+    features = kr.layers.NeuralCollapse(3, within_factor=0.01)([features, labels])
+    model = kr.models.WithLabels(keras.Model([x, labels], keras.layers.Dense(3)(features)))
+
+    y = np.repeat([0, 1, 2], [50, 10, 4])
+    model.compile("adam", kr.losses.LogitAdjusted(np.bincount(y)))
+    model.fit(np.random.normal(size=(64, 8)), y, verbose=0)
+    ```
+
+    Reference: Xuantong Liu, Jianfeng Zhang, Tianyang Hu, He Cao, Lujia Pan and Yuan Yao, *Inducing Neural Collapse
+    in Deep Long-tailed Learning*, AISTATS 2023, arXiv:2302.12453.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        within_factor: float = 0.1,
+        between_factor: float = 0.1,
+        **kwargs: Any,
+    ):
+        check_integer("num_classes", num_classes, minimum=2)
+        check_number("within_factor", within_factor, minimum=0)
+        check_number("between_factor", between_factor, minimum=0)
+        super().__init__(**kwargs)
+        self.num_classes = int(num_classes)
+        self.within_factor = float(within_factor)
+        self.between_factor = float(between_factor)
+        self.autocast = False  # Labels stay exact, and distances are computed in full precision.
+
+    def build(self, input_shape: Any) -> None:
+        self.centers = self.add_weight(
+            (self.num_classes, features_shape(input_shape)[-1]),
+            keras.initializers.RandomNormal(stddev=1.0),
+            autocast=False,
+            name="centers",
+        )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        features, labels = features_and_labels(self, inputs, training)
+        if labels is not None:
+            within = neural_collapse_within(features, labels, self.centers)
+            between = neural_collapse_between(self.centers)
+            self.add_loss(self.within_factor * within + self.between_factor * between)
+        return ops.cast(features, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return features_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "within_factor": self.within_factor,
+            "between_factor": self.between_factor,
+        }
