@@ -137,6 +137,10 @@ CASES = {
         # The one training pass of a step is that on adversarial inputs.
         "check": lambda: {"skip": ("batch norm",)},
     },
+    "models.Distillation": {
+        "config": lambda: {"teacher": teacher(), "alpha": 0.5},
+        "check": lambda: {"neutral": {"alpha": 1.0}},
+    },
     "models.ELLE": {
         "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
         # The one kept pass of a step is that on adversarial inputs.

@@ -38,6 +38,9 @@ REFERENCES = {
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
     ),
+    "models.Distillation": (
+        "tests/models/test_distillation.py::test_the_objective_equals_the_formula"
+    ),
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"
         "::test_replays_follow_the_algorithm_and_the_perturbation_stays"

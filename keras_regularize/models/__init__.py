@@ -11,6 +11,7 @@ from keras_regularize.models.adversarial import (
     GradAlign,
     InputGradientPenalty,
 )
+from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.noisy_labels import ELR
@@ -49,6 +50,7 @@ __all__ = [
     "ARoW",
     "AdvCompSum",
     "AdversarialTraining",
+    "Distillation",
     "FactoredSphericalClassifier",
     "Flooding",
     "FreeAdversarialTraining",
