@@ -239,9 +239,15 @@ CASES = {
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
     "analysis": {
+        "gaussian_cutoff",
         "gradient_norm_bound",
         "input_gradient_norm",
+        "kernel_self_distillation",
+        "off_policy_bound",
+        "optimal_distillation_weight",
+        "private_bag_means",
         "robust_accuracy",
+        "self_distill",
     },
     "autodiff": None,
     "callbacks": {

@@ -368,7 +368,20 @@ def prospect_linear_regression(config, x, y, indices, l2, learning_rate, **spect
     return dense.kernel[:, 0]
 
 
+def on_arrays(function):
+    """A function of NumPy arrays, which are not to be traced."""
+
+    def run(config, **call):
+        call = {k: to_numpy(v) if ops.is_tensor(v) else v for k, v in call.items()}
+        return function(**config, **call)
+
+    return run
+
+
 ADAPTERS = {
+    "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
+    "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),
+    "analysis.optimal_distillation_weight": on_arrays(kr.analysis.optimal_distillation_weight),
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,
     "models.Prospect.linear_regression": prospect_linear_regression,

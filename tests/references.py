@@ -1,11 +1,21 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.gaussian_cutoff": (
+        "tests/analysis/test_gaussian_cutoff.py::test_no_other_cut_makes_fewer_mistakes"
+    ),
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
     ),
+    "analysis.private_bag_means": (
+        "tests/analysis/test_private_bag_means.py::test_means_get_the_noise_of_the_guarantee"
+    ),
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
+    ),
+    "analysis.self_distill": (
+        "tests/analysis/test_self_distillation.py"
+        "::test_generations_of_ridge_regression_follow_the_closed_form"
     ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
