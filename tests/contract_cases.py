@@ -110,6 +110,13 @@ CASES = {
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
     "losses.ZErrorBCE": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.ZErrorMSE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "metrics.BlackBoxSquare": {
+        "config": lambda: {"num_categories": 3},
+        "check": lambda: {
+            "y_true": np.array([0, 1, 1, 2, 2, 0]),
+            "y_pred": np.array([0, 1, 2, 1, 1, 0]),
+        },
+    },
     "metrics.Coverage": {"check": lambda: selections()},
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
@@ -252,6 +259,11 @@ FUNCTIONS = {
     "autodiff": None,
     "callbacks": {
         "RobustAccuracy",
+    },
+    "generative": {
+        "black_box_cross_entropy",
+        "black_box_square_loss",
+        "sequential_cross_entropy",
     },
     "layers": {
         "nested_dropout_probabilities",

@@ -21,6 +21,9 @@ REFERENCES = {
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "generative.sequential_cross_entropy": (
+        "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
+    ),
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.NestedDropout": (
         "tests/layers/test_nested_dropout.py"
@@ -37,6 +40,7 @@ REFERENCES = {
     "losses.conditional_entropy": (
         "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
     ),
+    "metrics.BlackBoxSquare": "tests/metrics/test_black_box_square.py::test_equals_a_loop_over_pairs",
     "metrics.Coverage": "tests/metrics/test_selective.py::test_equal_a_loop",
     "metrics.GroupAccuracy": "tests/metrics/test_groups.py::test_equals_accuracy_per_group",
     "metrics.SelectiveAccuracy": "tests/metrics/test_selective.py::test_equal_a_loop",
