@@ -144,6 +144,13 @@ CASES = {
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
     "losses.ZErrorBCE": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.ZErrorMSE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "metrics.BlackBoxSquare": {
+        "config": lambda: {"num_categories": 3},
+        "check": lambda: {
+            "y_true": np.array([0, 1, 1, 2, 2, 0]),
+            "y_pred": np.array([0, 1, 2, 1, 1, 0]),
+        },
+    },
     "metrics.Coverage": {"check": lambda: selections()},
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
@@ -175,6 +182,10 @@ CASES = {
         "config": lambda: {"model_b": teacher(), "forget_rate": 0.3},
         # It predicts the mean of two networks.
         "check": lambda: {"skip": ("inference",)},
+    },
+    "models.Distillation": {
+        "config": lambda: {"teacher": teacher(), "alpha": 0.5},
+        "check": lambda: {"neutral": {"alpha": 1.0}},
     },
     "models.ELLE": {
         "config": lambda: {"epsilon": 0.1, "factor": 100.0, "seed": 1},
@@ -296,14 +307,25 @@ CASES = {
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
     "analysis": {
+        "gaussian_cutoff",
         "gradient_norm_bound",
         "input_gradient_norm",
+        "kernel_self_distillation",
         "naive_bayes_head",
+        "off_policy_bound",
+        "optimal_distillation_weight",
+        "private_bag_means",
         "robust_accuracy",
+        "self_distill",
     },
     "autodiff": None,
     "callbacks": {
         "RobustAccuracy",
+    },
+    "generative": {
+        "black_box_cross_entropy",
+        "black_box_square_loss",
+        "sequential_cross_entropy",
     },
     "layers": {
         "nested_dropout_probabilities",

@@ -373,10 +373,24 @@ def rationale_invariance(config, **call):
     return dict(zip(("value", "bank"), kr.losses.rationale_invariance(**call)))
 
 
+def on_arrays(function):
+    """A function of NumPy arrays, which are not to be traced."""
+
+    def run(config, **call):
+        call = {k: to_numpy(v) if ops.is_tensor(v) else v for k, v in call.items()}
+        return function(**config, **call)
+
+    return run
+
+
 ADAPTERS = {
-    # Computes in NumPy, which cannot be compiled.
-    "analysis.naive_bayes_head": lambda config, **call: kr.analysis.naive_bayes_head(**call),
     "losses.rationale_invariance": rationale_invariance,
+    "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
+    "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
+    "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),
+    "analysis.optimal_distillation_weight": on_arrays(kr.analysis.optimal_distillation_weight),
+    "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
+    "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,
     "models.Prospect.linear_regression": prospect_linear_regression,

@@ -1,16 +1,29 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.gaussian_cutoff": (
+        "tests/analysis/test_gaussian_cutoff.py::test_no_other_cut_makes_fewer_mistakes"
+    ),
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
     ),
+    "analysis.private_bag_means": (
+        "tests/analysis/test_private_bag_means.py::test_means_get_the_noise_of_the_guarantee"
+    ),
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
+    ),
+    "analysis.self_distill": (
+        "tests/analysis/test_self_distillation.py"
+        "::test_generations_of_ridge_regression_follow_the_closed_form"
     ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "generative.sequential_cross_entropy": (
+        "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
+    ),
     "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.GaussianNaiveBayes": (
@@ -38,6 +51,7 @@ REFERENCES = {
     "losses.conditional_entropy": (
         "tests/losses/test_conditional_entropy.py::test_equals_a_sum_in_double_precision"
     ),
+    "metrics.BlackBoxSquare": "tests/metrics/test_black_box_square.py::test_equals_a_loop_over_pairs",
     "metrics.Coverage": "tests/metrics/test_selective.py::test_equal_a_loop",
     "metrics.GroupAccuracy": "tests/metrics/test_groups.py::test_equals_accuracy_per_group",
     "metrics.SelectiveAccuracy": "tests/metrics/test_selective.py::test_equal_a_loop",
@@ -52,6 +66,9 @@ REFERENCES = {
     "models.CoTeaching": (
         "tests/models/test_co_teaching.py"
         "::test_a_step_is_that_on_the_samples_the_other_network_chose"
+    ),
+    "models.Distillation": (
+        "tests/models/test_distillation.py::test_the_objective_equals_the_formula"
     ),
     "models.ELRPlus": "tests/models/test_elr_plus.py::test_steps_follow_the_formula",
     "models.EnsLoss": "tests/models/test_ens_loss.py::test_a_step_is_that_of_the_drawn_slopes",

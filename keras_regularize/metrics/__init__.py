@@ -1,10 +1,12 @@
 """Metrics: `model.compile(metrics=[…])`."""
 
+from keras_regularize.metrics.black_box import BlackBoxSquare
 from keras_regularize.metrics.calibration import ExpectedCalibrationError
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
 __all__ = [
+    "BlackBoxSquare",
     "Coverage",
     "ExpectedCalibrationError",
     "GroupAccuracy",

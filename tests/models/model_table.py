@@ -110,6 +110,7 @@ METHODS = {
         lambda net: models.WeightPenalty(net, squared_joint_norm, 1e-3),
         lambda: ref.WeightPenalty(1e-3),
     ),
+    "Distillation": objective(lambda net: models.Distillation(net, teacher(), 0.3, 2.0)),
     "InputGradientPenalty": objective(
         lambda net: models.InputGradientPenalty(net, 0.1), each=TWICE, labels=True
     ),

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._validation import check_number
 from keras_regularize.losses._labels import label_ids, label_log_probability
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import kl_divergence, upcast
 
 
 def distillation_loss(
@@ -53,10 +53,16 @@ def distillation_loss(
     Dampen Regularization Imposed by Self-Distillation*, NeurIPS 2021, arXiv:2102.13088.
     """
     check_number("alpha", alpha, minimum=0, maximum=1)
-    logits, teacher = _pair(y_pred, teacher, temperature)
-    divergence = _divergence(*(ops.log_softmax(z, axis=-1) for z in (teacher, logits)))
+    divergence = softened_divergence(y_pred, teacher, temperature)
     crossentropy = -label_log_probability(y_true, y_pred, from_logits=True)
-    return alpha * crossentropy + (1.0 - alpha) * temperature**2 * divergence
+    return alpha * crossentropy + (1.0 - alpha) * divergence
+
+
+def softened_divergence(y_pred, teacher, temperature):
+    """`T² KL(softmax(v / T) ‖ softmax(z / T))` of each row of logits `z` and the teacher's `v`."""
+    logits, teacher = _pair(y_pred, teacher, temperature)
+    divergence = kl_divergence(ops.log_softmax(teacher, axis=-1), ops.log_softmax(logits, axis=-1))
+    return temperature**2 * divergence
 
 
 def decoupled_distillation_loss(
@@ -116,7 +122,7 @@ def decoupled_distillation_loss(
         _decoupled(z, label) for z in (teacher, logits)
     )
     binary = ops.exp(own_v) * (own_v - own_z) + ops.exp(rest_v) * (rest_v - rest_z)
-    return temperature**2 * (alpha * binary + beta * _divergence(others_v, others_z))
+    return temperature**2 * (alpha * binary + beta * kl_divergence(others_v, others_z))
 
 
 def _pair(y_pred, teacher, temperature):
@@ -142,8 +148,3 @@ def _decoupled(logits, label):
     rest = ops.logsumexp(others, axis=-1, keepdims=True)
     own = ops.sum(ops.where(label, log_p, 0.0), axis=-1)
     return own, ops.squeeze(rest, axis=-1), ops.where(label, -1e30, log_p - rest)
-
-
-def _divergence(log_p, log_q):
-    """`KL(p‖q)` of each row."""
-    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)

@@ -13,8 +13,8 @@ from keras_regularize.losses._labels import label_log_probability
 from keras_regularize.losses._logits import uses_logits
 from keras_regularize.losses.robust import adaptively_weighted_regularization
 from keras_regularize.models import _data
+from keras_regularize.models._teacher import frozen_teacher
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
-from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import kl_divergence
 
 
@@ -54,8 +54,8 @@ class SRSTAWR(PairedLossModel):
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If an argument is out of range, `teacher` is no built model, labels are missing, or the
-            inputs are integers and the attack has no `layer`.
+        ValueError: If an argument is out of range, `teacher` is no built model or shares trainable
+            weights with `model`, labels are missing, or the inputs are integers and the attack has no `layer`.
 
     Cost: one forward pass of the teacher, the attack (PGD: `steps` forward and input-backward passes, one more
     forward pass for `"kl"`) and two forward-backward passes.
@@ -102,16 +102,8 @@ class SRSTAWR(PairedLossModel):
         if temperature == 0:
             raise ValueError("`temperature` must be above 0. Received: temperature=0")
         check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
-        if isinstance(teacher, RegularizedModel):
-            teacher._ensure_built()
-        if not isinstance(teacher, keras.Model) or not teacher.built:
-            raise ValueError(
-                "`teacher` must be a trained `keras.Model`, which is built. "
-                f"Received: {teacher!r} of type {type(teacher).__name__}"
-            )
         super().__init__(model, attack, **kwargs)
-        teacher.trainable = False
-        self.teacher = teacher
+        self.teacher = frozen_teacher(teacher, model)
         self.factor = factor
         self.distillation_factor = distillation_factor
         self.beta = float(beta)

@@ -1,0 +1,109 @@
+"""How well draws of a discrete generative model match data, without its probabilities."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_integer
+
+
+def square_score(repeats, pairs, matches, comparisons):
+    """`Σ p² - 2 Σ p q` from shares of equal draws among pairs of the model, and of model and data."""
+    return repeats / pairs - 2.0 * matches / comparisons
+
+
+@export
+class BlackBoxSquare(keras.metrics.Metric):
+    r"""Squared distance of a discrete generative model from the data, from draws of both alone.
+
+    With $x$ drawn from the model $p$ and $t$ from the data $q$, independently,
+
+    $$\frac{1}{n (n - 1)} \sum_{i \ne j} [x_i = x_j] - \frac{2}{n\,m} \sum_{i, j} [x_i = t_j]$$
+
+    is an unbiased estimate of $\|p - q\|^2 - \|q\|^2$, which is smallest for $p = q$: a proper score, for models
+    whose probabilities nobody can compute. Over many batches it is the estimate from all draws at once. Negative
+    values are usual; a perfect model has $-\sum_k q_k^2$. `kr.generative.black_box_square_loss` is the same
+    for outcomes that are no ids.
+
+    With sample weights, pairs count by the products of their weights.
+
+    Args:
+        num_categories: Number of outcomes, at least 1; ids are 0 to `num_categories - 1`.
+        name: Name of the metric.
+        dtype: Dtype of the metric, as in `keras.metrics.Metric`. The state is float32.
+
+    Call arguments:
+        y_true: Ids of the data, of any shape. Other ids than those are not counted.
+        y_pred: Ids of independent draws from the model, of any shape; not probabilities.
+        sample_weight: Weights of the shape of both, or a scalar.
+
+    Returns:
+        `result()` is a float32 scalar; of its two terms those without draws are 0.
+
+    Raises:
+        ValueError: If `num_categories` is not positive.
+
+    Cost: two counts per update, and `num_categories` products for the result.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_regularize as kr
+
+    metric = kr.metrics.BlackBoxSquare(num_categories=3)
+    metric.update_state(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]))
+    score = float(metric.result())
+    ```
+
+    Reference: Dhamma Kimpara, Rafael Frongillo and Bo Waggoner, *Proper Losses for Discrete Generative Models*,
+    ICML 2023, arXiv:2211.03761. The estimate is this package's own, after their conditions.
+    """
+
+    def __init__(
+        self,
+        num_categories: int,
+        name: str | None = "black_box_square",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        check_integer("num_categories", num_categories, minimum=1)
+        self.num_categories = int(num_categories)
+        # Weights of the model's draws, their squares and weights of the data, by outcome.
+        self._sums = self.add_variable((3, self.num_categories), "zeros", "float32", name="sums")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds draws."""
+        data, model = self._count(y_true, sample_weight, 1), self._count(y_pred, sample_weight, 2)
+        self._sums.assign_add(ops.stack([*model, *data]))
+
+    def result(self):
+        """The score of the draws so far."""
+        model, squares, data = ops.unstack(self._sums.value, 3)
+        total, own = ops.sum(model), ops.sum(squares)
+        pairs, comparisons = ops.square(total) - own, total * ops.sum(data)
+        # Summed by outcome: a lone draw leaves an exact 0.
+        repeats = ops.sum(ops.square(model) - squares)
+        return square_score(
+            ops.where(pairs > 0, repeats, 0.0),
+            ops.where(pairs > 0, pairs, 1.0),
+            ops.sum(model * data),
+            ops.where(comparisons > 0, comparisons, 1.0),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_categories": self.num_categories}
+
+    def _count(self, ids, weight, powers):
+        """Sums of the first powers of the weights, by outcome."""
+        ids = ops.cast(ops.reshape(ids, (-1,)), "int32")
+        known = (ids >= 0) & (ids < self.num_categories)
+        weight = ops.ones(ops.shape(ids)) if weight is None else ops.cast(weight, "float32")
+        weight = ops.where(known, ops.reshape(weight, (-1,)), 0.0)
+        ids = ops.clip(ids, 0, self.num_categories - 1)
+        return [
+            ops.segment_sum(weight**power, ids, num_segments=self.num_categories)
+            for power in range(1, powers + 1)
+        ]

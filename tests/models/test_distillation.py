@@ -1,0 +1,182 @@
+"""Distillation: the objective in float64, outputs in every form, the teacher's state, what it nests with."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_regularize as kr
+
+RNG = np.random.RandomState(0)
+X, Y = RNG.rand(10, 4).astype("float32"), RNG.randint(0, 3, 10)
+WEIGHTS = np.linspace(0.5, 1.5, 10).astype("float32")
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def network(seed, last=None, outputs=3, penalty="l2"):
+    keras.utils.set_random_seed(seed)
+    hidden = layers.Dense(5, "tanh", kernel_regularizer=penalty)
+    # Large, so that the predictions of two networks differ.
+    start = keras.initializers.RandomNormal(stddev=2.0)
+    return keras.Sequential(
+        [keras.Input((4,)), hidden, layers.Dense(outputs, last, kernel_initializer=start)]
+    )
+
+
+def logged(model, y=Y, loss=LOSS, x=X, rate=0.0, **arguments):
+    """The loss of one step; eagerly, which is faster for one."""
+    model.compile(keras.optimizers.SGD(rate), loss, run_eagerly=True)
+    return float(model.train_on_batch(x, y, **arguments))
+
+
+def log_softmax(z):
+    z = np.asarray(z, "float64")
+    z = z - z.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def kl(log_p, log_q):
+    return np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def divergence(name, y, z, v, temperature):
+    """Of one sample."""
+    if name == "mse":
+        return np.mean((np.exp(log_softmax(z)) - np.exp(log_softmax(v))) ** 2)
+    z, v = log_softmax(z / temperature), log_softmax(v / temperature)
+    if name == "kl":
+        return temperature**2 * kl(v, z)
+    own, others = ([np.log([np.exp(s[y]), 1 - np.exp(s[y])]) for s in (v, z)], [])
+    for s in (v, z):
+        others.append(log_softmax(np.delete(s, y)))
+    return temperature**2 * (kl(*own) + 8 * kl(*others))
+
+
+@pytest.mark.parametrize("name", ["kl", "dkd", "mse"])
+def test_the_objective_equals_the_formula(name):
+    net, teacher = network(1), network(2)
+    z, v = (np.asarray(ops.convert_to_numpy(m(X)), "float64") for m in (net, teacher))
+    labels = -log_softmax(z)[np.arange(10), Y]
+    taught = np.array([divergence(name, *row, 2.5) for row in zip(Y, z, v)])
+    penalty = 0.01 * np.sum(net.get_weights()[0] ** 2)
+    assert np.min(taught) > 1e-4
+    for weights in (None, WEIGHTS):
+        model = kr.models.Distillation(net, teacher, 0.3, 2.5, name)
+        factor = 1.0 if weights is None else weights
+        expected = penalty + np.mean(factor * (0.3 * labels + 0.7 * taught))
+        assert logged(model, sample_weight=weights) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_form_of_the_outputs_does_not_matter():
+    name = "sparse_categorical_crossentropy"
+    for loss in ("kl", "mse"):
+        # The outputs of a teacher without a loss are taken to be like the model's.
+        expected = logged(kr.models.Distillation(network(1), network(2), 0.3, loss=loss))
+        same = kr.models.Distillation(network(1, "softmax"), network(2, "softmax"), 0.3, loss=loss)
+        assert logged(same, loss=name) == pytest.approx(expected, rel=1e-4)
+        teacher = network(2, "softmax")
+        teacher.compile(loss=name)
+        mixed = kr.models.Distillation(network(1), teacher, 0.3, loss=loss)
+        assert logged(mixed) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["kl", "dkd", "mse"])
+def test_one_column_is_two_classes(name):
+    binary = keras.losses.BinaryCrossentropy(from_logits=True)
+    y = (Y > 0).astype("float32")[:, None]
+    nets = [network(seed, outputs=1) for seed in (1, 2)]
+    expected = logged(kr.models.Distillation(*nets, 0.0, loss=name), y, binary)
+    two = [network(seed, outputs=2) for seed in (1, 2)]
+    for one, other in zip(nets, two):
+        kernel, bias, last, shift = one.get_weights()
+        other.set_weights([kernel, bias, np.hstack([0 * last, last]), np.append(0, shift)])
+    got = logged(kr.models.Distillation(*two, 0.0, loss=name), y[:, 0].astype("int32"))
+    assert got == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_outputs_of_a_regression_are_distilled_as_they_are():
+    net, teacher = network(1, penalty=None, outputs=1), network(2, outputs=1)
+    f, t = (ops.convert_to_numpy(m(X))[:, 0] for m in (net, teacher))
+    y = RNG.normal(size=10)
+    expected = 0.4 * np.mean((f - y) ** 2) + 0.6 * np.mean((f - t) ** 2)
+    model = kr.models.Distillation(net, teacher, 0.4, loss="mse")
+    assert logged(model, y[:, None], "mse") == pytest.approx(expected, rel=1e-5)
+
+
+def test_positions_count_as_samples_and_alpha_may_be_a_schedule():
+    x, y = X.reshape(2, 5, 4), Y.reshape(2, 5)
+    alpha = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1.0, 0.3])
+
+    def of_positions(seed):
+        return keras.Sequential([keras.Input((5, 4)), *network(seed).layers])
+
+    flat = logged(kr.models.Distillation(network(1), network(2), 0.3, loss="dkd"))
+    model = kr.models.Distillation(of_positions(1), of_positions(2), alpha, loss="dkd")
+    labels = logged(model, y, LOSS, x)
+    assert labels == pytest.approx(logged(kr.models.RegularizedModel(network(1))), rel=1e-5)
+    assert float(model.train_on_batch(x, y)) == pytest.approx(flat, rel=1e-5)
+
+
+def test_the_teacher_is_frozen_saved_and_run_in_inference_mode(tmp_path):
+    def normalized(seed):
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential(
+            [keras.Input((4,)), layers.Dense(5), layers.BatchNormalization(), layers.Dense(3)]
+        )
+
+    teacher, net = kr.models.SAM(normalized(2)), normalized(1)
+    before, moved = teacher.get_weights(), net.layers[1].moving_mean.numpy()
+    model = kr.models.Distillation(net, teacher, 0.3)
+    model.compile(keras.optimizers.SGD(0.1), LOSS)
+    model.train_on_batch(X, Y)
+    assert len(model.trainable_variables) == len(net.trainable_variables) == 6
+    assert np.any(net.layers[1].moving_mean.numpy() != moved)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    for a, b, c in zip(before, teacher.get_weights(), loaded.teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    assert loaded.train_on_batch(X, Y) == pytest.approx(model.train_on_batch(X, Y), rel=1e-6)
+
+
+def test_alpha_weights_what_the_wrapped_model_trains_on():
+    # Half of the loss on attacked inputs, half of the divergence on clean ones.
+    attack = kr.attacks.FGSM(0.1)
+    for wrap in (kr.models.AdversarialTraining, kr.models.TRADES):
+        parts = [
+            logged(kr.models.Distillation(wrap(network(1), attack), network(2), alpha))
+            for alpha in (0.0, 0.5, 1.0)
+        ]
+        assert parts[1] == pytest.approx((parts[0] + parts[2]) / 2, rel=1e-5)
+        assert parts[0] == pytest.approx(
+            logged(kr.models.Distillation(network(1), network(2), 0.0)), rel=1e-5
+        )
+        assert parts[2] == pytest.approx(logged(wrap(network(1), attack)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"teacher": keras.Sequential([layers.Dense(3)])}, "`teacher` must be a trained"),
+        ({"teacher": "net"}, "`teacher` must be a trained"),
+        ({"alpha": 1.5}, "`alpha` must be"),
+        ({"temperature": 0}, "`temperature` must be above 0"),
+        ({"loss": "ce"}, "`loss` must be one of 'kl', 'dkd', 'mse'"),
+    ],
+)
+def test_bad_arguments(change, message):
+    with pytest.raises(ValueError, match=message):
+        kr.models.Distillation(**{"model": network(1), "teacher": network(2), **change})
+
+
+def test_outputs_and_weights_must_fit():
+    net = network(1)
+    for teacher in (net, keras.Model(net.inputs[0], layers.Dense(3)(net.layers[0].output))):
+        with pytest.raises(ValueError, match="must share no trainable weights"):
+            kr.models.Distillation(net, teacher)
+    net.layers[0].trainable = False
+    teacher = keras.Model(net.inputs[0], layers.Dense(4)(net.layers[0].output))
+    before = net.get_weights()
+    with pytest.raises(ValueError, match="outputs must have the shape of the model's.*4.*3"):
+        logged(kr.models.Distillation(net, teacher))
+    np.testing.assert_equal(net.get_weights(), before)
