@@ -63,6 +63,7 @@ CASES = {
     # Each application shrinks further.
     "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
     "constraints.attach": {"no_paper": True},
+    "layers.BitWeights": {"config": lambda: {"layer": keras.layers.Dense(2), "bits": 4}},
     "layers.Cutout": {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
@@ -79,6 +80,7 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "layers.WeightConditioning": {"config": lambda: {"layer": keras.layers.Dense(2)}},
     "losses.ACLS": {
         # Top logits above the margin and the others within it, where no gradient is stopped.
         "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}

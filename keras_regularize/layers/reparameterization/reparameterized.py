@@ -93,6 +93,10 @@ class Reparameterized(keras.layers.Wrapper):
         """
         return value
 
+    def _effective_of(self, variable, value):
+        """`effective`, for the methods that hold something of their own for each variable."""
+        return self.effective(variable.name, value)
+
     def build(self, *args: Any, **kwargs: Any) -> None:
         if not self.layer.built:
             self.layer.build(*args, **kwargs)
@@ -142,7 +146,7 @@ class Reparameterized(keras.layers.Wrapper):
     def _effective_values(self, variables):
         weights = {id(weight) for weight in self.layer.weights}
         return [
-            self.effective(variable.name, variable.value)
+            self._effective_of(variable, variable.value)
             if id(variable) in weights
             else variable.value
             for variable in variables
