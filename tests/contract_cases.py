@@ -68,6 +68,12 @@ CASES = {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
     },
+    # Straight through the rounding.
+    "layers.FakeQuantize": {
+        "config": lambda: {"bits": 4, "symmetric": False, "per_channel": True},
+        "check": lambda: {"skip": ("gradient",)},
+    },
+    "layers.LearnedClipQuantizer": {"check": lambda: {"skip": ("gradient",)}},
     "layers.NestedDropout": {
         "check": lambda: {
             "inputs": np.random.default_rng(0).normal(size=(4, 24)),
@@ -75,6 +81,13 @@ CASES = {
             # One draw for all samples of a batch.
             "skip": ("randomness",),
         },
+    },
+    "layers.QuantizedInputs": {
+        "config": lambda: {"layer": keras.layers.Dense(2), "bits": 3},
+        "check": lambda: {"skip": ("gradient",)},
+    },
+    "layers.QuantizedWeights": {
+        "config": lambda: {"layer": keras.layers.Dense(2), "bits": 3, "symmetric": False}
     },
     "layers.Reparameterized": {
         "config": lambda: {"layer": keras.layers.Dense(2)},
@@ -246,6 +259,9 @@ FUNCTIONS = {
         "RobustAccuracy",
     },
     "layers": {
+        "calibrate_quantizers",
+        "fake_quantize",
+        "learned_clip_quantize",
         "nested_dropout_probabilities",
     },
     "losses": {

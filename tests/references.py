@@ -12,9 +12,24 @@ REFERENCES = {
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.calibrate_quantizers": (
+        "tests/layers/test_quantization.py::test_ranges_are_those_of_a_loop"
+    ),
+    "layers.FakeQuantize": (
+        "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
+    ),
+    "layers.LearnedClipQuantizer": (
+        "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
+    ),
     "layers.NestedDropout": (
         "tests/layers/test_nested_dropout.py"
         "::test_prefixes_of_a_batch_are_as_frequent_as_the_formula_says"
+    ),
+    "layers.QuantizedInputs": (
+        "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
+    ),
+    "layers.QuantizedWeights": (
+        "tests/layers/test_quantization.py::test_the_gradient_of_a_step_is_scaled"
     ),
     "layers.Reparameterized": (
         "tests/layers/test_reparameterized.py"
