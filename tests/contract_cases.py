@@ -46,6 +46,18 @@ def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def elastic_network():
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            kr.layers.ElasticQuantized(layers.Dense(5, activation="tanh"), (2, 4)),
+            layers.BatchNormalization(),
+            kr.layers.ElasticQuantized(layers.Dense(3), (2, 4)),
+        ]
+    )
+
+
 def labels_and(**columns):
     """The default labels of `check_model` with further columns."""
     rng = np.random.default_rng(0)
@@ -67,6 +79,11 @@ CASES = {
     "layers.Cutout": {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
+    },
+    "hyper.AccuracyPredictor": {"config": lambda: {"bits": [2, 4], "units": 8}},
+    "layers.ElasticQuantized": {
+        "config": lambda: {"layer": keras.layers.Dense(2), "bits": [2, 4]},
+        "check": lambda: {"skip": ("gradient",)},
     },
     # Straight through the rounding.
     "layers.FakeQuantize": {
@@ -167,6 +184,11 @@ CASES = {
             "neutral": {"factor": 0.0},
         },
     },
+    "models.ElasticQuantization": {
+        "config": lambda: {"bits": [2, 4], "seed": 1},
+        # Its pass with statistics is that of a subnet.
+        "check": lambda: {"network": elastic_network, "skip": ("batch norm", *RANDOM_STEP)},
+    },
     "models.FactoredSphericalClassifier": {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.
@@ -258,6 +280,7 @@ FUNCTIONS = {
     "callbacks": {
         "RobustAccuracy",
     },
+    "hyper": {"search_bits"},
     "layers": {
         "calibrate_quantizers",
         "fake_quantize",

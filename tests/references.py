@@ -11,9 +11,16 @@ REFERENCES = {
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "hyper.AccuracyPredictor": (
+        "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
+    ),
+    "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.calibrate_quantizers": (
         "tests/layers/test_quantization.py::test_ranges_are_those_of_a_loop"
+    ),
+    "layers.ElasticQuantized": (
+        "tests/models/test_elastic_quantization.py::test_a_choice_equals_fixed_quantizers"
     ),
     "layers.FakeQuantize": (
         "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
@@ -52,6 +59,9 @@ REFERENCES = {
     "models.AdvCompSum": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
+    ),
+    "models.ElasticQuantization": (
+        "tests/models/test_elastic_quantization.py::test_the_objective_equals_the_formula"
     ),
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"

@@ -8,6 +8,7 @@ from keras_regularize.layers.noise.nested_dropout import (
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize
 from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize
+from keras_regularize.layers.quantization.elastic_quantized import ElasticQuantized
 from keras_regularize.layers.quantization.fake_quantize import FakeQuantize
 from keras_regularize.layers.quantization.learned_clip_quantizer import (
     LearnedClipQuantizer,
@@ -22,6 +23,7 @@ from keras_regularize.layers.reparameterization.weight_conditioning import Weigh
 __all__ = [
     "BitWeights",
     "Cutout",
+    "ElasticQuantized",
     "FakeQuantize",
     "LearnedClipQuantizer",
     "NestedDropout",

@@ -75,21 +75,22 @@ def owners_of(model: keras.Layer, further: Sequence[str] = ()) -> dict[int, kera
     `further` names attributes of layers that the config of the layer around them leaves out.
     """
     owners = {}
-    for layer in _layers(model, (*_INNER_LAYERS, *further)):
+    for layer in layers_of(model, further):
         for variable in layer.weights:
             owners[id(variable)] = layer  # Outer layers come first, inner ones replace them.
     return owners
 
 
-def _layers(layer: keras.Layer, names: Sequence[str]) -> Iterator[keras.Layer]:
+def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras.Layer]:
+    """A layer and all layers in it, those of nested models and wrappers too; `further` as in `owners_of`."""
     yield layer
     inner = list(layer.layers) if isinstance(layer, keras.Model) else []
-    for name in names:
+    for name in (*_INNER_LAYERS, *further):
         found = getattr(layer, name, None)
         inner.extend(found if isinstance(found, (list, tuple)) else [found])
     for child in inner:
         if isinstance(child, keras.Layer):
-            yield from _layers(child, names)
+            yield from layers_of(child, further)
 
 
 def _attribute(layer: keras.Layer, variable: keras.Variable, kind: str) -> str | None:
