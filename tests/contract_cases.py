@@ -73,13 +73,27 @@ def selections():
     return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
 
 
+def elastic_network():
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            kr.layers.ElasticQuantized(layers.Dense(5, activation="tanh"), (2, 4)),
+            layers.BatchNormalization(),
+            kr.layers.ElasticQuantized(layers.Dense(3), (2, 4)),
+        ]
+    )
+
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
     "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
     "constraints.attach": {"no_paper": True},
+    "hyper.AccuracyPredictor": {"config": lambda: {"bits": [2, 4], "units": 8}},
     # Running statistics move, without any random number.
     "layers.AdaFace": {"check": lambda: {"skip": ("randomness",)}},
+    "layers.BitWeights": {"config": lambda: {"layer": keras.layers.Dense(2), "bits": 4}},
     "layers.CurricularFace": {
         "config": lambda: {"units": 3},
         "check": lambda: {"inputs": features_and_labels(), "skip": ("randomness",)},
@@ -88,7 +102,17 @@ CASES = {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
     },
+    "layers.ElasticQuantized": {
+        "config": lambda: {"layer": keras.layers.Dense(2), "bits": [2, 4]},
+        "check": lambda: {"skip": ("gradient",)},
+    },
+    # Straight through the rounding.
+    "layers.FakeQuantize": {
+        "config": lambda: {"bits": 4, "symmetric": False, "per_channel": True},
+        "check": lambda: {"skip": ("gradient",)},
+    },
     "layers.GaussianNaiveBayes": {"config": lambda: {"num_classes": 3}},
+    "layers.LearnedClipQuantizer": {"check": lambda: {"skip": ("gradient",)}},
     "layers.MagFace": {
         "config": lambda: {"units": 3, "min_norm": 1.0, "max_norm": 20.0},
         "check": lambda: {"inputs": features_and_labels()},
@@ -105,6 +129,13 @@ CASES = {
         "config": lambda: {"num_classes": 3},
         "check": lambda: {"inputs": features_and_labels()},
     },
+    "layers.QuantizedInputs": {
+        "config": lambda: {"layer": keras.layers.Dense(2), "bits": 3},
+        "check": lambda: {"skip": ("gradient",)},
+    },
+    "layers.QuantizedWeights": {
+        "config": lambda: {"layer": keras.layers.Dense(2), "bits": 3, "symmetric": False}
+    },
     "layers.RationaleDense": {
         "config": lambda: {"units": 3},
         "check": lambda: {"inputs": features_and_labels()},
@@ -113,6 +144,7 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "layers.WeightConditioning": {"config": lambda: {"layer": keras.layers.Dense(2)}},
     "losses.ACLS": {
         # Top logits above the margin and the others within it, where no gradient is stopped.
         "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
@@ -214,6 +246,11 @@ CASES = {
             "y": labels_and(index=np.arange(8, dtype="int32")),
             "skip": ("inference", "batch norm", *RANDOM_STEP),
         },
+    },
+    "models.ElasticQuantization": {
+        "config": lambda: {"bits": [2, 4], "seed": 1},
+        # Its pass with statistics is that of a subnet.
+        "check": lambda: {"network": elastic_network, "skip": ("batch norm", *RANDOM_STEP)},
     },
     "models.EnsLoss": {
         "config": lambda: {"seed": 1},
@@ -327,7 +364,13 @@ FUNCTIONS = {
         "black_box_square_loss",
         "sequential_cross_entropy",
     },
+    "hyper": {
+        "search_bits",
+    },
     "layers": {
+        "calibrate_quantizers",
+        "fake_quantize",
+        "learned_clip_quantize",
         "nested_dropout_probabilities",
     },
     "losses": {

@@ -24,10 +24,23 @@ REFERENCES = {
     "generative.sequential_cross_entropy": (
         "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
     ),
+    "hyper.AccuracyPredictor": (
+        "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
+    ),
+    "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
     "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.ElasticQuantized": (
+        "tests/models/test_elastic_quantization.py::test_a_choice_equals_fixed_quantizers"
+    ),
+    "layers.FakeQuantize": (
+        "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
+    ),
     "layers.GaussianNaiveBayes": (
         "tests/layers/test_gaussian_naive_bayes.py::test_probabilities_are_those_of_the_densities"
+    ),
+    "layers.LearnedClipQuantizer": (
+        "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
     ),
     "layers.MagFace": "tests/layers/test_margin_heads.py::test_mag_face_equals_a_loop",
     "layers.NestedDropout": (
@@ -37,12 +50,21 @@ REFERENCES = {
     "layers.NeuralCollapse": (
         "tests/layers/test_neural_collapse_layer.py::test_fit_adds_both_parts_and_trains_the_centres"
     ),
+    "layers.QuantizedInputs": (
+        "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
+    ),
+    "layers.QuantizedWeights": (
+        "tests/layers/test_quantization.py::test_the_gradient_of_a_step_is_scaled"
+    ),
     "layers.RationaleDense": (
         "tests/layers/test_rationale_dense.py::test_two_batches_equal_a_loop"
     ),
     "layers.Reparameterized": (
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
+    ),
+    "layers.calibrate_quantizers": (
+        "tests/layers/test_quantization.py::test_ranges_are_those_of_a_loop"
     ),
     "losses.CVaR": "tests/losses/test_spectral_risk.py::test_cvar_is_the_mean_of_the_worst",
     "losses.class_balanced_weights": (
@@ -71,6 +93,9 @@ REFERENCES = {
         "tests/models/test_distillation.py::test_the_objective_equals_the_formula"
     ),
     "models.ELRPlus": "tests/models/test_elr_plus.py::test_steps_follow_the_formula",
+    "models.ElasticQuantization": (
+        "tests/models/test_elastic_quantization.py::test_the_objective_equals_the_formula"
+    ),
     "models.EnsLoss": "tests/models/test_ens_loss.py::test_a_step_is_that_of_the_drawn_slopes",
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"

@@ -160,6 +160,12 @@ class Forward:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
         return self.outputs if self._inputs_of_loss is x else self(x, training=True)
 
+    def with_values(self, pairs: Sequence[tuple[keras.Variable, Any]]) -> "Forward":
+        """The same pass, with other values of some variables that are not trained."""
+        values = {id(variable): value for variable, value in pairs}
+        state = [(v, values.get(id(v), value)) for v, value in self._state]
+        return Forward(self.model, [w for _, w in self._weights], state, self._inputs)
+
     def weight(self, variable: keras.Variable) -> Any:
         """The value of a trainable variable in this pass."""
         for candidate, value in self._weights:

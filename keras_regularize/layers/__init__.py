@@ -13,22 +13,44 @@ from keras_regularize.layers.heads import (
     RationaleDense,
 )
 from keras_regularize.layers.noise.nested_dropout import NestedDropout, nested_dropout_probabilities
+from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
+from keras_regularize.layers.quantization._fake_quantize import fake_quantize
+from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize
+from keras_regularize.layers.quantization.elastic_quantized import ElasticQuantized
+from keras_regularize.layers.quantization.fake_quantize import FakeQuantize
+from keras_regularize.layers.quantization.learned_clip_quantizer import (
+    LearnedClipQuantizer,
+    QuantizedInputs,
+)
+from keras_regularize.layers.quantization.quantized_weights import QuantizedWeights
+from keras_regularize.layers.reparameterization.bit_weights import BitWeights
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized
 from keras_regularize.layers.reparameterization.weight_compander import WeightCompander
+from keras_regularize.layers.reparameterization.weight_conditioning import WeightConditioning
 
 __all__ = [
     "AdaFace",
     "ArcFace",
+    "BitWeights",
     "CosFace",
     "CurricularFace",
     "Cutout",
+    "ElasticQuantized",
+    "FakeQuantize",
     "GaussianNaiveBayes",
+    "LearnedClipQuantizer",
     "LegendreLink",
     "MagFace",
     "NestedDropout",
     "NeuralCollapse",
+    "QuantizedInputs",
+    "QuantizedWeights",
     "RationaleDense",
     "Reparameterized",
     "WeightCompander",
+    "WeightConditioning",
+    "calibrate_quantizers",
+    "fake_quantize",
+    "learned_clip_quantize",
     "nested_dropout_probabilities",
 ]

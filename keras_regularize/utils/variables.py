@@ -1,7 +1,7 @@
 """Choosing variables of a built model and setting their regularizer or constraint."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -25,7 +25,7 @@ def attach(model: keras.Layer, value: Any, where: Any, kind: str) -> list[keras.
     chosen = _chooser(where)
     make = _maker(value, kind)
     targets = []
-    owners = _owners(model)
+    owners = owners_of(model)
     for variable in model.weights:
         if chosen(variable):
             layer = owners.get(id(variable))
@@ -69,24 +69,28 @@ def _maker(value: Any, kind: str) -> Callable[[keras.Variable], Any]:
     return lambda variable: shared
 
 
-def _owners(model: keras.Layer) -> dict[int, keras.Layer]:
-    """The innermost layer whose own config describes the variable, by the variable's id."""
+def owners_of(model: keras.Layer, further: Sequence[str] = ()) -> dict[int, keras.Layer]:
+    """The innermost layer whose own config describes the variable, by the variable's id.
+
+    `further` names attributes of layers that the config of the layer around them leaves out.
+    """
     owners = {}
-    for layer in _layers(model):
+    for layer in layers_of(model, further):
         for variable in layer.weights:
             owners[id(variable)] = layer  # Outer layers come first, inner ones replace them.
     return owners
 
 
-def _layers(layer: keras.Layer) -> Iterator[keras.Layer]:
+def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras.Layer]:
+    """A layer and all layers in it, those of nested models and wrappers too; `further` as in `owners_of`."""
     yield layer
     inner = list(layer.layers) if isinstance(layer, keras.Model) else []
-    for name in _INNER_LAYERS:
+    for name in (*_INNER_LAYERS, *further):
         found = getattr(layer, name, None)
         inner.extend(found if isinstance(found, (list, tuple)) else [found])
     for child in inner:
         if isinstance(child, keras.Layer):
-            yield from _layers(child)
+            yield from layers_of(child, further)
 
 
 def _attribute(layer: keras.Layer, variable: keras.Variable, kind: str) -> str | None:

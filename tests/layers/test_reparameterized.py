@@ -84,16 +84,41 @@ def test_runs_with_the_effective_weights_and_stores_the_others(name):
         np.testing.assert_array_equal(array(variable.value), before)
 
 
-@pytest.mark.parametrize(
-    "name", ["dense", "separable", "embedding", "lstm", "bidirectional", "model"]
-)
-def test_fold_is_a_plain_layer_with_the_same_outputs(name):
-    layer, x = case(name)
-    wrapper = Doubled(layer)
-    out = array(wrapper(x))
-    plain = wrapper.fold()
-    assert type(plain) is type(layer) and plain is not layer
-    np.testing.assert_allclose(array(plain(x)), out, rtol=1e-5, atol=1e-6)
+def every_kind(wrap):
+    """One model with a layer of every kind."""
+    tokens, image = keras.Input((6,), dtype="int32"), keras.Input((5, 5, 2))
+    x = wrap(layers.Embedding(5, 4))(tokens)
+    x = x + wrap(layers.MultiHeadAttention(2, 3))(x, value=2 * x, key=x)
+    x = wrap(layers.SeparableConv1D(4, 2))(x)
+    x = wrap(layers.Bidirectional(layers.LSTM(2)))(x)
+    y = wrap(layers.DepthwiseConv2D(2))(wrap(layers.Conv2D(3, 2))(image))
+    y = layers.GlobalAveragePooling2D()(y)
+    return keras.Model([tokens, image], wrap(layers.Dense(2))(layers.concatenate([x, y])))
+
+
+def test_every_kind_of_layer_trains_and_folds():
+    model = every_kind(Doubled)
+    rng = np.random.default_rng(0)
+    x = [rng.integers(0, 5, (16, 6)), rng.normal(size=(16, 5, 5, 2))]
+    y = np.stack([x[0].mean(1), x[1].mean((1, 2, 3))], axis=1)
+    before = model.get_weights()
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    losses = model.fit(x, y, batch_size=16, epochs=15, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert all((old != new).any() for old, new in zip(before, model.get_weights()))
+    plain = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: (
+            layer.fold()
+            if isinstance(layer, Doubled)
+            else type(layer).from_config(layer.get_config())
+        ),
+    )
+    assert not any(isinstance(layer, Reparameterized) for layer in plain.layers)
+    assert len(plain.weights) == len(model.weights)
+    np.testing.assert_allclose(
+        plain.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_fold_needs_weights():

@@ -5,6 +5,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_regularize._export import export
 
@@ -93,6 +94,10 @@ class Reparameterized(keras.layers.Wrapper):
         """
         return value
 
+    def _effective_of(self, variable, value):
+        """`effective`, for the methods that hold something of their own for each variable."""
+        return self.effective(variable.name, value)
+
     def build(self, *args: Any, **kwargs: Any) -> None:
         if not self.layer.built:
             self.layer.build(*args, **kwargs)
@@ -119,6 +124,9 @@ class Reparameterized(keras.layers.Wrapper):
     def fold(self) -> keras.layers.Layer:
         """A plain layer of the wrapped class with the effective weights: the same outputs, no wrapper.
 
+        `keras.models.clone_model(model, clone_function=…)` with a function that folds the wrappers and makes
+        the other layers from their config folds a whole model; set the weights of the latter after it.
+
         Returns:
             A new, built layer of the same configuration. The regularizers in it would act on the effective
             weights.
@@ -136,13 +144,13 @@ class Reparameterized(keras.layers.Wrapper):
             layer.build_from_config(self.layer.get_build_config())
         values = self._effective_values(self.layer.variables)
         for variable, value in zip(layer.variables, values):
-            variable.assign(value)
+            variable.assign(ops.copy(value))  # JAX frees arrays that one of two owners trains.
         return layer
 
     def _effective_values(self, variables):
         weights = {id(weight) for weight in self.layer.weights}
         return [
-            self.effective(variable.name, variable.value)
+            self._effective_of(variable, variable.value)
             if id(variable) in weights
             else variable.value
             for variable in variables

@@ -1,0 +1,1 @@
+"""Quantizers of activations and weights that networks are trained through."""

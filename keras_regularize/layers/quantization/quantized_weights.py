@@ -1,0 +1,154 @@
+"""Fake quantization of another layer's kernels."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize.layers.quantization._rounding import (
+    first_level,
+    fitted_range,
+    is_calibrating,
+    learned_step,
+)
+from keras_regularize.layers.quantization.fake_quantize import check_bits
+from keras_regularize.layers.reparameterization._kernels import kernels_of, output_axes
+from keras_regularize.layers.reparameterization.reparameterized import (
+    Reparameterized,
+    require_kernel,
+)
+
+
+@export
+class QuantizedWeights(Reparameterized):
+    r"""Computes with a kernel rounded to $2^b$ levels and trains the float kernel and the step through it.
+
+    $$\hat w = s' \operatorname{round}\!\Big(\operatorname{clip}\!\Big(\frac{w - z}{s'}, \ell, h\Big)\Big) + z,
+    \qquad s' = |s| + 10^{-6}, \quad \ell = -2^{b-1}, \quad h = 2^{b-1} - 1,$$
+
+    as in `fake_quantize`. The gradients to $s$ and $z$ are multiplied by $1/\sqrt{h n}$, $n$ the size of the
+    kernel, and by $2/\sqrt{h n / c}$ if every output unit has its own step, $c$ the number of input channels.
+    Optimizer, weight decay and initializer act on the float kernel; biases stay float. `fold()` gives a plain
+    layer with the rounded kernel.
+
+    Steps start where the error $|w - \hat w|^{2.4}$ of the initial kernel is least, over 80 ranges from the
+    full one down to a fifth. After loading pretrained weights into the wrapped layer, call
+    `kr.layers.calibrate_quantizers(model, x)`, which fits them again.
+
+    Args:
+        layer: The layer to wrap; all its kernels are quantized (also recurrent, depthwise and embeddings).
+        bits: $b$, 2 to 16.
+        symmetric: Whether $z$ is fixed at 0, else it is learnt.
+        per_channel: Whether each output unit has its own step and offset, or one is for the whole kernel.
+        **kwargs: `name` and other arguments of `keras.layers.Layer`.
+
+    Inputs and outputs: those of the wrapped layer. Weights beside those of the layer: `…_scale` and, trained
+    only if not symmetric, `…_offset` of every kernel.
+
+    Raises:
+        ValueError: If `bits` is out of range, or the layer has no kernel.
+
+    Cost: about ten elementwise passes over the kernel; 80 once, when it is built.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+    import numpy as np
+
+    layer = kr.layers.QuantizedWeights(keras.layers.Conv2D(4, 3), bits=3)
+    layer(np.ones((1, 8, 8, 2)))
+    plain = layer.fold()  # a Conv2D whose filters have at most eight values each
+    ```
+
+    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    arXiv:2308.07650; Esser, McKinstry, Bablani, Appuswamy and Modha, *Learned Step Size Quantization*, ICLR 2020,
+    arXiv:1902.08153. The code of EQ-Net searches five ranges only for symmetric steps per unit; here 80 always.
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        bits: int = 8,
+        symmetric: bool = True,
+        per_channel: bool = True,
+        **kwargs: Any,
+    ):
+        check_bits(bits)
+        super().__init__(layer, **kwargs)
+        self.bits = int(bits)
+        self.symmetric = bool(symmetric)
+        self.per_channel = bool(per_channel)
+
+    def build(self, *args: Any, **kwargs: Any) -> None:
+        super().build(*args, **kwargs)
+        require_kernel(self)
+        axes = output_axes(self.layer)
+        self._axes = {
+            id(k): axes[id(k)] if self.per_channel else () for k in kernels_of(self.layer)
+        }
+        self._steps = {}
+        for kernel in kernels_of(self.layer):
+            kept = self._axes[id(kernel)]
+            shape = [n if axis in kept else 1 for axis, n in enumerate(kernel.shape)]
+            pair = [
+                self.add_weight(
+                    shape,
+                    self._fitted(kernel, part),
+                    "float32",
+                    trainable=part == 0 or not self.symmetric,
+                    name=f"{kernel.name}_{name}",
+                )
+                for part, name in enumerate(("scale", "offset"))
+            ]
+            self._steps[id(kernel)] = pair
+
+    def _fitted(self, kernel, part):
+        """Initializer: looks at the kernel when the variable is made, which may be later."""
+
+        def initializer(shape, dtype=None):
+            return ops.convert_to_tensor(self._fit(kernel)[part], dtype=dtype)
+
+        return initializer
+
+    def _fit(self, kernel):
+        value = ops.convert_to_numpy(ops.cast(kernel.value, "float32"))
+        kept = self._axes[id(kernel)]
+        # Signed in any case: a kernel that is positive at first need not stay so.
+        return fitted_range(value, self.bits, self.symmetric, kept, signed=True)[:2]
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        if is_calibrating():
+            for kernel in kernels_of(self.layer):
+                for variable, value in zip(self._steps[id(kernel)], self._fit(kernel)):
+                    variable.assign(value)
+        return super().call(*args, **kwargs)
+
+    def _effective_of(self, variable, value):
+        if id(variable) not in self._steps:
+            return value
+        scale, offset = self._steps[id(variable)]
+        low = first_level(self.bits)
+        high = low + 2**self.bits - 1
+        gradient_scale = step_gradient_scale(high, variable.shape, self._axes[id(variable)])
+        return learned_step(value, scale.value, offset.value, low, high, gradient_scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "symmetric": self.symmetric,
+            "per_channel": self.per_channel,
+        }
+
+
+def step_gradient_scale(high, shape, axes):
+    """The papers' factor on the gradient of the step of a kernel, `axes` those with steps of their own."""
+    size = math.prod(shape)
+    if not axes:
+        return 1.0 / math.sqrt(high * size)
+    channels = [n for axis, n in enumerate(shape) if axis not in axes][-1]
+    return 2.0 / math.sqrt(high * size / channels)

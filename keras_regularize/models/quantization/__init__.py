@@ -1,0 +1,1 @@
+"""Models that train networks for quantization."""

@@ -1,0 +1,1 @@
+"""Regularizers that make weights and activations easy to quantize."""
