@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.regularizers.orthogonality._gram import minus_identity, smaller_gram
+from keras_regularize.regularizers._gram import minus_identity, smaller_gram
 from keras_regularize.utils.groups import filter_matrix
 
 
