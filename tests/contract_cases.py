@@ -42,6 +42,16 @@ def network_with_labels():
     return keras.Model([x, labels], LabelShift()([keras.layers.Dense(3)(hidden), labels]))
 
 
+@keras.saving.register_keras_serializable("tests")
+def cube(x):
+    return x * x * x
+
+
+@keras.saving.register_keras_serializable("tests")
+def itself(x):
+    return x
+
+
 def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
@@ -337,6 +347,11 @@ CASES = {
         # The wrapped model takes a list, with labels in training, so it is not called alone.
         "check": lambda: {"network": network_with_labels, "skip": ("inference", "batch norm")},
         "no_paper": True,
+    },
+    "regularizers.CauchySchwarz": {"config": lambda: {"g": cube, "h": itself}},
+    "regularizers.EigenvectorCauchySchwarz": {
+        # A kernel for the matrix of its golden case, which is called on a vector.
+        "check": lambda: {"weights": images()[0, :4, :3, 0]}
     },
     "regularizers.attach": {"no_paper": True},
 }

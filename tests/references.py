@@ -118,6 +118,9 @@ REFERENCES = {
     "models.WithLabels": (
         "tests/models/test_with_labels.py::test_labels_act_in_fit_and_not_at_inference"
     ),
+    "regularizers.CauchySchwarz": (
+        "tests/regularizers/test_cauchy_schwarz.py::test_all_forms_equal_the_inequality_in_float64"
+    ),
     "regularizers.attach": (
         "tests/regularizers/test_regularizers_attach.py::test_counts_at_once_and_in_fit"
     ),

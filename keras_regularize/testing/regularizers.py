@@ -43,7 +43,7 @@ def check_regularizer(
     | `factor` | with `factor=0` exactly 0 (if there is such an argument) |
     | `gradient` | the gradient matches finite differences |
     | `degenerate` | finite value and gradient for zero, rank-one, equal-column, tiny and large weights |
-    | `half precision` | the same in float16 and bfloat16 |
+    | `half precision` | the same in float16 and bfloat16, but for slopes that they cannot hold |
     | `saving` | a layer with the regularizer survives `.keras` in safe mode |
     | `jit` | `fit` adds the value once, compiled as eager (JAX and TensorFlow) |
 
@@ -140,7 +140,7 @@ def _degenerate(case):
 
 
 def _half_precision(case):
-    for dtype in ("float16", "bfloat16"):
+    for dtype, largest in {"float16": 65504.0, "bfloat16": 3.39e38}.items():
         for what, given in {
             "random": case.w,
             "zero": 0.0 * case.w,
@@ -150,7 +150,13 @@ def _half_precision(case):
             if dtype_of(gradient) != dtype:
                 raise AssertionError(f"expected a {dtype} gradient, got {dtype_of(gradient)}")
             assert_finite(value, f"value for {what} {dtype} weights {show(given)}")
-            assert_finite(gradient, f"gradient for {what} {dtype} weights {show(given)}")
+            found = to_numpy(gradient)
+            if not np.isfinite(found).all():
+                # A slope beyond the dtype overflows rightly, such as that of a power of large weights.
+                exact = np.abs(to_numpy(case.evaluate(cast(given, "float32"))[1]))
+                beyond = np.isinf(found) & (exact > 0.99 * largest)
+                found = np.where(beyond, 0.0, found)
+            assert_finite(found, f"gradient for {what} {dtype} weights {show(given)}")
 
 
 def _model(case, **options):

@@ -25,22 +25,39 @@ def check_axis(axis: Any) -> None:
         )
 
 
-def group_norms(weight: Any, axis: Any = -1) -> Any:
-    """Euclidean norm of each group, with the rank of `weight` (size one off the group axes).
+def member_axes(shape: Any, axis: Any = -1) -> tuple[int, ...]:
+    """Axes along which the members of a group lie, if `axis` names those that index the groups.
 
-    `axis` names the axes that index the groups: `-1` gives one group per filter, `(-2, -1)` one per
-    spatial kernel, `None` one in all. In at least float32; a zero group has gradient 0.
+    `-1` gives one group per filter, `(-2, -1)` one per spatial kernel, `None` one in all.
     """
-    weight = upcast(weight)
-    rank = len(weight.shape)
+    rank = len(shape)
     axes = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
     if any(not -rank <= a < rank for a in axes):
         raise ValueError(
             f"`axis` must name axes of the weight. Received: axis={axis!r} for a weight of shape "
-            f"{tuple(weight.shape)}"
+            f"{tuple(shape)}"
         )
     kept = {a % rank for a in axes}
-    members = tuple(a for a in range(rank) if a not in kept)
-    squares = weight * weight
+    return tuple(a for a in range(rank) if a not in kept)
+
+
+def group_sums(values: Any, axis: Any = -1) -> Any:
+    """Sum over each group, with the rank of `values` (size one off the group axes)."""
+    members = member_axes(values.shape, axis)
     # An empty tuple of axes means "all" on torch.
-    return safe_sqrt(ops.sum(squares, axis=members, keepdims=True) if members else squares)
+    return ops.sum(values, axis=members, keepdims=True) if members else values
+
+
+def group_norms(weight: Any, axis: Any = -1) -> Any:
+    """Euclidean norm of each group, with the rank of `weight` (size one off the group axes).
+
+    In at least float32; a zero group has gradient 0.
+    """
+    weight = upcast(weight)
+    return safe_sqrt(group_sums(weight * weight, axis))
+
+
+def filter_matrix(weight: Any) -> Any:
+    """A kernel `(…, in, out)` as the matrix `(fan_in, out)`, in at least float32; a vector is one row."""
+    weight = upcast(weight)
+    return ops.reshape(weight, (-1, weight.shape[-1] if len(weight.shape) else 1))

@@ -10,7 +10,8 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.numerics import safe_arccos, upcast
+from keras_regularize.numerics import safe_arccos
+from keras_regularize.utils.groups import filter_matrix
 
 # Pairs whose energies are held at once (64 MiB in float32); more filters are taken in blocks of rows.
 _PAIRS_AT_ONCE = 2**24
@@ -106,18 +107,16 @@ class MHE(keras.regularizers.Regularizer):
         self.seed = int(seed)
 
     def __call__(self, x: Any) -> Any:
-        weight = upcast(x)
-        count = weight.shape[-1] if len(weight.shape) else 1
-        filters = ops.transpose(ops.reshape(weight, (-1, count)))
+        filters = ops.transpose(filter_matrix(x))
+        count, fan_in = filters.shape
         if count * (2 if self.half_space else 1) < 2:
             return 0.0 * ops.sum(filters)
         if self.projection_dim is None:
             return self.factor * self._energy(filters)
-        fan_in = math.prod(weight.shape[:-1])
         energy = 0.0
         for number in range(self.projections):
             matrix = _projection(self.seed, number, fan_in, self.projection_dim)
-            matrix = ops.convert_to_tensor(matrix, dtype=weight.dtype)
+            matrix = ops.convert_to_tensor(matrix, dtype=filters.dtype)
             energy = energy + self._energy(ops.matmul(filters, matrix))
         return (self.factor / self.projections) * energy
 

@@ -1,0 +1,41 @@
+"""The gap of the Cauchy-Schwarz inequality without cancellation."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_regularize.numerics import safe_abs, safe_sqrt
+from keras_regularize.utils.groups import group_sums
+
+FORMS = ("product", "difference", "ratio")
+
+# Products of norms below it count as zero: their squares, which the gradient of a quotient has, would underflow.
+_SMALLEST = 1e-18
+# Bounds the ratio where the two vectors are orthogonal.
+_LARGEST_RATIO = 1e6
+
+
+def gap(g: Any, h: Any, axis: Any = None, form: str = "product") -> Any:
+    r"""How far vectors `g` and `h` of the same shape are from parallel, per group (see `group_sums`).
+
+    `"product"` is $|g|^2 |h|^2 - \langle g, h\rangle^2$, `"difference"` $|g| |h| - |\langle g, h\rangle|$ and
+    `"ratio"` $|g| |h| / |\langle g, h\rangle| - 1$. All come from the part of `g` that is orthogonal to `h`,
+    because the difference of two large products has no correct digit where it is small.
+    """
+    inner, square = group_sums(g * h, axis), group_sums(h * h, axis)
+    nonzero = square > 0
+    # The coefficient minimizes what follows, so its own gradient is zero.
+    coefficient = ops.stop_gradient(
+        ops.where(nonzero, inner / ops.where(nonzero, square, 1.0), 0.0)
+    )
+    rest = group_sums(ops.square(g - coefficient * h), axis)
+    if form == "product":
+        return square * rest
+    inner = safe_abs(inner)
+    product = safe_sqrt(group_sums(g * g, axis)) * safe_sqrt(square)
+    total = product + inner
+    proper = total > _SMALLEST
+    difference = rest * (ops.where(proper, square, 0.0) / ops.where(proper, total, 1.0))
+    if form == "difference":
+        return difference
+    return difference / ops.where(proper, ops.maximum(inner, product / _LARGEST_RATIO), 1.0)

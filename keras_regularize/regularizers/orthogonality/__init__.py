@@ -1,0 +1,1 @@
+"""Penalties that make filters orthogonal to each other and of unit length."""
