@@ -242,6 +242,7 @@ FUNCTIONS = {
     "autodiff": None,
     "callbacks": {
         "RobustAccuracy",
+        "WarmRestarts",
     },
     "layers": {
         "nested_dropout_probabilities",
@@ -259,6 +260,9 @@ FUNCTIONS = {
         "smooth_adversarial_comp_sum",
         "spectral_weights",
         "trades",
+    },
+    "optimizers": {
+        "normalized_weight_decay",
     },
     "testing": None,
     "utils": {

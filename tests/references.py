@@ -10,6 +10,10 @@ REFERENCES = {
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
+    "callbacks.WarmRestarts": (
+        "tests/callbacks/test_warm_restarts.py"
+        "::test_decays_follow_the_formula_and_a_resumed_training_too"
+    ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.NestedDropout": (

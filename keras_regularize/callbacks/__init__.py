@@ -1,3 +1,4 @@
 from keras_regularize.callbacks.robustness import RobustAccuracy
+from keras_regularize.callbacks.warm_restarts import WarmRestarts
 
-__all__ = ["RobustAccuracy"]
+__all__ = ["RobustAccuracy", "WarmRestarts"]
