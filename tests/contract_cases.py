@@ -229,6 +229,7 @@ CASES = {
         "check": lambda: {"network": network_with_labels, "skip": ("inference", "batch norm")},
         "no_paper": True,
     },
+    "optimizers.Masked": {"config": lambda: {"optimizer": keras.optimizers.Adam(0.01)}},
     "regularizers.attach": {"no_paper": True},
 }
 
@@ -241,6 +242,9 @@ FUNCTIONS = {
     },
     "autodiff": None,
     "callbacks": {
+        "EffectiveLearningRate",
+        "LearningRateFinder",
+        "OneCycle",
         "RobustAccuracy",
         "WarmRestarts",
     },

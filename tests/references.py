@@ -7,6 +7,15 @@ REFERENCES = {
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
     ),
+    "callbacks.EffectiveLearningRate": (
+        "tests/callbacks/test_learning_rates.py::test_effective_rates_are_those_of_the_formula"
+    ),
+    "callbacks.LearningRateFinder": (
+        "tests/callbacks/test_learning_rates.py::test_the_finder_follows_a_loop_and_restores_everything"
+    ),
+    "callbacks.OneCycle": (
+        "tests/callbacks/test_learning_rates.py::test_rate_and_momentum_are_those_of_a_loop"
+    ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
@@ -67,4 +76,7 @@ REFERENCES = {
         "tests/regularizers/test_regularizers_attach.py::test_counts_at_once_and_in_fit"
     ),
     "utils.with_index": "tests/models/test_train_step.py::test_columns_reach_hooks_and_metrics",
+    "optimizers.Masked": (
+        "tests/optimizers/test_masked.py::test_masked_weights_are_zero_and_the_others_train_alone"
+    ),
 }

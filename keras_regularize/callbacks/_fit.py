@@ -34,3 +34,12 @@ def build_optimizer(model: keras.Model) -> None:
     """Makes the variables of an optimizer that has not stepped yet."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+
+
+def check_rate(callback: keras.callbacks.Callback, optimizer: Any) -> None:
+    """Raises unless the learning rate can be set."""
+    if not isinstance(optimizer.learning_rate, keras.Variable):
+        raise ValueError(
+            f"`{type(callback).__name__}` sets the learning rate, so the optimizer's must be a number. "
+            "Received an optimizer whose learning rate is a schedule."
+        )

@@ -10,7 +10,13 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers._wrapper import OptimizerWrapper, checked_names, is_named
+from keras_regularize.optimizers._wrapper import (
+    OptimizerWrapper,
+    checked_names,
+    is_named,
+    is_schedule,
+    serialized,
+)
 
 
 def normalized_weight_decay(
@@ -117,7 +123,7 @@ class DecoupledWeightDecay(OptimizerWrapper):
         name: str | None = None,
     ):
         check_number("weight_decay", weight_decay, minimum=0, maximum=1)
-        if schedule is not None and not _is_schedule(schedule):
+        if schedule is not None and not is_schedule(schedule):
             raise ValueError(
                 "`schedule` must be None or a `keras.optimizers.schedules.LearningRateSchedule` of "
                 f"multipliers. Received: schedule={schedule!r}"
@@ -178,16 +184,9 @@ class DecoupledWeightDecay(OptimizerWrapper):
         return rate
 
     def get_config(self) -> dict[str, Any]:
-        schedule = self.schedule
-        if schedule is not None:
-            schedule = keras.saving.serialize_keras_object(schedule)
         return {
             **super().get_config(),
             "weight_decay": self.weight_decay,
-            "schedule": schedule,
+            "schedule": serialized(self.schedule),
             "exclude": self.exclude,
         }
-
-
-def _is_schedule(value):
-    return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
