@@ -348,6 +348,7 @@ CASES = {
         "check": lambda: {"network": network_with_labels, "skip": ("inference", "batch norm")},
         "no_paper": True,
     },
+    "optimizers.Masked": {"config": lambda: {"optimizer": keras.optimizers.Adam(0.01)}},
     "regularizers.CauchySchwarz": {"config": lambda: {"g": cube, "h": itself}},
     "regularizers.EigenvectorCauchySchwarz": {
         # A kernel for the matrix of its golden case, which is called on a vector.
@@ -372,7 +373,11 @@ FUNCTIONS = {
     },
     "autodiff": None,
     "callbacks": {
+        "EffectiveLearningRate",
+        "LearningRateFinder",
+        "OneCycle",
         "RobustAccuracy",
+        "WarmRestarts",
     },
     "generative": {
         "black_box_cross_entropy",
@@ -405,6 +410,9 @@ FUNCTIONS = {
         "smooth_adversarial_comp_sum",
         "spectral_weights",
         "trades",
+    },
+    "optimizers": {
+        "normalized_weight_decay",
     },
     "testing": None,
     "utils": {

@@ -17,8 +17,21 @@ REFERENCES = {
         "tests/analysis/test_self_distillation.py"
         "::test_generations_of_ridge_regression_follow_the_closed_form"
     ),
+    "callbacks.EffectiveLearningRate": (
+        "tests/callbacks/test_learning_rates.py::test_effective_rates_are_those_of_the_formula"
+    ),
+    "callbacks.LearningRateFinder": (
+        "tests/callbacks/test_learning_rates.py::test_the_finder_follows_a_loop_and_restores_everything"
+    ),
+    "callbacks.OneCycle": (
+        "tests/callbacks/test_learning_rates.py::test_rate_and_momentum_are_those_of_a_loop"
+    ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
+    ),
+    "callbacks.WarmRestarts": (
+        "tests/callbacks/test_warm_restarts.py"
+        "::test_decays_follow_the_formula_and_a_resumed_training_too"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "generative.sequential_cross_entropy": (
@@ -117,6 +130,9 @@ REFERENCES = {
     ),
     "models.WithLabels": (
         "tests/models/test_with_labels.py::test_labels_act_in_fit_and_not_at_inference"
+    ),
+    "optimizers.Masked": (
+        "tests/optimizers/test_masked.py::test_masked_weights_are_zero_and_the_others_train_alone"
     ),
     "regularizers.CauchySchwarz": (
         "tests/regularizers/test_cauchy_schwarz.py::test_all_forms_equal_the_inequality_in_float64"

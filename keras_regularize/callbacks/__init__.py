@@ -1,3 +1,13 @@
+from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
+from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
+from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.robustness import RobustAccuracy
+from keras_regularize.callbacks.warm_restarts import WarmRestarts
 
-__all__ = ["RobustAccuracy"]
+__all__ = [
+    "EffectiveLearningRate",
+    "LearningRateFinder",
+    "OneCycle",
+    "RobustAccuracy",
+    "WarmRestarts",
+]

@@ -1,5 +1,23 @@
 """`compile(optimizer=…)`: optimizers that wrap any Keras optimizer."""
 
+from keras_regularize.optimizers.decoupled_weight_decay import (
+    DecoupledWeightDecay,
+    normalized_weight_decay,
+)
+from keras_regularize.optimizers.irrelevant_weight_decay import IrrelevantWeightDecay
+from keras_regularize.optimizers.lawn import LAWN
+from keras_regularize.optimizers.lobster import LOBSTER
+from keras_regularize.optimizers.masked import Masked
+from keras_regularize.optimizers.one_cycle import OneCycle
 from keras_regularize.optimizers.proximal import Proximal
 
-__all__ = ["Proximal"]
+__all__ = [
+    "LAWN",
+    "LOBSTER",
+    "DecoupledWeightDecay",
+    "IrrelevantWeightDecay",
+    "Masked",
+    "OneCycle",
+    "Proximal",
+    "normalized_weight_decay",
+]

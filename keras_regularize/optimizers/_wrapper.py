@@ -1,11 +1,65 @@
 """The base of optimizers that act around the step of another optimizer."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from keras_regularize._export import deserialize_entries
+from keras_regularize._validation import check_number
+from keras_regularize.autodiff import backend
+
+#: Names of what normalization layers learn: scales and shifts that pruning and decay leave alone.
+NORMALIZATION = ("gamma", "beta", "scale")
+
+
+def chain(optimizer: Any) -> Iterator[keras.optimizers.Optimizer]:
+    """The optimizer, the one it wraps, and so on to the one that takes the step."""
+    while optimizer is not None:
+        yield optimizer
+        inner = getattr(optimizer, "inner_optimizer", None)  # That of loss scaling.
+        optimizer = inner if inner is not None else getattr(optimizer, "optimizer", None)
+
+
+def checked_names(name: str, value: Any) -> list[str]:
+    """`value` as a list of strings."""
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if not listed or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f"`{name}` must be a list of names. Received: {name}={value!r}")
+    return list(value)
+
+
+def is_named(variable: keras.Variable, names: Sequence[str]) -> bool:
+    """Whether a name is that of the variable or of a layer on its path."""
+    return not set(variable.path.split("/")).isdisjoint(names)
+
+
+def checked_factor(name: str, value: Any) -> Any:
+    """`value` as a non-negative float, or the schedule that it is."""
+    check_number(name, value, minimum=0, schedule=True)
+    return value if is_schedule(value) else float(value)
+
+
+def is_schedule(value: Any) -> bool:
+    return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def serialized(value: Any) -> Any:
+    """A schedule as a config, anything else as it is."""
+    return keras.saving.serialize_keras_object(value) if is_schedule(value) else value
+
+
+def global_gradients(grads: list[Any]) -> list[Any]:
+    """What the wrapped optimizer will step by: the sum over the replicas of `tf.distribute`.
+
+    `step` gets the gradients of one replica, because it is the wrapped optimizer that adds them up. Only
+    methods whose step is not linear in the gradient need the sum before.
+    """
+    replicas = backend.num_replicas()
+    if replicas == 1:
+        return grads
+    return [g * replicas for g in backend.reduce_mean_over_replicas(grads)]
 
 
 class OptimizerWrapper(keras.optimizers.Optimizer):
@@ -48,9 +102,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     def scheduled(self, value: Any) -> Any:
         """An argument at the present iteration: the number itself, or the schedule's value there."""
-        if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
-            return value(self.iterations)
-        return value
+        return value(self.iterations) if is_schedule(value) else value
 
     def build(self, variables: list[keras.Variable]) -> None:
         if not self.optimizer.built:
@@ -111,8 +163,10 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         self.optimizer.exclude_from_weight_decay(var_list=var_list, var_names=var_names)
 
     def get_config(self) -> dict[str, Any]:
-        inner = keras.saving.serialize_keras_object(self.optimizer)
-        inner["config"]["loss_scale_factor"] = self.loss_scale_factor
+        inner = plain = keras.saving.serialize_keras_object(self.optimizer)
+        while "optimizer" in plain["config"]:
+            plain = plain["config"]["optimizer"]
+        plain["config"]["loss_scale_factor"] = self.loss_scale_factor
         return {"optimizer": inner, "name": self.name}
 
     @classmethod

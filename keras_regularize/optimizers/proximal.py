@@ -6,14 +6,14 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
+from keras_regularize._validation import check_choice
 from keras_regularize.constraints.sparsity import (
     group_soft_threshold,
     hard_threshold,
     soft_threshold,
 )
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers._wrapper import OptimizerWrapper
+from keras_regularize.optimizers._wrapper import OptimizerWrapper, checked_factor, serialized
 
 _MAPS = {"l1": soft_threshold, "group_l1": group_soft_threshold, "l0": hard_threshold}
 
@@ -77,11 +77,10 @@ class Proximal(OptimizerWrapper):
     """
 
     def __init__(self, optimizer: Any, factor: Any, penalty: str = "l1", name: str | None = None):
-        check_number("factor", factor, minimum=0, schedule=True)
+        factor = checked_factor("factor", factor)
         check_choice("penalty", penalty, tuple(_MAPS))
         super().__init__(optimizer, name=name)
-        scheduled = isinstance(factor, keras.optimizers.schedules.LearningRateSchedule)
-        self.factor = factor if scheduled else float(factor)
+        self.factor = factor
         self.penalty = penalty
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
@@ -95,7 +94,8 @@ class Proximal(OptimizerWrapper):
                 variable.assign(ops.cast(shrunk, variable.dtype))
 
     def get_config(self) -> dict[str, Any]:
-        factor = self.factor
-        if not isinstance(factor, float):
-            factor = keras.saving.serialize_keras_object(factor)
-        return {**super().get_config(), "factor": factor, "penalty": self.penalty}
+        return {
+            **super().get_config(),
+            "factor": serialized(self.factor),
+            "penalty": self.penalty,
+        }

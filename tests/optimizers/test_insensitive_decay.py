@@ -1,0 +1,83 @@
+"""LOBSTER and the decay of irrelevant weights: how the gradient chooses what shrinks."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_regularize.optimizers import LOBSTER, IrrelevantWeightDecay
+from keras_regularize.testing._common import to_numpy
+
+SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
+BOTH = pytest.mark.parametrize("method", [LOBSTER, IrrelevantWeightDecay])
+RNG = np.random.default_rng(1)
+W = RNG.normal(size=(3, 2)).astype("float32")
+
+
+def run(optimizer, *gradients, name="kernel", start=W):
+    variable = keras.Variable(start, name=name)
+    for g in gradients:
+        optimizer.apply([ops.convert_to_tensor(np.asarray(g, "float32"))], [variable])
+    return to_numpy(variable)
+
+
+@BOTH
+def test_limits(method):
+    none, small, large = 0 * W, 1e-3 * np.ones_like(W), 200 * np.sign(W)
+    np.testing.assert_allclose(run(method(SGD(0.1), 0.1), none, none), W * 0.9**2, rtol=1e-6)
+    still = SGD(0.0)
+    np.testing.assert_allclose(run(method(still, 0.1), large), W, rtol=1e-6)
+    # To first order in the gradient both keep the same share.
+    share = 0.1 * (1 - 1e-3)
+    np.testing.assert_allclose(run(method(SGD(0.0), 0.1), small), W * (1 - share), rtol=1e-6)
+    plain = run(Adam(0.1), large, small)
+    np.testing.assert_array_equal(run(method(Adam(0.1), 0.0), large, small), plain)
+
+
+@BOTH
+def test_schedule_names_and_errors(method):
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.0])
+    none = 0 * W
+    np.testing.assert_allclose(run(method(SGD(0.1), schedule), none, none), W * 0.5)
+    np.testing.assert_array_equal(run(method(SGD(0.1), 0.5), none, name="gamma"), W)
+    np.testing.assert_allclose(run(method(SGD(0.1), 0.5, exclude=[]), none, name="gamma"), W * 0.5)
+    restored = method.from_config(method(SGD(0.1), schedule, exclude=["bias"]).get_config())
+    assert restored.exclude == ["bias"] and float(to_numpy(restored.factor(1))) == 0.0
+    with pytest.raises(ValueError, match="`factor` must be a number at least 0 or a schedule"):
+        method(SGD(0.1), -1.0)
+    with pytest.raises(ValueError, match="`exclude` must be a list of names"):
+        method(SGD(0.1), exclude="bias")
+
+
+def test_lobster_decays_the_weight_after_the_step_and_the_other_the_one_before():
+    # Of a weight of 1 with a gradient of 0.5 and a rate of 1, half is left by the step.
+    np.testing.assert_allclose(run(LOBSTER(SGD(1.0), 0.2), [0.5], start=[1.0]), 0.5 * (1 - 0.1))
+    expected = 0.5 - 0.2 * np.exp(-0.5)
+    decay = IrrelevantWeightDecay(SGD(1.0), 0.2)
+    np.testing.assert_allclose(run(decay, [0.5], start=[1.0]), expected, rtol=1e-6)
+
+
+def test_normalized_irrelevance_does_not_depend_on_the_scale_of_the_gradient():
+    g = RNG.normal(size=W.shape)
+    expected = W - 0.1 * W * np.exp(-np.abs(g) / np.abs(g).mean())
+    for scale in (1.0, 1e-6):
+        got = run(IrrelevantWeightDecay(SGD(0.0), 0.1, normalize=True), scale * g)
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_insensitive_weights_vanish():
+    # A regression in which the last four of eight inputs play no part.
+    x = RNG.normal(size=(128, 8)).astype("float32")
+    x[:, 4:] *= 0.1
+    y = 3 * x[:, :4].sum(1, keepdims=True)
+    x, y = (
+        np.tile(x, (150, 1)),
+        np.tile(y, (150, 1)),
+    )  # Epochs in one: steps are cheap, epochs are not.
+    for optimizer in (LOBSTER(SGD(0.05), 0.02), IrrelevantWeightDecay(SGD(0.05), 0.02)):
+        net = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        net.set_weights([np.ones((8, 1)), np.zeros(1)])
+        net.compile(optimizer, "mse")
+        net.fit(x, y, batch_size=128, shuffle=False, verbose=0)
+        kernel = net.get_weights()[0][:, 0]
+        assert (np.abs(kernel[4:]) < 0.15).all() and (kernel[:4] > 1).all()
