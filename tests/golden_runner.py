@@ -384,13 +384,13 @@ def on_arrays(function):
 
 
 ADAPTERS = {
-    "losses.rationale_invariance": rationale_invariance,
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
     "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),
     "analysis.optimal_distillation_weight": on_arrays(kr.analysis.optimal_distillation_weight),
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
+    "losses.rationale_invariance": rationale_invariance,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,
     "models.Prospect.linear_regression": prospect_linear_regression,
