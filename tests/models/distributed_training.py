@@ -52,6 +52,8 @@ METHODS |= {
     "sam of group dro": lambda m: kr.models.SAM(kr.models.GroupDRO(m, 3, 0.5), rho=0.5),
     "elr": lambda m: kr.models.ELR(m, num_samples=64, num_classes=3),
     "sam of elr": lambda m: kr.models.SAM(kr.models.ELR(m, 64, 3), rho=0.5),
+    # Where samples are left out, each replica chooses among its own.
+    "co-teaching": lambda m: kr.models.CoTeaching(m, network(), forget_rate=0.0),
     "prospect": lambda m: kr.models.Prospect(m, num_samples=64, shift_cost=0.5),
 }
 
