@@ -110,6 +110,7 @@ METHODS = {
         lambda net: models.WeightPenalty(net, squared_joint_norm, 1e-3),
         lambda: ref.WeightPenalty(1e-3),
     ),
+    "ART": objective(lambda net: models.ART(net, 0.5, 1e-2, growth=1.0, warmup_epochs=0)),
     "InputGradientPenalty": objective(
         lambda net: models.InputGradientPenalty(net, 0.1), each=TWICE, labels=True
     ),
