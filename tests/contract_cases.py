@@ -276,6 +276,11 @@ CASES = {
         # It predicts by a layer of its own.
         "check": lambda: {"loss": False, "skip": ("inference",)},
     },
+    "models.ART": {
+        # As without a warm-up, where the penalty acts from the first step.
+        "config": lambda: {"sparsity": 0.5, "factor": 0.01, "warmup_epochs": 0},
+        "check": lambda: {"neutral": {"factor": 0.0}},
+    },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},
         "check": lambda: {"neutral": {"level": 0.0}},
@@ -374,9 +379,11 @@ FUNCTIONS = {
     "autodiff": None,
     "callbacks": {
         "EffectiveLearningRate",
+        "IterativePruning",
         "LearningRateFinder",
         "OneCycle",
         "RobustAccuracy",
+        "ThresholdPruning",
         "WarmRestarts",
     },
     "generative": {

@@ -20,6 +20,9 @@ REFERENCES = {
     "callbacks.EffectiveLearningRate": (
         "tests/callbacks/test_learning_rates.py::test_effective_rates_are_those_of_the_formula"
     ),
+    "callbacks.IterativePruning": (
+        "tests/callbacks/test_pruning.py::test_prunes_the_most_that_the_loss_tolerates"
+    ),
     "callbacks.LearningRateFinder": (
         "tests/callbacks/test_learning_rates.py::test_the_finder_follows_a_loop_and_restores_everything"
     ),
@@ -28,6 +31,9 @@ REFERENCES = {
     ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
+    ),
+    "callbacks.ThresholdPruning": (
+        "tests/callbacks/test_pruning.py::test_prunes_the_most_that_the_loss_tolerates"
     ),
     "callbacks.WarmRestarts": (
         "tests/callbacks/test_warm_restarts.py"
@@ -94,6 +100,7 @@ REFERENCES = {
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
     ),
+    "models.ART": "tests/models/test_art.py::test_a_step_adds_the_gradient_of_the_formula",
     "models.AdvCompSum": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"

@@ -1,13 +1,16 @@
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
+from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
 from keras_regularize.callbacks.robustness import RobustAccuracy
 from keras_regularize.callbacks.warm_restarts import WarmRestarts
 
 __all__ = [
     "EffectiveLearningRate",
+    "IterativePruning",
     "LearningRateFinder",
     "OneCycle",
     "RobustAccuracy",
+    "ThresholdPruning",
     "WarmRestarts",
 ]

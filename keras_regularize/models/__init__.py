@@ -32,12 +32,14 @@ from keras_regularize.models.sharpness import (
     LookSAM,
     MomentumSAM,
 )
+from keras_regularize.models.sparsity import ART
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
     "ALP",
     "AMP",
+    "ART",
     "ASAM",
     "AWP",
     "ELLE",

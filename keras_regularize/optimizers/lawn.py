@@ -101,21 +101,22 @@ class LAWN(OptimizerWrapper):
         for gradient, variable in zip(grads, variables):
             if len(variable.shape) >= 2 and not is_named(variable, self.exclude):
                 value, wide = upcast(variable), upcast(gradient)
-                norm, known = safe_norm(value), self._radii[self._get_variable_index(variable)]
+                norm, slot = safe_norm(value), self._radii[self._get_variable_index(variable)]
+                known = ops.convert_to_tensor(slot)
                 radius = ops.where(known > 0, known, ops.cast(norm, "float32"))
                 radius = ops.where(fixed, radius, 0.0)
                 unit = ops.where(radius > 0, value / ops.where(norm > 0, norm, 1.0), 0.0)
                 gradient = ops.cast(wide - ops.sum(wide * unit) * unit, gradient.dtype)
-                spheres.append((variable, known, radius))
+                spheres.append((variable, slot, radius))
             tangents.append(gradient)
         super().step(tangents, variables)
-        for variable, known, radius in spheres:
+        for variable, slot, radius in spheres:
             value = upcast(variable)
             norm = safe_norm(value)
             moves = ops.logical_and(radius > 0, norm > 0)
             scale = ops.where(moves, radius / ops.where(moves, norm, 1.0), 1.0)
             variable.assign(ops.cast(value * ops.cast(scale, value.dtype), variable.dtype))
-            known.assign(radius)
+            slot.assign(radius)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ BACKEND = keras.backend.backend()
 RNG = np.random.RandomState(0)
 X, Y = RNG.rand(16, 4).astype("float32"), RNG.randint(0, 3, 16)
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+PENALTIES = {"ART", "WeightPenalty"}  # Whose gradients are not those of the outputs.
 NAMES = [name for name in METHODS if name not in VARIANTS]
 NESTS = [["SAM", "TRADES"], ["exact GR", "WeightPenalty", "FGSM training"]]
 
@@ -55,7 +56,7 @@ def test_a_zero_gradient_moves_nothing(name):
     losses = [model.train_on_batch(X, Y) for _ in range(2)]
     assert np.isfinite(losses).all()
     assert_finite(model)
-    if name != "WeightPenalty":  # Whose gradient is not that of the outputs.
+    if name not in PENALTIES:  # Whose gradient is not that of the outputs.
         np.testing.assert_equal(net.get_weights(), before)
 
 
@@ -142,7 +143,7 @@ class Unused(keras.Model):
 def test_frozen_and_unused_layers_stay(name):
     keras.utils.set_random_seed(3)
     net = Unused()
-    still = net.frozen.get_weights() + ([] if name == "WeightPenalty" else net.unused.get_weights())
+    still = net.frozen.get_weights() + ([] if name in PENALTIES else net.unused.get_weights())
     before = net.used.get_weights()
     model = compiled(name, net, keras.optimizers.Adam(0.01))
     for _ in range(2):

@@ -1,0 +1,1 @@
+"""Penalties whose minimum is sparse."""
