@@ -140,7 +140,7 @@ def test_the_objective_equals_the_formula():
     np.testing.assert_allclose(float(to_numpy(loss)), expected, rtol=1e-4)
 
 
-def test_a_plain_model_is_copied_trained_and_picked_from(tmp_path):
+def test_a_plain_model_is_copied_trained_and_picked_from():
     x, y = data()
     plain = network()
     model = ElasticQuantization(plain, (2, 4, 8), seed=2)
@@ -162,9 +162,6 @@ def test_a_plain_model_is_copied_trained_and_picked_from(tmp_path):
     ]
     picked = model.predict(x, verbose=0)
     assert np.abs(picked - eight).max() > 1e-3
-    model.save(tmp_path / "model.keras")
-    restored = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(restored.predict(x, verbose=0), picked, rtol=1e-5, atol=1e-6)
 
 
 def test_batch_statistics_are_those_of_the_picked_subnet():

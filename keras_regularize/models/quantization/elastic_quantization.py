@@ -81,15 +81,15 @@ class ElasticQuantization(RegularizedModel):
     import numpy as np
 
     net = keras.Sequential([
-        keras.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)
+        keras.Input((6,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3)
     ])
-    model = kr.models.ElasticQuantization(net, bits=(2, 4, 8))
+    model = kr.models.ElasticQuantization(net, bits=(2, 8), subnets=2)
     x, y = np.random.default_rng(0).normal(size=(32, 6)), np.arange(32) % 3
     model.calibrate(x)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3, clipvalue=1.0), loss)
     model.fit(x, y, verbose=0)
-    model.select(weight_bits=2, input_bits=4)
+    model.select(weight_bits=2, input_bits=8)
     ```
 
     Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
