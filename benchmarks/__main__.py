@@ -5,12 +5,21 @@ import functools
 
 from rich.console import Console
 
-from benchmarks import alternatives, imports, losses, output_layers, robustness, train_steps
+from benchmarks import (
+    alternatives,
+    imports,
+    losses,
+    output_layers,
+    regularizers,
+    robustness,
+    train_steps,
+)
 
 TABLES = {
     "steps": train_steps.table,
     "alternatives": alternatives.table,
     "losses": losses.table,
+    "regularizers": regularizers.table,
     "output_layers": output_layers.table,
     "robustness": robustness.table,
     "imports": imports.table,
