@@ -33,6 +33,8 @@ PASSES = {
     "PGD-1": "2 / 2",
     "PGD-3": "4 / 4",
     "PGD-7": "8 / 8",
+    "ELLE": "5 / 5",
+    "GradAlign": "4 / 5",
     "SAM(VAT)": "6 / 5",
 }
 
@@ -95,6 +97,8 @@ METHODS = {
     "PGD-1": lambda net: kr.models.AdversarialTraining(net, pgd(1)),
     "PGD-3": lambda net: kr.models.AdversarialTraining(net, pgd(3)),
     "PGD-7": lambda net: kr.models.AdversarialTraining(net, pgd(7)),
+    "ELLE": lambda net: kr.models.ELLE(net, 0.03),
+    "GradAlign": lambda net: kr.models.GradAlign(net, kr.attacks.FGSM(0.03, bounds=None)),
     "SAM(VAT)": lambda net: kr.models.SAM(kr.models.VAT(net, epsilon=1.0)),
 }
 
