@@ -4,7 +4,8 @@
 A network whose weights and activations are rounded to a few bits is small and fast, and worse than before. This
 guide rounds a digits classifier to 2 to 8 bits in three ways: after training, in training, and by one network that
 was trained for all widths at once. In the first two it asks what a kurtosis penalty on the weights gains. It runs
-unchanged on JAX, TensorFlow and PyTorch (`KERAS_BACKEND`).
+unchanged on JAX, TensorFlow and PyTorch (`KERAS_BACKEND`); the numbers in the text are of one run on PyTorch, means
+over three seeds.
 """
 
 import os
@@ -192,4 +193,23 @@ plt.close(figure)
 
 """
 ![Accuracy against the number of bits](images/quantization_bits.png)
+
+| accuracy of 797 test images | 2 bits | 3 bits | 4 bits | 8 bits |
+|---|---|---|---|---|
+| after training | 0.847 | 0.937 | 0.958 | 0.970 |
+| after training, kurtosis penalty | 0.814 | 0.936 | 0.957 | 0.967 |
+| in training | 0.944 | 0.962 | 0.967 | 0.969 |
+| in training, kurtosis penalty | 0.939 | 0.964 | 0.967 | 0.970 |
+| one network | 0.838 | 0.943 | 0.965 | 0.969 |
+| one network, ends at 8 bits | 0.946 | 0.959 | 0.967 | 0.969 |
+
+The float network has 0.968. At 8 bits nothing needs to be done. The fewer the bits, the more training through the
+rounding gains: ten points at 2 bits. One network trained for all widths is as good as one trained for each from 4 bits
+on, and at 2 bits as long as the ends keep 8; with 2 bits at the ends, for which it was not trained, it is no better
+than rounding after training.
+
+The kurtosis penalty did what it says, from a mean of 2.44 to 1.84 at the same accuracy, but it bought nothing here: no
+column differs by more than half a point in its favour, and after training at 2 bits it cost three. The kernels of this
+small network start uniform and never grow outliers, so there was little to remove. Expect more of it where weights
+have heavy tails, and measure first: `kurtosis_of` is one line.
 """
