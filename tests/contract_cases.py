@@ -71,8 +71,11 @@ def selections():
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
+    "constraints.GroupSoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
+    "constraints.HardThreshold": {"config": lambda: {"threshold": 0.5}},
     "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
     "constraints.attach": {"no_paper": True},
+    "layers.AccordionBlock": {"config": lambda: {"hidden_units": 6, "units": 2, "factor": 0.1}},
     "layers.Cutout": {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
@@ -244,15 +247,28 @@ CASES = {
         # A kernel for the matrix of its golden case, which is called on a vector.
         "check": lambda: {"weights": images()[0, :4, :3, 0]}
     },
+    # Its value is 0 everywhere, its gradient is not.
+    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
     "regularizers.attach": {"no_paper": True},
 }
 
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
     "analysis": {
+        "accnet_bound",
+        "effective_learning_rate",
+        "effective_rank",
+        "f1_norm",
+        "fisher_diagonal",
+        "fit_power_law",
         "gradient_norm_bound",
         "input_gradient_norm",
+        "margin_violation",
+        "outlier_channels",
+        "relative_importance",
         "robust_accuracy",
+        "sequential_max_margin",
+        "spectral_norms",
     },
     "autodiff": None,
     "callbacks": {

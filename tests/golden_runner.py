@@ -368,7 +368,13 @@ def prospect_linear_regression(config, x, y, indices, l2, learning_rate, **spect
     return dense.kernel[:, 0]
 
 
+def fit_power_law(config, sizes, losses):
+    """NumPy, hence not inside a compiled program."""
+    return kr.analysis.fit_power_law(to_numpy(sizes), to_numpy(losses), **config)
+
+
 ADAPTERS = {
+    "analysis.fit_power_law": fit_power_law,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,
     "models.Prospect.linear_regression": prospect_linear_regression,

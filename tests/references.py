@@ -1,16 +1,38 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.accnet_bound": (
+        "tests/analysis/test_compositional.py::test_the_bound_equals_the_formula"
+    ),
+    "analysis.effective_rank": (
+        "tests/analysis/test_spectrum.py::test_effective_rank_equals_the_entropy_of_the_shares"
+    ),
+    "analysis.fisher_diagonal": (
+        "tests/analysis/test_fisher_diagonal.py::test_equals_the_squares_of_the_formula"
+    ),
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
     ),
+    "analysis.margin_violation": (
+        "tests/analysis/test_max_margin.py::test_violation_is_that_of_the_worst_sample"
+    ),
+    "analysis.outlier_channels": (
+        "tests/analysis/test_outlier_channels.py::test_channels_above_the_ratio_are_found"
+    ),
     "analysis.robust_accuracy": (
         "tests/analysis/test_robustness.py::test_a_linear_binary_model_has_the_accuracy_of_the_formula"
+    ),
+    "analysis.spectral_norms": (
+        "tests/analysis/test_spectrum.py::test_spectral_norms_are_those_of_the_kernels"
     ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "constraints.HardThreshold": "tests/constraints/test_soft_threshold.py::test_hard_map",
+    "layers.AccordionBlock": (
+        "tests/layers/test_accordion_block.py::test_value_and_penalty_equal_the_formula"
+    ),
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.NestedDropout": (
         "tests/layers/test_nested_dropout.py"

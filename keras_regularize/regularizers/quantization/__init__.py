@@ -1,0 +1,1 @@
+"""Penalties on the shape of the distribution of weights."""

@@ -1,0 +1,1 @@
+"""Penalties that lead to exact or near zeros."""
