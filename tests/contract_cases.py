@@ -98,9 +98,13 @@ def elastic_network():
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
+    "constraints.GroupSoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
+    "constraints.HardThreshold": {"config": lambda: {"threshold": 0.5}},
+    # Each application shrinks further.
     "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
     "constraints.attach": {"no_paper": True},
     "hyper.AccuracyPredictor": {"config": lambda: {"bits": [2, 4], "units": 8}},
+    "layers.AccordionBlock": {"config": lambda: {"hidden_units": 6, "units": 2, "factor": 0.1}},
     # Running statistics move, without any random number.
     "layers.AdaFace": {"check": lambda: {"skip": ("randomness",)}},
     "layers.BitWeights": {"config": lambda: {"layer": keras.layers.Dense(2), "bits": 4}},
@@ -205,6 +209,11 @@ CASES = {
         "check": lambda: {"neutral": {"attack": kr.attacks.FGSM(epsilon=0.0), "factor": 0.0}},
     },
     "models.AMP": {"check": lambda: {"neutral": {"epsilon": 0.0}}},
+    "models.ART": {
+        # As without a warm-up, where the penalty acts from the first step.
+        "config": lambda: {"sparsity": 0.5, "factor": 0.01, "warmup_epochs": 0},
+        "check": lambda: {"neutral": {"factor": 0.0}},
+    },
     "models.ARoW": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 2.0},
         "check": lambda: {"neutral": {"factor": 0.0, "label_smoothing": 0.0}},
@@ -275,11 +284,6 @@ CASES = {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.
         "check": lambda: {"loss": False, "skip": ("inference",)},
-    },
-    "models.ART": {
-        # As without a warm-up, where the penalty acts from the first step.
-        "config": lambda: {"sparsity": 0.5, "factor": 0.01, "warmup_epochs": 0},
-        "check": lambda: {"neutral": {"factor": 0.0}},
     },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},
@@ -359,22 +363,35 @@ CASES = {
         # A kernel for the matrix of its golden case, which is called on a vector.
         "check": lambda: {"weights": images()[0, :4, :3, 0]}
     },
+    # Its value is 0 everywhere, its gradient is not.
+    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
     "regularizers.attach": {"no_paper": True},
 }
 
 # Public functions that need no registration: they are never saved inside a model. None: the whole namespace.
 FUNCTIONS = {
     "analysis": {
+        "accnet_bound",
+        "effective_learning_rate",
+        "effective_rank",
+        "f1_norm",
+        "fisher_diagonal",
+        "fit_power_law",
         "gaussian_cutoff",
         "gradient_norm_bound",
         "input_gradient_norm",
         "kernel_self_distillation",
+        "margin_violation",
         "naive_bayes_head",
         "off_policy_bound",
         "optimal_distillation_weight",
+        "outlier_channels",
         "private_bag_means",
+        "relative_importance",
         "robust_accuracy",
         "self_distill",
+        "sequential_max_margin",
+        "spectral_norms",
     },
     "autodiff": None,
     "callbacks": {

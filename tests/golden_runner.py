@@ -383,6 +383,11 @@ def on_arrays(function):
     return run
 
 
+def fit_power_law(config, sizes, losses):
+    """NumPy, hence not inside a compiled program."""
+    return kr.analysis.fit_power_law(to_numpy(sizes), to_numpy(losses), **config)
+
+
 ADAPTERS = {
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
@@ -391,6 +396,7 @@ ADAPTERS = {
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
     "losses.rationale_invariance": rationale_invariance,
+    "analysis.fit_power_law": fit_power_law,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,
     "models.GroupDRO.update": group_dro_update,
     "models.Prospect.linear_regression": prospect_linear_regression,

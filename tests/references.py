@@ -1,11 +1,26 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "analysis.accnet_bound": (
+        "tests/analysis/test_compositional.py::test_the_bound_equals_the_formula"
+    ),
+    "analysis.effective_rank": (
+        "tests/analysis/test_spectrum.py::test_effective_rank_equals_the_entropy_of_the_shares"
+    ),
+    "analysis.fisher_diagonal": (
+        "tests/analysis/test_fisher_diagonal.py::test_equals_the_squares_of_the_formula"
+    ),
     "analysis.gaussian_cutoff": (
         "tests/analysis/test_gaussian_cutoff.py::test_no_other_cut_makes_fewer_mistakes"
     ),
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
+    ),
+    "analysis.margin_violation": (
+        "tests/analysis/test_max_margin.py::test_violation_is_that_of_the_worst_sample"
+    ),
+    "analysis.outlier_channels": (
+        "tests/analysis/test_outlier_channels.py::test_channels_above_the_ratio_are_found"
     ),
     "analysis.private_bag_means": (
         "tests/analysis/test_private_bag_means.py::test_means_get_the_noise_of_the_guarantee"
@@ -16,6 +31,9 @@ REFERENCES = {
     "analysis.self_distill": (
         "tests/analysis/test_self_distillation.py"
         "::test_generations_of_ridge_regression_follow_the_closed_form"
+    ),
+    "analysis.spectral_norms": (
+        "tests/analysis/test_spectrum.py::test_spectral_norms_are_those_of_the_kernels"
     ),
     "callbacks.EffectiveLearningRate": (
         "tests/callbacks/test_learning_rates.py::test_effective_rates_are_those_of_the_formula"
@@ -39,6 +57,7 @@ REFERENCES = {
         "tests/callbacks/test_warm_restarts.py"
         "::test_decays_follow_the_formula_and_a_resumed_training_too"
     ),
+    "constraints.HardThreshold": "tests/constraints/test_soft_threshold.py::test_hard_map",
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
     "generative.sequential_cross_entropy": (
         "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
@@ -47,6 +66,9 @@ REFERENCES = {
         "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
     ),
     "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
+    "layers.AccordionBlock": (
+        "tests/layers/test_accordion_block.py::test_value_and_penalty_equal_the_formula"
+    ),
     "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
     "layers.ElasticQuantized": (

@@ -1,26 +1,45 @@
 """Look at a trained model."""
 
+from keras_regularize.analysis._effective_learning_rate import effective_learning_rate
+from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
+from keras_regularize.analysis._fit_power_law import fit_power_law
 from keras_regularize.analysis._gaussian_cutoff import gaussian_cutoff
 from keras_regularize.analysis._naive_bayes import naive_bayes_head
 from keras_regularize.analysis._off_policy_bound import off_policy_bound
+from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
+from keras_regularize.analysis._relative_importance import relative_importance
+from keras_regularize.analysis.compositional import accnet_bound, f1_norm
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
+from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
     optimal_distillation_weight,
     self_distill,
 )
+from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "accnet_bound",
+    "effective_learning_rate",
+    "effective_rank",
+    "f1_norm",
+    "fisher_diagonal",
+    "fit_power_law",
     "gaussian_cutoff",
     "gradient_norm_bound",
     "input_gradient_norm",
     "kernel_self_distillation",
+    "margin_violation",
     "naive_bayes_head",
     "off_policy_bound",
     "optimal_distillation_weight",
+    "outlier_channels",
     "private_bag_means",
+    "relative_importance",
     "robust_accuracy",
     "self_distill",
+    "sequential_max_margin",
+    "spectral_norms",
 ]

@@ -2,6 +2,6 @@
 
 from keras_regularize.constraints._attach import attach
 from keras_regularize.constraints.quantization import Binary, Ternary
-from keras_regularize.constraints.sparsity import SoftThreshold
+from keras_regularize.constraints.sparsity import GroupSoftThreshold, HardThreshold, SoftThreshold
 
-__all__ = ["Binary", "SoftThreshold", "Ternary", "attach"]
+__all__ = ["Binary", "GroupSoftThreshold", "HardThreshold", "SoftThreshold", "Ternary", "attach"]

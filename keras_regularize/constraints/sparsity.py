@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.utils.groups import group_norms
+from keras_regularize.utils.groups import check_axis, group_norms
 
 
 def soft_threshold(weight: Any, threshold: Any) -> Any:
@@ -71,6 +71,105 @@ class SoftThreshold(keras.constraints.Constraint):
 
     def __call__(self, w: Any) -> Any:
         return soft_threshold(ops.convert_to_tensor(w), self.threshold)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"threshold": self.threshold}
+
+
+@export
+class GroupSoftThreshold(keras.constraints.Constraint):
+    r"""Shortens every filter by a fixed amount per step, to exactly zero if it is shorter.
+
+    $$w_f \leftarrow w_f \max\left(1 - t / \lVert w_f \rVert_2,\ 0\right),$$
+
+    the proximal map of the group lasso $t \sum_f \lVert w_f \rVert_2$. Whole filters vanish, which makes a
+    layer narrower; `SoftThreshold` zeroes single weights. A constraint does not know the learning rate, so the
+    amount per step is fixed; to shorten by learning rate times factor use
+    `kr.optimizers.Proximal(…, penalty="group_l1")`. A zero filter stays zero, a threshold of 0 changes nothing.
+
+    Args:
+        threshold: $t \ge 0$, in units of a filter's norm, subtracted from it at each step.
+        axis: Axes that index the groups: `-1` (default) for one per filter of kernels `(…, in, out)`,
+            `(-2, -1)` for one per spatial kernel, `None` for the whole tensor.
+
+    Input and output: a weight of any shape.
+
+    Raises:
+        ValueError: If an argument is out of range, or `axis` does not name axes of the weight.
+
+    Cost: two elementwise passes over the weight.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    layer = keras.layers.Conv2D(
+        16, 3, kernel_constraint=kr.constraints.GroupSoftThreshold(1e-3)
+    )
+    ```
+
+    Reference: Ming Yuan and Yi Lin, *Model selection and estimation in regression with grouped variables*,
+    Journal of the Royal Statistical Society B, 2006; on why a penalty alone makes no zeros, Siddharth Krishna
+    Kumar, *GD doesn't make the cut: Three ways that non-differentiability affects neural network training*,
+    2024, arXiv:2401.08426.
+    """
+
+    def __init__(self, threshold: float, axis: int | tuple[int, ...] | None = -1):
+        check_number("threshold", threshold, minimum=0)
+        check_axis(axis)
+        self.threshold = float(threshold)
+        self.axis = tuple(axis) if isinstance(axis, list) else axis
+
+    def __call__(self, w: Any) -> Any:
+        return group_soft_threshold(ops.convert_to_tensor(w), self.threshold, self.axis)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, "axis": self.axis}
+
+
+@export
+class HardThreshold(keras.constraints.Constraint):
+    r"""Sets small weights to zero and leaves the others as they are: pruning by size.
+
+    $$w \leftarrow \begin{cases} w & |w| > t \\ 0 & \text{else} \end{cases}$$
+
+    the proximal map of $\frac{t^2}{2} \lVert w \rVert_0$. Unlike `SoftThreshold` it does not shrink what it keeps.
+    Applied after every step (iterative hard thresholding) a zero comes back only by a single step larger than
+    the threshold: attach it late in training, or apply it once.
+
+    Args:
+        threshold: $t \ge 0$, in units of the weight; 0 changes nothing.
+
+    Input and output: a weight of any shape.
+
+    Raises:
+        ValueError: If `threshold` is not a non-negative number.
+
+    Cost: one elementwise pass over the weight.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)])
+    kr.constraints.attach(model, kr.constraints.HardThreshold(0.01))
+    kr.constraints.HardThreshold(0.5)(keras.ops.convert_to_tensor([0.2, -1.5]))  # [0, -1.5]
+    ```
+
+    Reference: Thomas Blumensath and Mike E. Davies, *Iterative Thresholding for Sparse Approximations*, 2008,
+    Journal of Fourier Analysis and Applications.
+    """
+
+    def __init__(self, threshold: float):
+        check_number("threshold", threshold, minimum=0)
+        self.threshold = float(threshold)
+
+    def __call__(self, w: Any) -> Any:
+        return hard_threshold(ops.convert_to_tensor(w), self.threshold)
 
     def get_config(self) -> dict[str, Any]:
         return {"threshold": self.threshold}

@@ -1,6 +1,7 @@
 """Layers: augmentation, heads, noise, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.augmentation.cutout import Cutout
+from keras_regularize.layers.blocks.accordion_block import AccordionBlock
 from keras_regularize.layers.heads import (
     AdaFace,
     ArcFace,
@@ -29,6 +30,7 @@ from keras_regularize.layers.reparameterization.weight_compander import WeightCo
 from keras_regularize.layers.reparameterization.weight_conditioning import WeightConditioning
 
 __all__ = [
+    "AccordionBlock",
     "AdaFace",
     "ArcFace",
     "BitWeights",

@@ -1,7 +1,12 @@
 """`kernel_regularizer=…` and `activity_regularizer=…`: penalties on weights and on activations."""
 
 from keras_regularize.regularizers._attach import attach
+from keras_regularize.regularizers.activity.activation_kurtosis import ActivationKurtosis
 from keras_regularize.regularizers.activity.spectral_decoupling import SpectralDecoupling
+from keras_regularize.regularizers.anchors.ewc import EWC
+from keras_regularize.regularizers.anchors.l2_to_reference import L2ToReference
+from keras_regularize.regularizers.anchors.repulsion import Repulsion
+from keras_regularize.regularizers.anchors.wasserstein import Wasserstein
 from keras_regularize.regularizers.cauchy_schwarz.alphabets import (
     BinaryCauchySchwarz,
     OneSidedBinaryCauchySchwarz,
@@ -13,6 +18,7 @@ from keras_regularize.regularizers.cauchy_schwarz.multi_level import MultiLevelC
 from keras_regularize.regularizers.cauchy_schwarz.orthogonal import OrthogonalCauchySchwarz
 from keras_regularize.regularizers.diversity.mhe import MHE
 from keras_regularize.regularizers.norms.norm_loss import NormLoss
+from keras_regularize.regularizers.norms.spectral import Spectral
 from keras_regularize.regularizers.orthogonality.gor import GOR
 from keras_regularize.regularizers.orthogonality.mutual_coherence import MutualCoherence
 from keras_regularize.regularizers.orthogonality.soft_orthogonality import (
@@ -20,22 +26,32 @@ from keras_regularize.regularizers.orthogonality.soft_orthogonality import (
     SoftOrthogonality,
 )
 from keras_regularize.regularizers.orthogonality.srip import SRIP
+from keras_regularize.regularizers.quantization.weight_distribution import WeightDistribution
+from keras_regularize.regularizers.sparsity.hyper_sparse import HyperSparse
 
 __all__ = [
+    "EWC",
     "GOR",
     "MHE",
     "SRIP",
+    "ActivationKurtosis",
     "BinaryCauchySchwarz",
     "CauchySchwarz",
     "DoubleSoftOrthogonality",
     "EigenvectorCauchySchwarz",
+    "HyperSparse",
+    "L2ToReference",
     "MultiLevelCauchySchwarz",
     "MutualCoherence",
     "NormLoss",
     "OneSidedBinaryCauchySchwarz",
     "OrthogonalCauchySchwarz",
+    "Repulsion",
     "SoftOrthogonality",
+    "Spectral",
     "SpectralDecoupling",
     "TernaryCauchySchwarz",
+    "Wasserstein",
+    "WeightDistribution",
     "attach",
 ]

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_regularize.constraints import SoftThreshold
-from keras_regularize.constraints.sparsity import group_soft_threshold, hard_threshold
+from keras_regularize.constraints import GroupSoftThreshold, HardThreshold, SoftThreshold
 
 numbers = st.floats(-10, 10, width=32, allow_subnormal=False)  # JAX flushes subnormals to 0.
 
@@ -101,8 +100,9 @@ def test_config_is_plain():
 
 @pytest.mark.parametrize("threshold", [-0.5, "a", None])
 def test_bad_threshold(threshold):
-    with pytest.raises(ValueError, match="`threshold` must be a number at least 0"):
-        SoftThreshold(threshold)
+    for kind in (SoftThreshold, GroupSoftThreshold, HardThreshold):
+        with pytest.raises(ValueError, match="`threshold` must be a number at least 0"):
+            kind(threshold)
 
 
 @pytest.mark.parametrize(
@@ -119,17 +119,17 @@ def test_group_map_equals_a_loop_over_groups(shape, axis):
             where[a] = i
         group = w[tuple(where)]
         expected[tuple(where)] = group * max(1 - 1.2 / np.sqrt((group**2).sum()), 0)
-    shrunk = ops.convert_to_numpy(group_soft_threshold(tensor(w), 1.2, axis))
+    shrunk = ops.convert_to_numpy(GroupSoftThreshold(1.2, axis)(tensor(w)))
     np.testing.assert_allclose(shrunk, expected, rtol=1e-5, atol=1e-6)
     assert (shrunk == 0).any()
 
 
 def test_group_map_at_zero():
-    shrunk = ops.convert_to_numpy(group_soft_threshold(tensor(np.zeros((3, 2))), 0.0))
+    shrunk = ops.convert_to_numpy(GroupSoftThreshold(0.0)(tensor(np.zeros((3, 2)))))
     np.testing.assert_array_equal(shrunk, np.zeros((3, 2)))
 
 
 def test_hard_map():
     w = tensor([-1.5, -0.5, 0.0, 0.4, 0.5, 0.6])
-    kept = ops.convert_to_numpy(hard_threshold(w, 0.5))
+    kept = ops.convert_to_numpy(HardThreshold(0.5)(w))
     np.testing.assert_array_equal(kept, np.array([-1.5, 0, 0, 0, 0, 0.6], "float32"))

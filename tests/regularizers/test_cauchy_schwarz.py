@@ -192,7 +192,7 @@ def test_regularized_weights_survive_being_made_ternary():
             keras.optimizers.Adam(0.05),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-        model.fit(x, y, epochs=60, batch_size=599, verbose=0)
+        model.fit(np.tile(x, (60, 1)), np.tile(y, 60), batch_size=599, verbose=0)
         kernel, bias = map(to_numpy, layer.weights)
         projected = to_numpy(Ternary()(ops.convert_to_tensor(kernel)))
         before[name] = np.mean(np.argmax(x @ kernel + bias, -1) == y)

@@ -264,8 +264,20 @@ class TupleRegularizer(Regularizer):
         return {"factor": np.float32(self.factor), "axis": self.axis}
 
 
+@register
+class SteepRegularizer(Regularizer):
+    """At weights of 100 its slope is beyond float16."""
+
+    def norm(self, x):
+        return ops.sum(ops.cast(x, "float32") ** 4)
+
+    def get_config(self):
+        return {"factor": float(self.factor)}
+
+
 @pytest.mark.parametrize(
-    "regularizer", [keras.regularizers.L2(0.01), keras.regularizers.L1L2(0.01, 0.1)]
+    "regularizer",
+    [keras.regularizers.L2(0.01), keras.regularizers.L1L2(0.01, 0.1), SteepRegularizer()],
 )
 @pytest.mark.parametrize("activity", [False, True])
 def test_good_regularizers(regularizer, activity):

@@ -1,1 +1,3 @@
 """Regularizers that make weights and activations easy to quantize."""
+
+__all__ = []

@@ -1,1 +1,3 @@
 """Penalties whose minimum is sparse."""
+
+__all__ = []

@@ -1,0 +1,1 @@
+"""Blocks of layers with their own penalty."""

@@ -1,0 +1,101 @@
+"""Activations without outlier channels, which are hard to quantize."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_integer, check_number
+from keras_regularize.numerics import upcast
+
+
+@export
+class ActivationKurtosis(keras.regularizers.Regularizer):
+    r"""Keeps single channels from standing out of a layer's outputs, so that these survive few bits.
+
+    $$\lambda\,\operatorname{mean}_t \frac1n \sum_{c=1}^n z_{tc}^4,\qquad
+    z_{tc} = \frac{x_{tc} - \bar x_t}{\sqrt{\operatorname{Var}_c x_{tc} + \epsilon}},$$
+
+    the kurtosis over the channels $c$ of each position $t$, averaged over the positions of a batch; with a
+    `target` $k$ the squared distance $(K_t - k)^2$ in its place. It is 1 for channels of two values, 3 for
+    normal ones and about $n$ if one channel holds everything. Shift and scale of the activations are free. As an
+    activity regularizer it returns the mean times the batch size, because Keras divides activity losses by the
+    batch size.
+
+    Put it on the outputs that a quantized layer reads, and quantize those in training: activations that are
+    merely regularized move the difficulty into the weights. The factor and the reduction over positions are our
+    reading of the paper.
+
+    Args:
+        factor: $\lambda \ge 0$.
+        target: $k$, or `None` to minimize the kurtosis; 1.8 is that of a uniform distribution.
+        axis: The axis of the channels, not the first: -1, or 1 for channels-first images.
+        epsilon: $\epsilon > 0$, added to the variance.
+
+    Input: the outputs `(batch, …, channels)` of a layer. Output: a scalar in at least float32.
+
+    Raises:
+        ValueError: If an argument is out of range, or `axis` is not an axis of the activations but the first.
+
+    Cost: a few elementwise passes over the activations.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    layer = keras.layers.Dense(16, activity_regularizer=kr.regularizers.ActivationKurtosis(1e-5))
+    ```
+
+    Reference: Aniruddha Nrusimha, Mayank Mishra, Naigang Wang, Dan Alistarh, Rameswar Panda and Yoon Kim,
+    *Mitigating the Impact of Outlier Channels for Language Model Quantization with Activation Regularization*,
+    2024, arXiv:2404.03605.
+    """
+
+    def __init__(
+        self,
+        factor: float = 1e-5,
+        target: float | None = None,
+        axis: int = -1,
+        epsilon: float = 1e-6,
+    ):
+        check_number("factor", factor, minimum=0)
+        if target is not None:
+            check_number("target", target)
+        check_integer("axis", axis)
+        check_number("epsilon", epsilon, minimum=0)
+        if epsilon == 0:
+            raise ValueError("`epsilon` must be positive. Received: epsilon=0")
+        self.factor = float(factor)
+        self.target = None if target is None else float(target)
+        self.axis = int(axis)
+        self.epsilon = float(epsilon)
+
+    def __call__(self, x: Any) -> Any:
+        x = upcast(x)
+        rank = len(x.shape)
+        if not -rank <= self.axis < rank or self.axis % rank == 0:
+            raise ValueError(
+                "`axis` must be an axis of the activations other than the first, their samples. "
+                f"Received: axis={self.axis} for activations of shape {tuple(x.shape)}"
+            )
+        centred = x - ops.mean(x, axis=self.axis, keepdims=True)
+        squares = centred * centred
+        variances = ops.mean(squares, axis=self.axis, keepdims=True) + self.epsilon
+        kurtosis = ops.mean(ops.square(squares / variances), axis=self.axis)
+        if self.target is not None:
+            kurtosis = ops.square(kurtosis - self.target)
+        positions = kurtosis.shape[1:]
+        size = math.prod(positions) if None not in positions else ops.prod(ops.shape(kurtosis)[1:])
+        return self.factor * ops.sum(kurtosis) / ops.cast(size, kurtosis.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "factor": self.factor,
+            "target": self.target,
+            "axis": self.axis,
+            "epsilon": self.epsilon,
+        }

@@ -1,0 +1,1 @@
+"""Penalties on the distance to given weights, and the reverse."""

@@ -1,0 +1,94 @@
+"""Weights whose distribution suits quantization: flat and symmetric."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.numerics import safe_sqrt, upcast
+
+
+@export
+class WeightDistribution(keras.regularizers.Regularizer):
+    r"""Flattens the distribution of a kernel's weights, so that few bits represent them well.
+
+    $$\lambda_K (K - k)^2 + \lambda_S (S - s)^2,\qquad K = \frac1n \sum_i z_i^4,\quad S = \frac1n \sum_i z_i^3,
+    \quad z_i = \frac{w_i - \bar w}{\sigma},$$
+
+    with the kurtosis $K$ and skewness $S$ of all weights of the tensor, and $\sigma$ the standard deviation
+    with $n-1$ in the denominator. A kurtosis of 1.8 is that of a uniform distribution, whose quantization
+    levels are used evenly; a skewness of 0 suits symmetric levels. Shift and scale of the weights are free.
+    With `skewness_factor=0` it is the kurtosis regularization KURE. Weights that are all equal count with
+    $K = S = 0$ and get no gradient.
+
+    The authors take the mean over the kernels of a network but for the first layer: divide the factors by the
+    number of layers.
+
+    Args:
+        kurtosis_factor: $\lambda_K \ge 0$.
+        skewness_factor: $\lambda_S \ge 0$.
+        kurtosis_target: $k$.
+        skewness_target: $s$.
+
+    Input: a weight of any shape. Output: a scalar in at least float32.
+
+    Raises:
+        ValueError: If an argument is not a number or a factor is negative.
+
+    Cost: a few elementwise passes over the weight.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    layer = keras.layers.Dense(16, kernel_regularizer=kr.regularizers.WeightDistribution())
+    ```
+
+    Reference: Ke Xu, Lei Han, Ye Tian, Shangshang Yang and Xingyi Zhang, *EQ-Net: Elastic Quantization Neural
+    Networks*, ICCV 2023, arXiv:2308.07650; kurtosis alone: Moran Shkolnik and others, *Robust Quantization: One
+    Model to Rule Them All*, NeurIPS 2020, arXiv:2002.07686.
+    """
+
+    def __init__(
+        self,
+        kurtosis_factor: float = 0.015,
+        skewness_factor: float = 1.0,
+        kurtosis_target: float = 1.8,
+        skewness_target: float = 0.0,
+    ):
+        check_number("kurtosis_factor", kurtosis_factor, minimum=0)
+        check_number("skewness_factor", skewness_factor, minimum=0)
+        check_number("kurtosis_target", kurtosis_target)
+        check_number("skewness_target", skewness_target)
+        self.kurtosis_factor = float(kurtosis_factor)
+        self.skewness_factor = float(skewness_factor)
+        self.kurtosis_target = float(kurtosis_target)
+        self.skewness_target = float(skewness_target)
+
+    def __call__(self, x: Any) -> Any:
+        weight = upcast(x)
+        count = math.prod(weight.shape)
+        centred = weight - ops.mean(weight)
+        # The moments do not depend on the scale, squares of tiny or huge weights do.
+        largest = ops.stop_gradient(ops.max(ops.abs(centred)))
+        centred = centred / ops.where(largest > 0, largest, 1.0)
+        deviation = safe_sqrt(ops.sum(centred * centred) / max(count - 1, 1))
+        z = centred / ops.where(deviation > 0, deviation, 1.0)
+        squares = z * z
+        kurtosis, skewness = ops.mean(squares * squares), ops.mean(squares * z)
+        return self.kurtosis_factor * ops.square(kurtosis - self.kurtosis_target) + (
+            self.skewness_factor * ops.square(skewness - self.skewness_target)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "kurtosis_factor": self.kurtosis_factor,
+            "skewness_factor": self.skewness_factor,
+            "kurtosis_target": self.kurtosis_target,
+            "skewness_target": self.skewness_target,
+        }

@@ -1,0 +1,79 @@
+"""HyperSparse: small weights are pulled to zero, large ones let go."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_regularize._export import export
+from keras_regularize._validation import check_number
+from keras_regularize.numerics import safe_abs, upcast
+
+# Where the slope of tanh falls fastest: its third derivative is zero at arctanh(1 / sqrt(3)).
+_BEND = 0.6585
+
+
+@export
+class HyperSparse(keras.regularizers.Regularizer):
+    r"""Pulls the weights that pruning would remove to zero, and hardly touches the ones it would keep.
+
+    $$\lambda\left(\sum_i |w_i| \cdot \frac{\sum_j \tanh(s |w_j|)}{\Big[\sum_j \tanh(s |w_j|)\Big]} -
+    \sum_i |w_i|\right),\qquad s = \frac{0.6585}{|w|_{(\kappa n)}},$$
+
+    in which $s$, the bracket and the sums of $|w_i|$ are constants for the gradient, $\kappa$ is the share of
+    weights to be removed and $|w|_{(\kappa n)}$ the size that separates them from the rest. **The value is
+    always 0**; the gradient is
+
+    $$\lambda \operatorname{sign}(w_i)\, s \operatorname{sech}^2(s|w_i|)\,
+    \frac{\sum_j |w_j|}{\sum_j \tanh(s|w_j|)},$$
+
+    nearly that of L1 below the threshold, falling to zero above it. It does not change if all weights are
+    scaled. Exact zeros stay.
+
+    The authors apply it to all kernels at once, in a schedule that raises the factor after each epoch until the
+    pruned network is as good as the dense one; here the threshold is that of each tensor. Prune by magnitude
+    at the same share afterwards.
+
+    Args:
+        factor: $\lambda \ge 0$. The authors start at 5e-6 after a warmup and multiply it by 1.05 per epoch.
+        sparsity: $\kappa$ in [0, 1], the share of weights to be removed.
+
+    Input: a weight of any shape. Output: a scalar 0 in at least float32, with the gradient above.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Cost: a sort of the weight.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    layer = keras.layers.Dense(16, kernel_regularizer=kr.regularizers.HyperSparse(1e-4, sparsity=0.8))
+    ```
+
+    Reference: Patrick Glandorf, Timo Kaiser and Bodo Rosenhahn, *HyperSparse Neural Networks: Shifting
+    Exploration to Exploitation through Adaptive Regularization*, ICCV Workshops 2023, arXiv:2308.07163.
+    """
+
+    def __init__(self, factor: float = 5e-6, sparsity: float = 0.9):
+        check_number("factor", factor, minimum=0)
+        check_number("sparsity", sparsity, minimum=0, maximum=1)
+        self.factor = float(factor)
+        self.sparsity = float(sparsity)
+
+    def __call__(self, x: Any) -> Any:
+        sizes = ops.reshape(safe_abs(upcast(x)), (-1,))
+        fixed = ops.stop_gradient(sizes)
+        count = math.prod(sizes.shape)
+        threshold = ops.sort(fixed)[min(int(self.sparsity * count), count - 1)]
+        bounded = ops.sum(ops.tanh(_BEND / ops.maximum(threshold, 1e-12) * sizes))
+        total = ops.stop_gradient(bounded)
+        weight = ops.sum(fixed) / ops.where(total > 0, total, 1.0)
+        return self.factor * weight * (bounded - total)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"factor": self.factor, "sparsity": self.sparsity}
