@@ -280,6 +280,10 @@ CASES = {
             "skip": RANDOM_STEP,
         },
     },
+    "models.Ensemble": {
+        "config": lambda: {"members": [teacher(), teacher()]},
+        "check": lambda: {"inputs": np.random.default_rng(0).random((3, 4)).astype("float32")},
+    },
     "models.FactoredSphericalClassifier": {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.

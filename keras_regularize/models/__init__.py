@@ -13,6 +13,7 @@ from keras_regularize.models.adversarial import (
 )
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.ens_loss import EnsLoss
+from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
@@ -59,6 +60,7 @@ __all__ = [
     "ELRPlus",
     "ElasticQuantization",
     "EnsLoss",
+    "Ensemble",
     "FactoredSphericalClassifier",
     "Flooding",
     "FreeAdversarialTraining",
