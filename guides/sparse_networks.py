@@ -181,10 +181,9 @@ plt.close(figure)
 
 Measured on JAX, with three seeds and 597 test samples. The dense network is right for 97.7 %. Cut without training on, 90.1 %
 are left at 90 % zeros and 14.5 % at 99 %. Trained on, the cut network has 97.2 % at 90 % zeros and 93.9 % at 98 %, but at
-99 % only 53.8 %: what magnitude alone leaves is no longer connected well. ART, which chooses its weights while it trains, has
-95.1 % at 98 % and still 93.5 % at 99 % zeros, 259 of 25,856 weights. With one setting each, LOBSTER ends at 82 to 85 % zeros
-and 97.2 to 98.2 %, the decay of irrelevant weights at 97 to 98 % zeros and 97.0 to 97.7 %: about the accuracy of the
-dense network.
+99 % only 53.8 %. ART, which chooses its weights while it trains, has 95.1 % at 98 % and still 93.5 % at 99 % zeros, with
+259 of 25,856 weights. With one setting each, LOBSTER ends at 82 to 85 % zeros and 97.2 to 98.2 %, the decay of irrelevant
+weights at 97 to 98 % zeros and 97.0 to 97.7 %: about the accuracy of the dense network.
 
 The comparison is not one of equal cost: here the cut networks train for 40 epochs, ART for up to 63, the last two for up
 to 80. And differences below one percentage point are within the noise of so few test samples.

@@ -67,12 +67,12 @@ def test_the_penalty_at_zeros_and_extremes():
         assert float(to_numpy(value)) == 0.0
         assert np.isfinite(to_numpy(gradient)).all()
         np.testing.assert_array_equal(to_numpy(gradient)[rows == 0], 0)
-    # The gradient does not depend on the scale.
+    # The gradient does not depend on the scale. In float32 sech² is 1 - tanh²: exact to 1e-7 of its maximum.
     evaluate = values_and_gradients(lambda w: hyper_sparse_loss(w, 0.5))
     w = RNG.normal(size=20).astype("float32")
     for scale in (1.0, 1e-3):
         expected = penalty_gradient([w], 0.5)
-        np.testing.assert_allclose(to_numpy(evaluate(scale * w)[1]), expected, rtol=1e-4)
+        np.testing.assert_allclose(to_numpy(evaluate(scale * w)[1]), expected, rtol=1e-4, atol=1e-6)
 
 
 class Strengths(keras.callbacks.Callback):
