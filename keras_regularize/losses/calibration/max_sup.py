@@ -84,7 +84,8 @@ class MaxSup(Loss):
 
     def call(self, y_true, y_pred):
         x, _, zero = from_maximum(class_logits(y_pred))
-        return self.factor * (zero - ops.mean(x, axis=-1)) + crossentropy(y_true, x)
+        mean = ops.sum(x, axis=-1) / x.shape[-1]  # `ops.mean` rounds float64 to float32 on torch.
+        return self.factor * (zero - mean) + crossentropy(y_true, x)
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
