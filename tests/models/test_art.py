@@ -16,10 +16,14 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def network():
-    keras.utils.set_random_seed(2)
-    return keras.Sequential(
+    """With the same weights on every backend."""
+    net = keras.Sequential(
         [keras.Input((6,)), layers.Dense(16, "tanh"), layers.BatchNormalization(), layers.Dense(3)]
     )
+    draw = np.random.default_rng(2).normal
+    for layer in (net.layers[0], net.layers[2]):
+        layer.kernel.assign(0.4 * draw(size=layer.kernel.shape))
+    return net
 
 
 def compiled(net, *arguments, rate=0.5, metrics=("accuracy",), **options):
@@ -85,10 +89,11 @@ class Strengths(keras.callbacks.Callback):
 
 def test_fit_ends_with_a_sparse_network_that_keeps_its_accuracy():
     net, strengths = network(), Strengths()
-    art = compiled(net, 0.7, 3e-3, 1.2, warmup_epochs=4, rate=0.1)
-    history = art.fit(X, Y, epochs=60, batch_size=8, verbose=0, callbacks=[strengths]).history
+    art = compiled(net, 0.85, 3e-3, 1.15, warmup_epochs=4, rate=0.1)
+    options = {"epochs": 60, "batch_size": 8, "shuffle": False, "verbose": 0}
+    history = art.fit(X, Y, callbacks=[strengths], **options).history
     stopped = len(history["loss"])
-    expected = [*(4 * [0]), *(3e-3 * 1.2 ** np.arange(stopped - 4))]
+    expected = [*(4 * [0]), *(3e-3 * 1.15 ** np.arange(stopped - 4))]
     np.testing.assert_allclose(strengths.seen, expected, rtol=1e-5)
     pruned = np.array(history["pruned_accuracy"])
     assert 7 <= stopped < 60 and len(pruned) == stopped - 4
@@ -97,12 +102,12 @@ def test_fit_ends_with_a_sparse_network_that_keeps_its_accuracy():
     assert better[-1] and not better[:-1].any()
 
     chosen = pruned[int(means.argmax()) + 1]
-    assert chosen > pruned[0] + 0.15
+    assert chosen > pruned[0] + 0.15  # Measured: 0.60 at first, 0.85 to 0.88 in the end.
     assert art.evaluate(X, Y, verbose=0, return_dict=True)["accuracy"] == pytest.approx(chosen)
     masks = art.masks()
     assert [mask is None for mask in masks] == [False, True, True, True, False, True]
     zeros = sum((~masks[i]).sum() for i in (0, 4))
-    assert zeros == int(0.7 * (96 + 48))
+    assert zeros == int(0.85 * (96 + 48))
 
     net.compile(Masked(keras.optimizers.SGD(0.05)), LOSS, metrics=["accuracy"])
     net.optimizer.build(net.trainable_variables)
