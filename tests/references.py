@@ -139,6 +139,7 @@ REFERENCES = {
         "tests/models/test_elastic_quantization.py::test_the_objective_equals_the_formula"
     ),
     "models.EnsLoss": "tests/models/test_ens_loss.py::test_a_step_is_that_of_the_drawn_slopes",
+    "models.Ensemble": "tests/models/test_ensemble.py::test_means",
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"
         "::test_replays_follow_the_algorithm_and_the_perturbation_stays"
