@@ -403,6 +403,7 @@ FUNCTIONS = {
         "IterativePruning",
         "LearningRateFinder",
         "OneCycle",
+        "RelativeImportancePruning",
         "RobustAccuracy",
         "ThresholdPruning",
         "WarmRestarts",

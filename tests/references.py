@@ -47,6 +47,9 @@ REFERENCES = {
     "callbacks.OneCycle": (
         "tests/callbacks/test_learning_rates.py::test_rate_and_momentum_are_those_of_a_loop"
     ),
+    "callbacks.RelativeImportancePruning": (
+        "tests/callbacks/test_relative_importance_pruning.py::test_prunes_the_least_important_of_every_layer"
+    ),
     "callbacks.RobustAccuracy": (
         "tests/callbacks/test_callbacks_robustness.py::test_logs_are_those_of_robust_accuracy"
     ),

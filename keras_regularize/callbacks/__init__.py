@@ -2,6 +2,7 @@ from keras_regularize.callbacks.effective_learning_rate import EffectiveLearning
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
+from keras_regularize.callbacks.relative_importance_pruning import RelativeImportancePruning
 from keras_regularize.callbacks.robustness import RobustAccuracy
 from keras_regularize.callbacks.warm_restarts import WarmRestarts
 
@@ -10,6 +11,7 @@ __all__ = [
     "IterativePruning",
     "LearningRateFinder",
     "OneCycle",
+    "RelativeImportancePruning",
     "RobustAccuracy",
     "ThresholdPruning",
     "WarmRestarts",

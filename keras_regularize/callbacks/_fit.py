@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_regularize.models import RegularizedModel
+from keras_regularize.optimizers import Masked
 from keras_regularize.optimizers._wrapper import chain
 
 
@@ -28,6 +30,26 @@ def find_optimizer(model: keras.Model, kind: type) -> Any:
     """The first optimizer of that class in the chain of wrapped optimizers, or None."""
     found = (optimizer for optimizer in chain(model.optimizer) if isinstance(optimizer, kind))
     return next(found, None)
+
+
+def find_masks(callback: keras.callbacks.Callback) -> Masked:
+    """The optimizer that keeps masks of the model in training, with its variables."""
+    optimizer = find_optimizer(callback.model, Masked)
+    if optimizer is None:
+        raise ValueError(
+            f"`{type(callback).__name__}` needs a model that is compiled with `kr.optimizers.Masked(optimizer)` "
+            "or `kr.optimizers.LOBSTER(optimizer)`, which keep pruned weights at zero. Received: "
+            f"optimizer={callback.model.optimizer!r}"
+        )
+    build_optimizer(callback.model)
+    return optimizer
+
+
+def without_wrappers(model: keras.Model) -> keras.Model:
+    """The model inside all train-step wrappers."""
+    while isinstance(model, RegularizedModel):
+        model = model.model
+    return model
 
 
 def build_optimizer(model: keras.Model) -> None:

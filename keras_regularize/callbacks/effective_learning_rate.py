@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize.models import RegularizedModel
+from keras_regularize.callbacks._fit import without_wrappers
 from keras_regularize.optimizers._wrapper import chain
 
 _NORMALIZATIONS = (
@@ -72,9 +72,7 @@ class EffectiveLearningRate(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
-        model = self.model
-        while isinstance(model, RegularizedModel):
-            model = model.model
+        model = without_wrappers(self.model)
         found = {layer.name: layer for layer in _all_layers(model) if hasattr(layer, "kernel")}
         if self.layers is None:
             names = [name for name in _normalized(model) if name in found]

@@ -7,8 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.callbacks._fit import build_optimizer, find_optimizer
-from keras_regularize.optimizers import Masked
+from keras_regularize.callbacks._fit import find_masks
 from keras_regularize.optimizers._wrapper import NORMALIZATION, is_named
 
 
@@ -26,13 +25,7 @@ class _ToleratedPruning(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
-        if find_optimizer(self.model, Masked) is None:
-            raise ValueError(
-                f"`{type(self).__name__}` needs a model that is compiled with `kr.optimizers.Masked(optimizer)` "
-                "or `kr.optimizers.LOBSTER(optimizer)`, which keep pruned weights at zero. Received: "
-                f"optimizer={self.model.optimizer!r}"
-            )
-        build_optimizer(self.model)
+        self._optimizer = find_masks(self)
 
     def loss(self) -> float:
         """The validation loss of the model as it is."""
@@ -68,8 +61,7 @@ class _ToleratedPruning(keras.callbacks.Callback):
         for variable, value in zip(variables, values):
             variable.assign(value)
         new = {id(v): mask for v, mask in zip(variables, kept(fine))}
-        optimizer = find_optimizer(self.model, Masked)
-        optimizer.set_masks([new.get(id(v)) for v in self.model.trainable_variables])
+        self._optimizer.set_masks([new.get(id(v)) for v in self.model.trainable_variables])
         return sum(int(m.sum()) for m in masks) - sum(int(m.sum()) for m in new.values())
 
     def sparsity(self) -> float:
@@ -78,7 +70,7 @@ class _ToleratedPruning(keras.callbacks.Callback):
         return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.size for m in masks)
 
     def _prunable(self):
-        masks = find_optimizer(self.model, Masked).get_masks()
+        masks = self._optimizer.get_masks()
         pairs = [
             (v, m)
             for v, m in zip(self.model.trainable_variables, masks)
