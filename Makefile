@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BACKEND ?= jax
 # One process per core of a small machine; tests spend their time compiling.
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist worksteal
 
 BACKENDS := jax tensorflow torch
 VENV := .venv
