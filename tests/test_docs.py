@@ -98,6 +98,19 @@ def test_everything_public_has_a_docstring_and_type_hints(namespace):
         assert untyped == [], f"kr.{namespace}.{name} lacks type hints for {untyped}"
 
 
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_documented_arguments_are_those_of_the_signature(namespace):
+    # Else the site does not build.
+    for name, symbol in members(namespace).items():
+        if isinstance(symbol, types.ModuleType) or not callable(symbol):
+            continue
+        section = re.search(r"^Args:\n(.*?)(?=\n\n|\Z)", inspect.getdoc(symbol), re.M | re.S)
+        listed = re.findall(r"^    (\S[^:\n]*):", section[1], re.M) if section else []
+        parameters = set(inspect.signature(symbol).parameters)
+        unknown = [entry for entry in listed if entry.lstrip("*") not in parameters]
+        assert unknown == [], f"kr.{namespace}.{name} has no arguments {unknown}"
+
+
 def test_the_navigation_lists_every_guide():
     assert sorted(re.findall(r"guides/(\w+)\.md", read("mkdocs.yml"))) == GUIDES
 

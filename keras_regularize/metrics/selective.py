@@ -51,7 +51,8 @@ class Coverage(_Selective):
     Args:
         threshold: $\theta$, above which a sample is accepted. 0 for rejectors; for probabilities the confidence
             that is asked for.
-        name, dtype: As in `keras.metrics.Metric`. The state is float32.
+        name: Name of the metric.
+        dtype: Dtype, as in `keras.metrics.Metric`. The state is float32.
 
     Call arguments:
         y_true: 1 where the predictor was right, 0 where it was wrong, `(batch,)` or `(batch, 1)`; not used.
@@ -106,7 +107,8 @@ class SelectiveAccuracy(_Selective):
     Args:
         threshold: $\theta$, above which a sample is accepted. 0 for rejectors; for probabilities the confidence
             that is asked for.
-        name, dtype: As in `keras.metrics.Metric`. The state is float32.
+        name: Name of the metric.
+        dtype: Dtype, as in `keras.metrics.Metric`. The state is float32.
 
     Call arguments:
         y_true: 1 where the predictor was right, 0 where it was wrong, `(batch,)` or `(batch, 1)`.

@@ -30,7 +30,9 @@ class ACLS(Loss):
         negative_factor: Weight $\lambda_2 \ge 0$ of the other classes.
         margin: $M \ge 0$, in units of logits, the same for both terms. 10 is for ResNets; for small networks 3
             to 6 is right: choose it below the largest logits that plain cross-entropy reaches.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, which only

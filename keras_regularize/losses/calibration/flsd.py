@@ -29,7 +29,9 @@ class FLSD(Loss):
         gamma: Exponent $\gamma \ge 0$ of samples with $P_t \ge \theta$.
         low_confidence_gamma: Exponent $\gamma_{\text{low}} \ge 0$ of the others.
         threshold: $\theta$ in `[0, 1]`.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes

@@ -27,7 +27,9 @@ class MbLS(Loss):
     Args:
         alpha: Weight $\alpha \ge 0$ of the penalty.
         margin: $M \ge 0$, in units of logits. 6 to 10; smaller for smaller networks.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes

@@ -31,7 +31,9 @@ class MDCA(Loss):
     Args:
         factor: Weight $\beta \ge 0$ of the second term; the paper uses 1 to 50.
         gamma: Focusing exponent $\gamma \ge 0$; 0 for cross-entropy.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes

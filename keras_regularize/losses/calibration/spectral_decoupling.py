@@ -32,7 +32,9 @@ class SpectralDecoupling(Loss):
         factor: $\lambda \ge 0$, of the order of 1e-3 to 1e-1. Set L2 penalties and weight decay to zero.
         target: $\tau$, a number, or a list with one for each class that the sample may have. The authors use
             `[0.44, 2.5]` with `factor=0.1` on CelebA, whose classes are unbalanced.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`; the target of

@@ -27,7 +27,9 @@ class Entmax(Loss):
 
     Args:
         alpha: Sparsity $\alpha \ge 1$; 2 is `kr.losses.Sparsemax`.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or rows `(batch, classes)` that sum to 1: one-hot, soft, or
@@ -95,7 +97,9 @@ class Sparsemax(Loss):
     label's logit leads by 1. Two classes give the modified Huber loss. The same as `Entmax(alpha=2)`.
 
     Args:
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or rows `(batch, classes)` that sum to 1: one-hot, soft, or

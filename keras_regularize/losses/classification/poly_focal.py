@@ -31,7 +31,9 @@ class PolyFocal(Loss):
         gamma: Focusing exponent $\gamma \ge 0$.
         alpha: Balance of positives $\alpha$ in `[0, 1]`, 0.25 in detectors; `None` for none.
         from_logits: Whether `y_pred` are logits. Probabilities are clipped to `[1e-7, 1 - 1e-7]` as Keras does.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Multi-label rows `(batch, classes)` with entries in `[0, 1]`, or class ids `(batch,)` or

@@ -31,7 +31,9 @@ class ZLoss(Loss):
         scale: $a > 0$, the steepness.
         shift: $b$, the standardised logit to reach. Up to $\sqrt{K - 1}$ makes sense: 3 for ten classes, tens for
             many thousands.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, for which $\zeta$

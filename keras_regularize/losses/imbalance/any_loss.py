@@ -44,7 +44,9 @@ class AnyLoss(Loss):
         amplification: Steepness $L > 0$.
         beta: $\beta > 0$ of `"fbeta"`: how much more recall counts than precision. Unused otherwise.
         from_logits: Whether `y_pred` are logits, which go through a sigmoid.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Labels 0 or 1, `(batch,)` or `(batch, 1)`.

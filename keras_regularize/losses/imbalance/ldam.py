@@ -31,7 +31,9 @@ class LDAM(Loss):
         class_counts: Training samples of each class, a list of positive numbers.
         max_margin: Margin of the rarest class, a non-negative float.
         scale: $s > 0$. 30 is for cosines in `[-1, 1]`; take 1 for the logits of a plain head.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes

@@ -29,7 +29,9 @@ class LogitAdjusted(Loss):
     Args:
         class_counts: Training samples of each class, a list of positive numbers; proportions do as well.
         tau: Strength $\tau$ of the adjustment.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes

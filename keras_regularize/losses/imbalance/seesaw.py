@@ -32,7 +32,9 @@ class Seesaw(Loss):
         class_counts: Training samples of each class, a list of positive numbers.
         p: Exponent $p \ge 0$ of the mitigation.
         q: Exponent $q \ge 0$ of the compensation.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, whose largest

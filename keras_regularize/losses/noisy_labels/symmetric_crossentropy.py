@@ -31,7 +31,9 @@ class SymmetricCrossentropy(Loss):
             which is harder to fit.
         beta: Weight $\beta \ge 0$ of reverse cross-entropy: 1 on CIFAR-10, 0.1 on CIFAR-100.
         from_logits: Whether `y_pred` are logits. Probabilities are normalised and clipped as Keras does.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes

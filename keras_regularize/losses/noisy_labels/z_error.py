@@ -29,7 +29,9 @@ class ZErrorMSE(Loss):
         threshold: $\theta \ge 0$ in standard deviations. `float("inf")` is mean squared error; below 2 also
             clean but hard samples are lost. The paper starts large and anneals to about 2: train some epochs
             with a larger threshold and compile again.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Targets `(batch,)`, `(batch, 1)` or `(batch, …, outputs)`.
@@ -102,7 +104,9 @@ class ZErrorBCE(Loss):
         threshold: $\theta \ge 0$ in standard deviations. `float("inf")` is binary cross-entropy; below 2 also
             clean but hard samples are lost. The paper starts large and anneals to about 2: train some epochs
             with a larger threshold and compile again.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Classes 0 or 1, `(batch,)` or `(batch, 1)`; numbers in between belong to the nearer class.

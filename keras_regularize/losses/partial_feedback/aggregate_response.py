@@ -30,7 +30,9 @@ class AggregateResponse(Loss):
         loss: $l$: the name of a Keras loss, a function `(y_true, y_pred)` that averages over the last axis, or a
             `keras.losses.Loss`, such as `keras.losses.BinaryCrossentropy(from_logits=True)`. Bag level losses of
             logits see the mean logit.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Mean responses `(bags,)` or `(bags, 1)`.

@@ -25,7 +25,9 @@ class SmoothedIPS(Loss):
 
     Args:
         alpha: $\alpha$ in `[0, 1]`.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: Rows `(batch, 3)` of the logged action's number, its propensity under the logging policy (below

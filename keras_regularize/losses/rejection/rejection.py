@@ -32,7 +32,9 @@ class Rejection(Loss):
         cost: Cost $c$ of a rejection, in `(0, 1)`: the error rate up to which an answer is accepted.
         alpha: $\alpha > 0$. The paper uses 4, and 3.5 for images.
         beta: $\beta > 0$; `None` for the calibrated value.
-        reduction, name, dtype: As in `keras.losses.Loss`.
+        reduction: How the values become one, as in `keras.losses.Loss`.
+        name: Name of the loss.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: 1 where the fixed predictor was right, 0 where it was wrong, `(batch,)` or `(batch, 1)`.
