@@ -139,14 +139,14 @@ Each does what it says, and no more:
 - `NormLoss` sets the lengths and leaves the rest to training.
 
 Accuracy hardly tells them apart: in either run all lie within 1.1 percentage points, with a standard error of about half
-a point from the test data alone, and `GOR` was last in the one and among the best in the other. A small network with three hidden layers trains well without help. So choose by what else
-is needed: a bounded Lipschitz constant (`Spectral`), a well conditioned deep network (`SoftOrthogonality`), filters that
+a point from the test data alone, and `GOR` was last in the one and among the best in the other. A small network with three hidden
+layers trains well without help. So choose by what else is needed: a bounded Lipschitz constant (`Spectral`), a well conditioned deep network (`SoftOrthogonality`), filters that
 are not redundant (`MHE`), or a decay of weights that has no pull to zero (`NormLoss`).
 
 ## How strong
 
-Too much costs accuracy. On JAX `SoftOrthogonality(0.1)` brought the condition number to 1.1 and the accuracy to 0.936, and
-`SRIP(1.0)` reached 1.9 and 0.896. The penalties of `SoftOrthogonality` and `GOR` are sums that grow with the width, those of
+Too much can cost accuracy: on JAX `SRIP(1.0)` brought the condition number to 1.9 and the accuracy to 0.896.
+`SoftOrthogonality(0.1)` reached 1.1 with 0.936, no loss beyond the noise. The penalties of `SoftOrthogonality` and `GOR` are sums that grow with the width, those of
 `SRIP`, `Spectral` and `MutualCoherence` are single values that do not, and `MHE` is a mean, which explains why the
 factors differ so much. The authors of `SoftOrthogonality` and `SRIP` lower theirs during training, which
 `kr.models.WeightPenalty` does with a schedule as factor.
