@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize.losses import MaxSup
+from keras_regularize.losses import ACLS, MaxSup, MbLS
 
 
 def oracle(labels, logits, factor):
@@ -114,6 +114,14 @@ def test_at_ties_the_first_top_has_the_gradient():
     np.testing.assert_allclose(
         gradient(MaxSup(0.9), [2], two), [[0.5 + 0.6, 0.5 - 0.3, -1.3]], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("loss", [MaxSup(0.1), MbLS(0.1, 1.0), ACLS(0.1)])
+def test_an_overflow_is_a_nan_and_no_error(loss):
+    # Loss scaling skips such a step.
+    logits = np.array([[np.inf, 0.0, 1.0], [np.nan] * 3, [1.0, 2.0, 3.0]], "float32")
+    value = ops.convert_to_numpy(loss.call(np.array([0, 1, 2]), ops.convert_to_tensor(logits)))
+    np.testing.assert_array_equal(np.isfinite(value), [False, False, True])
 
 
 def test_one_column_is_the_logit_of_class_one():

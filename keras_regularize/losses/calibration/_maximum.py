@@ -15,6 +15,8 @@ def from_maximum(logits):
     top = ops.squeeze(top, axis=-1)
     if 0 in x.shape:
         return x, top, ops.sum(x, axis=-1)
-    classes = x.shape[-1]
-    positions = ops.where(ops.stop_gradient(x) >= 0, ops.arange(classes, dtype="int32"), classes)
+    last = (
+        x.shape[-1] - 1
+    )  # A row of NaNs has no maximum, and the position must exist all the same.
+    positions = ops.where(ops.stop_gradient(x) >= 0, ops.arange(last + 1, dtype="int32"), last)
     return x, top, pick(x, ops.amin(positions, axis=-1))
