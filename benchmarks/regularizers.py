@@ -26,10 +26,7 @@ def make(symbol, kernel):
         for name in ("reference", "importance", "matrix")
         if name in parameters
     }
-    try:
-        return symbol(**given)
-    except (TypeError, ValueError):
-        return None
+    return symbol(**given)
 
 
 def contestant(penalty, kernel):
@@ -59,11 +56,12 @@ def table(quick=False, on_turn=None):
     contestants, others = {BASELINE: product(kernel)}, []
     for name in kr.regularizers.__all__:
         symbol = getattr(kr.regularizers, name)
-        penalty = make(symbol, values) if inspect.isclass(symbol) else None
-        run = None if penalty is None else contestant(penalty, kernel)
+        if not inspect.isclass(symbol):
+            continue
         try:
+            run = contestant(make(symbol, values), kernel)
             run()
-        except Exception:  # Of an activity, or of weights of another shape.
+        except Exception:  # Whatever it says: it is for activities, or needs further arguments.
             others.append(name)
         else:
             contestants[name] = run
