@@ -13,6 +13,11 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint re
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
+# The suite compiles thousands of tiny programs and runs each a few times: compiled quickly is better than compiled
+# well. Flags of the pinned version of JAX; a test run without them is slower and must pass as well.
+test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)
 $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
 endif
