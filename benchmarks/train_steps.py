@@ -11,6 +11,7 @@ import keras_regularize as kr
 from benchmarks.timing import race, ratio_table
 
 BATCH = 64
+MOST_SAMPLES = 10_000  # Rows of a memory of the training samples.
 SKIPPED = 3  # Steps before the clock starts: tracing, the start of the input pipeline.
 
 # Forward and backward passes over a batch, as the methods define them. Finding a perturbation needs no gradients
@@ -36,6 +37,16 @@ PASSES = {
     "ELLE": "5 / 5",
     "GradAlign": "4 / 5",
     "SAM(VAT)": "6 / 5",
+    "TRADES(3)": "5 / 5",
+    "Free(4)": "4 / 4",
+    "InputGradientPenalty": "2 / 3",
+    "Distillation": "2 / 1",
+    "ELR": "1 / 1",
+    "ELRPlus": "4 / 2",
+    "CoTeaching": "2 / 2",
+    "GroupDRO": "1 / 1",
+    "Prospect": "1 / 1",
+    "ART": "1 / 1",
 }
 
 
@@ -51,6 +62,8 @@ def bars():
         "PGD-1": 2.0,
         "PGD-3": 4.0,
         "PGD-7": 8.0,
+        "TRADES(3)": 5.0,
+        "Free(4)": 4.0,
     }
 
 
@@ -100,6 +113,22 @@ METHODS = {
     "ELLE": lambda net: kr.models.ELLE(net, 0.03),
     "GradAlign": lambda net: kr.models.GradAlign(net, kr.attacks.FGSM(0.03, bounds=None)),
     "SAM(VAT)": lambda net: kr.models.SAM(kr.models.VAT(net, epsilon=1.0)),
+    "TRADES(3)": lambda net: kr.models.TRADES(net, pgd(3)),
+    "Free(4)": lambda net: kr.models.FreeAdversarialTraining(net, 0.03, 4, batch_size=BATCH),
+    "InputGradientPenalty": lambda net: kr.models.InputGradientPenalty(net, 0.1),
+    "Distillation": lambda net: kr.models.Distillation(net, keras.models.clone_model(net)),
+    "ELR": lambda net: kr.models.ELR(net, MOST_SAMPLES, 10),
+    "ELRPlus": lambda net: kr.models.ELRPlus(net, keras.models.clone_model(net), MOST_SAMPLES, 10),
+    "CoTeaching": lambda net: kr.models.CoTeaching(net, keras.models.clone_model(net)),
+    "GroupDRO": lambda net: kr.models.GroupDRO(net, 4),
+    "Prospect": lambda net: kr.models.Prospect(net, MOST_SAMPLES, gradient_table=False),
+    "ART": lambda net: kr.models.ART(net, 0.5, 1e-4),
+}
+
+# What `y` holds beside the label.
+COLUMNS = {
+    **dict.fromkeys(("ELR", "ELRPlus", "Prospect"), {"index": np.arange}),
+    "GroupDRO": {"group": lambda samples: np.arange(samples) % 4},
 }
 
 
@@ -148,7 +177,14 @@ def data(network, steps):
 def measure(network=convolutional_network, names=tuple(METHODS), steps=10, rounds=5, on_turn=None):
     """`{name: Timing}` per step for methods by name."""
     x, y = data(network, steps)
-    contestants = {name: fit_contestant(METHODS[name](network()), x, y) for name in names}
+
+    def targets(name):
+        columns = {column: make(len(x)) for column, make in COLUMNS.get(name, {}).items()}
+        return {"label": y, **columns} if columns else y
+
+    contestants = {
+        name: fit_contestant(METHODS[name](network()), x, targets(name)) for name in names
+    }
     return race(contestants, rounds, on_turn=on_turn)
 
 

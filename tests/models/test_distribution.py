@@ -53,4 +53,5 @@ def test_equals_one_device(mode):
         address = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2"}
         assert_succeeds(*[run(mode, RANK=str(rank), **address) for rank in range(2)])
     else:
-        assert_succeeds(run(mode, XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+        assert_succeeds(run(mode, XLA_FLAGS=flags))
