@@ -56,8 +56,8 @@ def weight_decay_search(
     $$\alpha(\lambda) \ge (1 - \tau)\,\max_{\lambda'} \alpha(\lambda'),$$
 
     and then the exponent is bisected between it and the next larger decay, if it is neither the largest nor 0.
-    A large rate regularizes too, and what it leaves to be done is found for it: that is why the two are searched
-    together.
+    A large rate regularizes too, which is why the two are searched together. What is found is as much decay as the
+    training bears; less may still be better on validation data.
 
     The decay is that of the optimizer as compiled: of `kr.optimizers.DecoupledWeightDecay` if there is one, else
     the `weight_decay` which every Keras optimizer has, and which acts as $\alpha \lambda$ per step; what was
