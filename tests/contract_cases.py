@@ -415,6 +415,7 @@ FUNCTIONS = {
     },
     "hyper": {
         "search_bits",
+        "weight_decay_search",
     },
     "layers": {
         "calibrate_quantizers",

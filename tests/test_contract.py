@@ -241,8 +241,9 @@ LEVELS = [
     {"losses", "regularizers", "constraints", "activations", "metrics"},
     {"layers", "attacks", "optimizers"},
     {"models"},
-    {"analysis", "hyper", "inverse", "generative"},
+    {"analysis", "inverse", "generative"},
     {"callbacks"},
+    {"hyper"},  # Its searches run trainings, with callbacks in them.
     {"testing"},
 ]
 
