@@ -99,7 +99,7 @@ def test_a_vector_is_one_distribution():
     st.sampled_from(ALPHAS),
     st.floats(-100, 100, width=32),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_invariants(row, alpha, shift):
     x = np.array([row], "float32")
     p = values(x, alpha)

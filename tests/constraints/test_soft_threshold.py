@@ -33,7 +33,7 @@ def test_equals_a_loop_over_entries(shape, threshold):
     np.testing.assert_allclose(apply(threshold, w), expected, rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(st.lists(numbers, min_size=6, max_size=6), st.floats(0, 5, width=32, allow_subnormal=False))
 def test_zeros_are_exact_and_no_distance_grows(values, threshold):
     w = np.asarray(values, "float32")

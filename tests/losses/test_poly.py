@@ -124,7 +124,7 @@ def test_gradient_of_poly_1_at_the_label():
 
 
 @given(st.integers(1, 6), st.floats(0.55, 0.98))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_first_terms_of_the_series_can_be_cancelled(terms, pt):
     epsilon = [-1.0 / j for j in range(1, terms + 1)]
     tail = sum((1 - pt) ** j / j for j in range(terms + 1, 400))

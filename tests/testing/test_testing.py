@@ -851,7 +851,7 @@ def test_docstrings():
 # Pieces
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(st.lists(st.floats(-3.0, 3.0), min_size=3, max_size=3), st.floats(0.1, 2.0))
 def test_finite_differences_accept_the_right_gradient_and_no_other(x, scale):
     x = np.array(x)
