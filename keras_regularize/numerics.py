@@ -2,7 +2,8 @@
 
 Every function here has a finite value and a finite gradient wherever its docstring does not say otherwise,
 and gives the same gradient on every backend at the points where `keras.ops` does not (zero vectors, zero
-probabilities, kinks). Half-precision inputs are reduced in float32.
+probabilities, kinks). NaN gives NaN, so that loss scaling and callbacks see it. Half-precision inputs are
+reduced in float32.
 """
 
 import math
@@ -23,15 +24,14 @@ def upcast(x: Any) -> Any:
 
 def safe_sqrt(x: Any) -> Any:
     """Square root that is 0 with gradient 0 at `x <= 0`, where the gradient of `ops.sqrt` is infinite or NaN."""
-    positive = x > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)
+    guarded = x <= 0  # Not `x > 0`: NaN has to stay NaN.
+    return ops.where(guarded, 0.0, ops.sqrt(ops.where(guarded, 1.0, x)))
 
 
 def safe_log(x: Any) -> Any:
     """Logarithm that is the log of the smallest normal float, with gradient 0, at `x` below it."""
     tiny = 1.2e-38 if keras.backend.standardize_dtype(x.dtype) != "float16" else 6.2e-5
-    inside = x > tiny
-    return ops.log(ops.where(inside, x, tiny))
+    return ops.log(ops.where(x <= tiny, tiny, x))
 
 
 def xlogy(x: Any, y: Any) -> Any:

@@ -157,6 +157,35 @@ def test_global_norm():
     assert all(not np.any(array(x)) for x in g)
 
 
+NAN_IN = {
+    "safe_sqrt": numerics.safe_sqrt,
+    "safe_log": numerics.safe_log,
+    "xlogy in x": lambda x: numerics.xlogy(x, ops.ones_like(x)),
+    "xlogy in y": lambda y: numerics.xlogy(ops.ones_like(y), y),
+    "safe_expm1": numerics.safe_expm1,
+    "safe_abs": numerics.safe_abs,
+    "safe_arccos": numerics.safe_arccos,
+    "safe_norm": lambda x: numerics.safe_norm(x, axis=-1),
+    "unit_vectors": numerics.unit_vectors,
+    "global_norm": lambda x: numerics.global_norm([ops.ones((3,)), x[0]]),
+    "masked_mean": lambda x: numerics.masked_mean(x[0], ops.ones((2,))),
+    "squared_distances": lambda x: numerics.squared_distances(x, x),
+    "log_probabilities of logits": lambda x: numerics.log_probabilities(x, from_logits=True),
+    "log_probabilities": lambda x: numerics.log_probabilities(x, from_logits=False),
+    "kl_divergence in p": lambda x: numerics.kl_divergence(x, ops.ones_like(x)),
+    "kl_divergence in q": lambda x: numerics.kl_divergence(ops.ones_like(x), x),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", NAN_IN.values(), ids=NAN_IN)
+def test_nan_gives_nan_and_spoils_no_other_row(function, dtype):
+    value = array(function(tensor([[0.5, np.nan], [0.5, 0.25]], dtype)))
+    assert np.isnan(value.flat[: value.shape[-1] if value.ndim else 1]).any()
+    if value.ndim:
+        assert np.isfinite(value.flat[-1])
+
+
 @pytest.mark.parametrize("mask", [[True, False, True], [1.0, 0.0, 1.0]])
 def test_masked_mean_leaves_out_what_the_mask_does(mask):
     # Also what is not a number: `0 · nan` would not be 0.

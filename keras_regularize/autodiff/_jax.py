@@ -47,10 +47,9 @@ def train_step(model, step, arguments):
     return _threaded(step, data, groups, state)
 
 
-def test_step(model, keras_step, step, arguments):
-    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
+def test_step(model, step, arguments):
+    """Runs `step(data)`, which reads and assigns variables, as Keras' pure `(state, data) -> (logs, state)`."""
     state, data = arguments
-    _, state = keras_step(state, data)
     groups = (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
     return _threaded(step, data, groups, state)
 

@@ -122,10 +122,7 @@ def train_step(model, step, arguments):
         return step(data)
 
 
-def test_step(model, keras_step, step, arguments):
-    """Runs Keras' test step and then `step(data)`, which reads and assigns variables and returns the logs."""
-    keras_step(*arguments)
-    return step(*arguments)
+test_step = train_step
 
 
 def apply_gradients(optimizer, gradients, variables):

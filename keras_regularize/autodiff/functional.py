@@ -116,7 +116,7 @@ class Forward:
         with self._scope():
             return self.model(x, training=training)
 
-    def loss(self, batch: Batch) -> Any:
+    def loss(self, batch: Batch, training: bool = True) -> Any:
         """The model's own objective on a batch: compiled loss, `add_loss`, activity and weight penalties.
 
         The first call keeps its outputs and state updates, for the metrics and for the step to store.
@@ -125,12 +125,12 @@ class Forward:
         with self._scope() as current:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
-            outputs = self.model(x, training=True)
+            outputs = self.model(x, training=training)
             # Weights of all replicas together: while this one waits, another forgets its activity losses.
             shared = callable(batch.sample_weight) and replicas > 1
             forgotten = sum(self.model.losses) if shared else 0.0
             sample_weight = resolve_weights(batch, outputs)
-            loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, True)
+            loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, training)
             if shared:
                 forgotten = forgotten - sum(self.model.losses)
             after = [current(v) for v, _ in self._state]

@@ -55,7 +55,7 @@ def search_bits(
     # row is [8, 4, 2]
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650.
     """
     check_integer("num_genes", num_genes, minimum=1)

@@ -40,7 +40,7 @@ class AccuracyPredictor:
     predictor(rows)  # (64,)
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650. The authors' code leaves the flags of asymmetric quantization at 0; here both values of a
     flag have a unit.
     """

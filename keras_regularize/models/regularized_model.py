@@ -166,9 +166,7 @@ class RegularizedModel(keras.Model):
         for _ in range(self.updates_per_batch - 1):
             self._update(variables, x, y, sample_weight)
 
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
-        self.metrics[0].update_state(loss, sample_weight=size)
-        logs = self.compute_metrics(x, y, aux.outputs, sample_weight)
+        logs = self._logs(loss, x, y, aux.outputs, sample_weight)
         if backend.average([*self.non_trainable_variables, *self.metrics_variables]):
             logs = self.get_metrics_result()
         return logs
@@ -187,25 +185,36 @@ class RegularizedModel(keras.Model):
 
         rescaled = [scaled(g, objective.scale) for g in gradients]
         backend.apply_gradients(self.optimizer, rescaled, variables)
-        for position, value in aux.updates.items():
-            state[int(position)][0].assign(value)
+        _assign(state, aux.updates)
         self.after_update(batch, aux, gradients)
         return loss, aux
 
     def test_step(self, *arguments: Any) -> Any:
         if self._outermost_evaluation() is None:
             return super().test_step(*arguments)
-        return backend.test_step(self, super().test_step, self._measure, arguments)
+        return backend.test_step(self, self._measure, arguments)
 
     def _measure(self, data):
-        """Updates what only `evaluate` measures, after Keras' own test step."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        y, _ = _data.split_columns(y, self)
-        outputs, weight = self(x, training=False), None
+        """Keras' test step, in which what only `evaluate` measures gets the same outputs."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self.built:
+            self(x)
+        state = read_state(self)
+        forward = Forward(self, state=state)
+        label, _ = _data.split_columns(y, self)
+        loss = forward.loss(Batch(x, y, sample_weight), training=False)
+        _assign(state, forward.updates)
+        weight = None
         if self._is_semi_supervised():
-            y, weight = _data.mask_unlabelled(y, outputs, None)
-        self._outermost_evaluation().update(self, x, y, outputs, weight)
-        return self.get_metrics_result()
+            label, weight = _data.mask_unlabelled(label, forward.outputs, None)
+        self._outermost_evaluation().update(self, x, label, forward.outputs, weight)
+        return self._logs(loss, x, y, forward.outputs, sample_weight)
+
+    def _logs(self, loss, x, y, outputs, sample_weight):
+        """Updates the metrics, of which the first is the tracker of the loss; their results."""
+        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        self.metrics[0].update_state(loss, sample_weight=size)
+        return self.compute_metrics(x, y, outputs, sample_weight)
 
     def scheduled(self, value: Any, batch: Batch) -> Any:
         """A hyperparameter at the batch's step: the number itself, or the schedule's value there."""
@@ -437,3 +446,9 @@ class RegularizedModel(keras.Model):
             label, columns = _data.split_columns(y, self)
             self.check_data(x, label)
             self.check_columns(columns)
+
+
+def _assign(state, updates):
+    """Stores what a pass changed of the state it started from."""
+    for position, value in updates.items():
+        state[int(position)][0].assign(value)

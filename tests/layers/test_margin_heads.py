@@ -114,6 +114,13 @@ def test_labels_act_in_training_alone(neutral, other):
     np.testing.assert_allclose(train(neutral)[0], plain, rtol=1e-4, atol=1e-3)
 
 
+def test_an_overflow_leaves_the_statistics():
+    layer = built(AdaFace(4))
+    logits, state, _ = train(layer, np.where(np.arange(8)[:, None] == 3, np.nan, X))
+    assert np.isnan(logits[3]).all()
+    np.testing.assert_array_equal(state, [20.0, 100.0])
+
+
 def test_labels_may_be_rows_or_missing():
     layer = built(ArcFace(4))
     expected = train(layer)[0]

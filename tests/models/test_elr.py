@@ -8,23 +8,12 @@ from keras import layers
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
+from tests.models.small import LOSS, network
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.rand(16, 4).astype("float32"), RNG.randint(0, 3, 16)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 WHOLE = {"batch_size": 16, "shuffle": False, "verbose": 0}
 INDEX = np.arange(16)[::-1].copy()
-
-
-def network(activation=None, outputs=3):
-    keras.utils.set_random_seed(1)
-    return keras.Sequential(
-        [
-            keras.Input((4,)),
-            layers.Dense(5, "tanh", kernel_regularizer="l2"),
-            layers.Dense(outputs, activation),
-        ]
-    )
 
 
 def elr(model, num_samples=20, num_classes=3, **arguments):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from counting import count, counting_model
 from keras import layers
 
 import keras_regularize as kr
@@ -64,6 +65,16 @@ def test_evaluate_and_validation_report_robust_accuracy(wrap):
     columns = {"label": Y[:33], "index": np.arange(33)}
     logs = model.test_on_batch(X[:33], columns, sample_weight=weights, return_dict=True)
     assert float(logs["robust_accuracy"]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("nest", [lambda m: m, kr.models.SAM])
+def test_clean_inputs_are_predicted_once(nest):
+    net, counter = counting_model()
+    model = compiled(nest(kr.models.TRADES(net, STEP, evaluate_attack=ATTACK)))
+    model.evaluate(X, Y, batch_size=20, verbose=0)
+    passes = count(counter, lambda: model.evaluate(X, Y, batch_size=20, verbose=0))
+    # Each of two batches: the clean inputs, three steps of the attack, the attacked inputs.
+    assert passes == (2 * (1 + 3 + 1), 2 * 3, 0)
 
 
 def test_early_stopping_on_it():

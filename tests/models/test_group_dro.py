@@ -5,20 +5,13 @@ from counting import count, counting_model
 from keras import layers
 
 import keras_regularize as kr
+from tests.models.small import LOSS, network
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.rand(32, 4).astype("float32"), RNG.randint(0, 3, 32)
 GROUP = RNG.randint(0, 3, 32)
 COLUMNS = {"label": Y, "group": GROUP}
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 HALF = {"batch_size": 16, "shuffle": False, "verbose": 0}
-
-
-def network():
-    keras.utils.set_random_seed(1)
-    return keras.Sequential(
-        [keras.Input((4,)), layers.Dense(5, "tanh", kernel_regularizer="l2"), layers.Dense(3)]
-    )
 
 
 def dro(model, num_groups=3, step_size=0.5, **arguments):

@@ -1,11 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 import keras_regularize as kr
 from tests.counting import count, counting_model
-from tests.models.small import LOSS, X, Y, mlp, quadratic, single_steps
+from tests.models.small import LOSS, mlp, quadratic, single_steps
 
 H = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 0.1]])
 W = np.array([0.5, -1.0, 2.0])
@@ -70,26 +69,3 @@ def test_accumulated_gradients_are_one_update():
     single_steps(wrapped, 4)
     passes = [count(counter, lambda: single_steps(wrapped, 1)).forwards for _ in range(4)]
     assert passes == [2, 2, 1, 1]
-
-
-def test_unused_weights_and_a_batch_of_one():
-    class Unused(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.used, self.unused = layers.Dense(3), layers.Dense(2)
-
-        def build(self, shape):
-            self.used.build(shape)
-            self.unused.build(shape)
-
-        def call(self, x):
-            return self.used(x)
-
-    model = Unused()
-    model.build((None, 6))
-    before = model.unused.get_weights()
-    wrapped = kr.models.LookSAM(model, rho=0.1, period=2)
-    wrapped.compile("sgd", LOSS)
-    single_steps(wrapped, 3, x=X[:1], y=Y[:1])
-    np.testing.assert_array_equal(before[0], model.unused.get_weights()[0])
-    assert np.isfinite(model.used.get_weights()[0]).all()

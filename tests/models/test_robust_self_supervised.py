@@ -1,5 +1,7 @@
 """Robust self-training: a step against the formula in float64, its limits, and how it nests."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,18 +9,15 @@ from counting import count, counting_model
 from keras import layers
 
 import keras_regularize as kr
+from tests.models import small
+from tests.models.small import LOSS
 
 RNG = np.random.RandomState(0)
 X = RNG.rand(12, 4).astype("float32")
 Y = RNG.randint(0, 3, 12)
 Y[[1, 4, 5, 6, 9, 10, 11]] = -1
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 Robust = kr.models.RobustSelfSupervised
-
-
-def network(seed=1):
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential([keras.Input((4,)), layers.Dense(5, "tanh"), layers.Dense(3)])
+network = functools.partial(small.network, penalty=None)
 
 
 def trained(model, y=Y, loss=LOSS, x=X, steps=1, **arguments):

@@ -1,27 +1,11 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 import keras_regularize as kr
+from tests.models.small import LOSS, network, quadratic
 
 RNG = np.random.RandomState(0)
-
-
-class Quadratic(keras.layers.Layer):
-    """`½ wᵀHw` as a model output whose mean is the loss."""
-
-    def __init__(self, matrix, start):
-        super().__init__()
-        self.matrix, self.start = np.asarray(matrix, "float32"), start
-
-    def build(self, shape):
-        self.w = self.add_weight(shape=(len(self.start),), name="w")
-        self.w.assign(np.asarray(self.start, "float32"))
-
-    def call(self, x):
-        value = 0.5 * keras.ops.sum(self.w * keras.ops.matmul(self.matrix, self.w))
-        return value + 0.0 * x
 
 
 def identity_loss(y_true, y_pred):
@@ -29,8 +13,8 @@ def identity_loss(y_true, y_pred):
 
 
 def quadratic_step(start, matrix, **arguments):
-    layer = Quadratic(matrix, start)
-    model = kr.models.SAM(keras.Sequential([keras.Input((1,)), layer]), **arguments)
+    layer, net = quadratic(matrix, start)
+    model = kr.models.SAM(net, **arguments)
     model.compile(keras.optimizers.SGD(1.0), identity_loss)
     model.fit(np.zeros((4, 1)), np.zeros((4, 1)), verbose=0)
     return np.asarray(start) - layer.w.numpy()
@@ -57,15 +41,7 @@ def test_perturbation_does_not_depend_on_the_scale_of_the_loss():
     )
 
 
-def network(seed=1):
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential(
-        [keras.Input((4,)), layers.Dense(5, "tanh", kernel_regularizer="l2"), layers.Dense(3)]
-    )
-
-
 X, Y = RNG.rand(12, 4).astype("float32"), RNG.randint(0, 3, 12)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def step_of(wrap, x=X, y=Y, **fit):
@@ -102,25 +78,3 @@ def test_micro_batches_keep_sample_weights_and_the_whole_batch_is_the_default():
 def test_rho_zero_is_plain_training():
     for a, b in zip(step_of(lambda m: kr.models.SAM(m, rho=0.0))[0], step_of(lambda m: m)[0]):
         np.testing.assert_array_equal(a, b)
-
-
-def test_empty_batches_of_one_and_unconnected_weights():
-    class Unused(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.used, self.unused = layers.Dense(3), layers.Dense(2)
-
-        def build(self, shape):
-            self.used.build(shape)
-            self.unused.build(shape)
-
-        def call(self, x):
-            return self.used(x)
-
-    model = Unused()
-    model.build((None, 4))
-    before = model.unused.get_weights()
-    wrapped = kr.models.SAM(model, rho=0.1)
-    wrapped.compile("sgd", LOSS)
-    assert np.isfinite(wrapped.fit(X[:1], Y[:1], verbose=0).history["loss"]).all()
-    np.testing.assert_array_equal(before[0], model.unused.get_weights()[0])

@@ -8,20 +8,10 @@ import pytest
 from keras import layers, ops
 
 import keras_regularize as kr
+from tests.models.small import LOSS, X, Y, mlp
 
 BACKEND = keras.backend.backend()
 RNG = np.random.RandomState(0)
-X = RNG.rand(48, 6).astype("float32")
-Y = RNG.randint(0, 3, 48)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def mlp(dropout=0.0, normalize=False):
-    keras.utils.set_random_seed(3)
-    stack = [keras.Input((6,)), layers.Dense(8, "tanh", kernel_regularizer="l2")]
-    if normalize:
-        stack.append(layers.BatchNormalization())
-    return keras.Sequential([*stack, layers.Dropout(dropout, seed=1), layers.Dense(3)])
 
 
 def fit(model, y=Y, epochs=2, **arguments):

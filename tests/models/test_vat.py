@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -5,15 +7,12 @@ from keras import layers, ops
 from sklearn.datasets import make_moons
 
 import keras_regularize as kr
+from tests.models import small
+from tests.models.small import LOSS
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.rand(16, 4).astype("float32"), RNG.randint(0, 3, 16)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def network():
-    keras.utils.set_random_seed(1)
-    return keras.Sequential([keras.Input((4,)), layers.Dense(5, "tanh"), layers.Dense(3)])
+network = functools.partial(small.network, penalty=None)
 
 
 def first_loss(model, loss=LOSS, x=X, y=Y):

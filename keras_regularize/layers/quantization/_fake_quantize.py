@@ -50,7 +50,7 @@ def fake_quantize(
     kr.layers.fake_quantize(np.array([0.1, 0.6, 9.0], "float32"), scale=0.5, bits=3)  # [0, 0.5, 1.5]
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650; Esser, McKinstry, Bablani, Appuswamy and Modha, *Learned Step Size Quantization*, ICLR 2020,
     arXiv:1902.08153. The code of EQ-Net takes $|z|$, which turns negative offsets around; here $z$ keeps its
     sign.

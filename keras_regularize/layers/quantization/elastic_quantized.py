@@ -67,7 +67,7 @@ class ElasticQuantized(Reparameterized):
     layer(np.ones((2, 5)))
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650.
     """
 

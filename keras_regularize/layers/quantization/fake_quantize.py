@@ -60,7 +60,7 @@ class FakeQuantize(keras.layers.Layer):
     kr.layers.calibrate_quantizers(model, np.random.default_rng(0).normal(size=(32, 8)))
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650; Esser, McKinstry, Bablani, Appuswamy and Modha, *Learned Step Size Quantization*, ICLR 2020,
     arXiv:1902.08153.
     """

@@ -64,7 +64,7 @@ class QuantizedWeights(Reparameterized):
     plain = layer.fold()  # a Conv2D whose filters have at most eight values each
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650; Esser, McKinstry, Bablani, Appuswamy and Modha, *Learned Step Size Quantization*, ICLR 2020,
     arXiv:1902.08153. The code of EQ-Net searches five ranges only for symmetric steps per unit; here 80 always.
     """

@@ -92,7 +92,7 @@ class ElasticQuantization(RegularizedModel):
     model.select(weight_bits=2, input_bits=8)
     ```
 
-    Reference: Xu, Han, Liu, Zhang and Luo, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
     arXiv:2308.07650. The authors' code takes the absolute value of offsets, which turns negative ones around;
     here they keep their sign.
     """

@@ -47,8 +47,8 @@ class GSAM(RegularizedModel):
     model.fit(np.ones((8, 3)), np.zeros(8), verbose=0)
     ```
 
-    Reference: Zhuang et al., *Surrogate Gap Minimization Improves Sharpness-Aware Training*, ICLR 2022,
-    arXiv:2203.08065.
+    Reference: Zhuang, Gong, Yuan, Cui, Adam, Dvornek, Tatikonda, Duncan and Liu, *Surrogate Gap Minimization
+    Improves Sharpness-Aware Training*, ICLR 2022, arXiv:2203.08065.
     """
 
     def __init__(self, model: keras.Model, rho: Any = 0.05, alpha: Any = 0.4, **kwargs: Any):
