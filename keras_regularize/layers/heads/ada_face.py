@@ -121,9 +121,8 @@ class AdaFace(CosineHead):
         count = ops.sum(ops.ones_like(norms))
         batch_mean = ops.sum(norms) / ops.maximum(count, 1.0)
         squares = ops.sum(ops.square(norms - batch_mean)) / ops.maximum(count - 1.0, 1.0)
-        finite = ops.isfinite(
-            batch_mean
-        )  # Else an overflow under loss scaling would stay for ever.
+        # An overflow under loss scaling would stay for ever.
+        finite = ops.isfinite(batch_mean)
         return (
             self._moved(self.norm_mean, batch_mean, finite & (count > 0)),
             self._moved(self.norm_deviation, ops.sqrt(squares), finite & (count > 1)),
