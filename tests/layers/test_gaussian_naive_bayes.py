@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import keras_regularize as kr
 from keras_regularize.layers import GaussianNaiveBayes
@@ -92,6 +93,29 @@ def test_few_samples_are_enough_for_many_features():
     layer.adapt(*draw(12))
     x, labels = draw(600)
     assert np.mean(probabilities(layer, x).argmax(axis=-1) == labels) > 0.95
+
+
+def test_logistic_regression_needs_more_samples_and_gains_more_from_them():
+    rng, d = np.random.default_rng(0), 100
+    informative = np.arange(d) >= d // 2
+    # What the informative features share makes them dependent within a class, against the assumption.
+    shared, deviation = informative * rng.uniform(0, 1, d), np.where(informative, 1.0, 10.0)
+
+    def draw(size):
+        labels = np.arange(size) % 3
+        noise = rng.normal(size=(size, d)) * deviation + rng.normal(size=(size, 1)) * shared
+        return noise + np.array([-0.7, 0.7, 1.4])[labels][:, None], labels
+
+    x, labels = draw(2000)
+    accuracy = {}
+    for size in (30, 3000):
+        data = draw(size)
+        kernel, bias = kr.analysis.naive_bayes_head(*data, 3)
+        regression = LogisticRegression(C=1e3, max_iter=300).fit(*data)
+        guesses = (x @ kernel + bias).argmax(axis=-1), regression.predict(x)
+        accuracy[size] = [np.mean(guess == labels) for guess in guesses]
+    assert accuracy[30][0] > accuracy[30][1] + 0.2, accuracy
+    assert accuracy[3000][1] > accuracy[3000][0] + 0.05, accuracy
 
 
 def test_a_compiled_model_follows_and_is_saved():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 from keras_regularize.layers import RationaleDense
@@ -86,6 +87,37 @@ def test_trains_with_labels_alone():
     assert to_numpy(layer.seen).all() and np.abs(to_numpy(layer.bank)).min() > 0
     with pytest.raises(ValueError, match="`RationaleDense` needs the labels in training"):
         layer(X, training=True)
+
+
+def test_what_differs_between_domains_counts_less_in_an_unseen_one():
+    # Noisy digits, four domains. In each a strong cue of its own names the class. Two are held out in turn.
+    rng = np.random.default_rng(1)
+    images, digit = load_digits(return_X_y=True)
+    images = images / 16 + rng.normal(0, 0.25, images.shape)
+    x, y = [], []
+    for part in np.array_split(rng.permutation(len(images))[:1796], 4):
+        cue = 4 * np.eye(10)[rng.permutation(10)][digit[part]]
+        x.append(np.concatenate([images[part], cue], axis=1).astype("float32"))
+        y.append(digit[part])
+
+    accuracy = []
+    for factor in (0.0, 0.3):
+        keras.utils.set_random_seed(0)
+        inputs, labels = keras.Input((74,)), keras.Input((), dtype="int32", optional=True)
+        layer = RationaleDense(10, momentum=0.1, factor=factor)
+        model = kr.models.WithLabels(keras.Model([inputs, labels], layer([inputs, labels])))
+        crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), crossentropy)
+        start = model.get_weights()
+        for held_out in (0, 1):
+            model.set_weights(start)
+            seen = [d for d in range(4) if d != held_out]
+            batch = np.concatenate([x[d] for d in seen]), np.concatenate([y[d] for d in seen])
+            model.fit(*batch, batch_size=len(batch[0]), epochs=40, verbose=0)
+            predicted = to_numpy(layer(x[held_out])).argmax(-1)
+            accuracy.append(np.mean(predicted == y[held_out]))
+    accuracy = np.reshape(accuracy, (2, 2))
+    assert np.all(accuracy[1] > accuracy[0] + 0.1), accuracy
 
 
 @pytest.mark.parametrize(

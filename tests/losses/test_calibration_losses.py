@@ -68,6 +68,16 @@ def test_acls_counts_every_tied_top(top):
     )
 
 
+def test_acls_leaves_logits_within_the_margin_alone():
+    z = np.array([[6.0, 0.0, 3.0], [-1.0, -7.0, -2.0]])
+    for got, expected in zip(
+        evaluate(ACLS(2.0, margin=6.0), [0, 1], z), evaluate(ACLS(0.0), [0, 1], z)
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    outside = evaluate(ACLS(2.0, margin=5.9), [0, 1], z)[0] - evaluate(ACLS(0.0), [0, 1], z)[0]
+    assert np.all(outside > 1e-4)
+
+
 def test_shifts():
     ids, z = random_case()
     shifted = z + 8.0

@@ -118,6 +118,13 @@ def test_beyond_the_margin_there_is_no_loss(loss, margin):
     assert value[1] > 0 and slope[1, 0] < 0
 
 
+@pytest.mark.parametrize("alpha", [1.0, 1.5, 2.0])
+def test_entmax_is_convex(alpha):
+    (ids, a), (_, b) = random_case(40), random_case(40, seed=1)
+    ends = evaluate(Entmax(alpha), ids, a)[0] + evaluate(Entmax(alpha), ids, b)[0]
+    assert np.all(evaluate(Entmax(alpha), ids, (a + b) / 2)[0] <= ends / 2 + 1e-5)
+
+
 def test_sparsemax_of_two_classes_is_the_modified_huber_loss():
     lead = np.array([-3.0, -1.0, -0.3, 0.4, 1.0, 2.0])
     z = np.stack([lead, np.zeros(6)], axis=-1)

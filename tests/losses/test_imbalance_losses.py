@@ -146,6 +146,16 @@ def test_any_loss_is_one_minus_the_metric(metric):
     )
 
 
+def test_the_gradient_of_any_loss_and_what_it_does_not_see():
+    h = 1 / (1 + np.exp(-10 * (SCORES - 0.5)))
+    # The value of the batch is that of each of its eight samples.
+    _, slope = evaluate(AnyLoss("accuracy", 10.0), LABELS, SCORES)
+    np.testing.assert_allclose(slope / 8, 10 * h * (1 - h) * (1 - 2 * LABELS) / 8, rtol=1e-4)
+    value, _ = evaluate(AnyLoss("f1"), LABELS, SCORES)
+    y, p = np.concatenate([LABELS, [0] * 5]), np.concatenate([SCORES, np.linspace(0, 0.2, 5)])
+    np.testing.assert_allclose(evaluate(AnyLoss("f1"), y, p)[0][0], value[0], rtol=1e-5)
+
+
 def test_a_function_of_any_loss_survives_saving():
     config = AnyLoss(precision).get_config()
     assert AnyLoss.from_config(config).metric is precision

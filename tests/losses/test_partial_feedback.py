@@ -66,6 +66,28 @@ def test_smoothed_ips_weighs_by_a_power_of_the_propensity():
         np.testing.assert_allclose(slope[0], [0, -1.0 / 0.25**alpha, 0], rtol=1e-4)
 
 
+def test_an_instance_loses_at_least_as_much_as_its_bag():
+    values = [evaluate(AggregateResponse(rho, "mae"), MEANS, BAGS)[0] for rho in (0.0, 0.5, 1.0)]
+    assert np.all(np.diff(values, axis=0) >= -1e-6) and np.any(values[2] > values[0] + 0.1)
+
+
+def test_the_power_trades_bias_for_variance():
+    propensity, policy = np.array([0.9, 0.08, 0.015, 0.005]), np.array([0.1, 0.1, 0.3, 0.5])
+    cost = np.array([-0.2, -0.5, -0.6, -0.9])
+    logged = np.stack([np.arange(4), propensity, cost], axis=1)
+    rows = np.tile(policy, (4, 1))
+    each = [evaluate(SmoothedIPS(alpha), logged, rows)[0] for alpha in (0.6, 0.8, 1.0)]
+    mean = np.array([propensity @ values for values in each])
+    assert mean[2] == pytest.approx(policy @ cost, rel=1e-4)  # Without bias,
+    assert np.all(np.diff(mean) < 0) and np.all(mean[:2] > policy @ cost)
+    # which costs more than it is worth with fewer samples than 1 / min π₀.
+    error = [
+        propensity @ (values - m) ** 2 / 100 + (m - policy @ cost) ** 2
+        for values, m in zip(each, mean)
+    ]
+    assert error[1] < 0.7 * error[2], error
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

@@ -23,6 +23,10 @@ class RationaleDense(keras.layers.Layer):
 
     see `kr.losses.rationale_invariance`. Mix the domains in each batch. `factor=0` is a dense layer.
 
+    Contributions do not depend on the scale of a feature: one that differs much within a class counts less,
+    however large it is, where weight decay would prefer it. It is meant for features that are pretrained. In a
+    short training the default momentum holds rationales to those of the initial weights; 0.1 follows the weights.
+
     Under data parallelism each replica takes its own part of the batch; the running means are those of the first.
 
     Args:

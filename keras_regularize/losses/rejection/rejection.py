@@ -47,7 +47,7 @@ class Rejection(Loss):
         ValueError: If an argument is out of its range, or if the shapes of targets and scores do not fit.
 
     Cost: two exponentials per sample. Gradients grow exponentially where the score is far off ($\beta$ is 20 for
-    the defaults): use `clipnorm` or a small learning rate.
+    the defaults): use `clipnorm`, a small learning rate or a smaller $\alpha$.
 
     Example:
 
