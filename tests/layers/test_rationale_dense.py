@@ -108,7 +108,8 @@ def test_what_differs_between_domains_counts_less_in_an_unseen_one():
         crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(0.05), crossentropy)
         batch = [np.concatenate([v for d, v in enumerate(z) if d != held_out]) for z in (x, y)]
-        model.fit(*batch, batch_size=len(batch[0]), epochs=60, verbose=0)
+        for _ in range(60):
+            model.train_on_batch(*batch)
         return np.mean(to_numpy(layer(x[held_out])).argmax(-1) == y[held_out])
 
     for held_out in (0, 1):
