@@ -90,7 +90,7 @@ def test_trains_with_labels_alone():
 
 
 def test_what_differs_between_domains_counts_less_in_an_unseen_one():
-    # Noisy digits, four domains. In each a strong cue of its own names the class. Two are held out in turn.
+    # Noisy digits, four domains. In each a strong cue of its own names the class.
     rng = np.random.default_rng(1)
     images, digit = load_digits(return_X_y=True)
     images = images / 16 + rng.normal(0, 0.25, images.shape)
@@ -100,24 +100,21 @@ def test_what_differs_between_domains_counts_less_in_an_unseen_one():
         x.append(np.concatenate([images[part], cue], axis=1).astype("float32"))
         y.append(digit[part])
 
-    accuracy = []
-    for factor in (0.0, 0.3):
+    def accuracy(factor, held_out):
         keras.utils.set_random_seed(0)
         inputs, labels = keras.Input((74,)), keras.Input((), dtype="int32", optional=True)
         layer = RationaleDense(10, momentum=0.1, factor=factor)
         model = kr.models.WithLabels(keras.Model([inputs, labels], layer([inputs, labels])))
         crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.1), crossentropy)
-        start = model.get_weights()
-        for held_out in (0, 1):
-            model.set_weights(start)
-            seen = [d for d in range(4) if d != held_out]
-            batch = np.concatenate([x[d] for d in seen]), np.concatenate([y[d] for d in seen])
-            model.fit(*batch, batch_size=len(batch[0]), epochs=40, verbose=0)
-            predicted = to_numpy(layer(x[held_out])).argmax(-1)
-            accuracy.append(np.mean(predicted == y[held_out]))
-    accuracy = np.reshape(accuracy, (2, 2))
-    assert np.all(accuracy[1] > accuracy[0] + 0.1), accuracy
+        model.compile(keras.optimizers.Adam(0.05), crossentropy)
+        batch = [np.concatenate([v for d, v in enumerate(z) if d != held_out]) for z in (x, y)]
+        for _ in range(60):
+            model.train_on_batch(*batch)
+        return np.mean(to_numpy(layer(x[held_out])).argmax(-1) == y[held_out])
+
+    for held_out in (0, 1):
+        plain, invariant = accuracy(0.0, held_out), accuracy(0.3, held_out)
+        assert invariant > plain + 0.2, (plain, invariant)
 
 
 @pytest.mark.parametrize(

@@ -190,10 +190,10 @@ def test_spectral_decoupling_learns_the_hard_feature_beside_the_easy_one():
         "SpectralDecoupling": kr.losses.SpectralDecoupling(0.1),
     }
     predictions = train(
-        losses, x, y[:, None], test, hidden=[64], steps=250, learning_rate=0.02, outputs=1
+        losses, x, y[:, None], test, hidden=[100], steps=300, learning_rate=0.01, outputs=1
     )
     accuracy = {name: np.mean((z[:, 0] > 0) == labels) for name, z in predictions.items()}
-    assert accuracy["SpectralDecoupling"] > accuracy["BCE"] + 0.05, accuracy
+    assert accuracy["SpectralDecoupling"] > accuracy["BCE"] + 0.08, accuracy
 
 
 def diabetes():
