@@ -17,8 +17,6 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # well. Flags of the pinned version of JAX; a test run without them is slower and must pass as well.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
-# Processes that compute in parallel each in parallel wait for one another: on torch several times slower.
-test: export OMP_NUM_THREADS ?= 1
 
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)
 $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
