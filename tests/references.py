@@ -69,6 +69,9 @@ REFERENCES = {
         "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
     ),
     "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
+    "hyper.weight_decay_search": (
+        "tests/hyper/test_weight_decay_search.py::test_the_search_is_that_of_a_loop"
+    ),
     "layers.AccordionBlock": (
         "tests/layers/test_accordion_block.py::test_value_and_penalty_equal_the_formula"
     ),
