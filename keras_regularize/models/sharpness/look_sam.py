@@ -44,7 +44,8 @@ class LookSAM(SlottedModel):
             became trainable after the wrapper was built.
 
     Cost: one forward-backward pass per step, and a second one every `period` steps; a variable as large as
-    the weights.
+    the weights. On JAX the second one runs in a branch, and there XLA for CPUs computes gradients of convolutions
+    by plain loops, some twenty times slower: train convolutional networks there with `SAM` instead.
 
     Example:
 
