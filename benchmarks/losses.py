@@ -46,7 +46,9 @@ def compiled(function):
         import tensorflow as tf
 
         return tf.function(function, jit_compile=True)  # As `fit` does.
-    return function
+    import torch
+
+    return torch.no_grad()(function)  # As `fit` does: the derivative is not to be differentiated.
 
 
 def contestant(loss, y_true, logits):
