@@ -39,14 +39,10 @@ PASSES = {
     "SAM(VAT)": "6 / 5",
     "TRADES(3)": "5 / 5",
     "Free(4)": "4 / 4",
-    "InputGradientPenalty": "2 / 3",
     "Distillation": "2 / 1",
     "ELR": "1 / 1",
-    "ELRPlus": "4 / 2",
     "CoTeaching": "2 / 2",
     "GroupDRO": "1 / 1",
-    "Prospect": "1 / 1",
-    "ART": "1 / 1",
 }
 
 
@@ -114,19 +110,15 @@ METHODS = {
     "SAM(VAT)": lambda net: kr.models.SAM(kr.models.VAT(net, epsilon=1.0)),
     "TRADES(3)": lambda net: kr.models.TRADES(net, pgd(3)),
     "Free(4)": lambda net: kr.models.FreeAdversarialTraining(net, 0.03, 4, batch_size=BATCH),
-    "InputGradientPenalty": lambda net: kr.models.InputGradientPenalty(net, 0.1),
     "Distillation": lambda net: kr.models.Distillation(net, keras.models.clone_model(net)),
     "ELR": lambda net: kr.models.ELR(net, MOST_SAMPLES, 10),
-    "ELRPlus": lambda net: kr.models.ELRPlus(net, keras.models.clone_model(net), MOST_SAMPLES, 10),
     "CoTeaching": lambda net: kr.models.CoTeaching(net, keras.models.clone_model(net)),
     "GroupDRO": lambda net: kr.models.GroupDRO(net, 4),
-    "Prospect": lambda net: kr.models.Prospect(net, MOST_SAMPLES, gradient_table=False),
-    "ART": lambda net: kr.models.ART(net, 0.5, 1e-4),
 }
 
 # What `y` holds beside the label.
 COLUMNS = {
-    **dict.fromkeys(("ELR", "ELRPlus", "Prospect"), {"index": np.arange}),
+    "ELR": {"index": np.arange},
     "GroupDRO": {"group": lambda samples: np.arange(samples) % 4},
 }
 
