@@ -5,6 +5,8 @@ import contextlib
 import jax
 import keras
 
+from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
+
 # Whether a compiled step may differentiate through a gradient.
 COMPILES_DOUBLE_BACKWARD = True
 

@@ -139,6 +139,11 @@ def write_rows(variable, indices, rows):
     variable.value.detach()[indices] = rows
 
 
+def in_branch(fn):
+    """`fn`, to be traced as the body of a branch or loop (nothing to do)."""
+    return fn
+
+
 def run_if(predicate, function, variables):
     """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
     if predicate:

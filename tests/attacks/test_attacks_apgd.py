@@ -8,8 +8,6 @@ from keras import ops
 from small_network import Network, array, assert_same, sample
 
 import keras_regularize as kr
-from keras_regularize.attacks import _attack
-from keras_regularize.attacks._attack import UNROLLED_STEPS
 from keras_regularize.attacks.auto_projected_gradient import checkpoints
 
 BACKEND = keras.backend.backend()
@@ -80,9 +78,8 @@ def right(network, x, y):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "dlr"])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize(("sign", "unrolled"), [(1, True), (1, False), (-1, False)])
-def test_apgd(loss, norm, sign, unrolled, monkeypatch):
-    monkeypatch.setattr(_attack, "UNROLLED_STEPS", 20 if unrolled else 0)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_apgd(loss, norm, sign):
     steps = (
         8  # With more, ties of losses (a corner of the ball seen twice) are decided by rounding.
     )
@@ -224,7 +221,7 @@ def test_other_precisions(dtype):
 def test_passes():
     model, counter = counting_model()
     x, y = sample(inputs=4, classes=3)
-    for steps in (1, 5, UNROLLED_STEPS + 2):
+    for steps in (1, 5, 22):
         attack = APGD(0.1, steps)
         passes = count(counter, lambda attack=attack: attack(model, x, y))
         assert passes == Passes(steps + 1, steps + 1, 0)
@@ -232,8 +229,7 @@ def test_passes():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_compiled_with_unknown_batch_size(norm, monkeypatch):
-    monkeypatch.setattr(_attack, "UNROLLED_STEPS", 0)  # A loop, and few steps: see `test_apgd`.
+def test_compiled_with_unknown_batch_size(norm):
     network, (x, y) = Network(), sample(rows=10)
     start = np.full_like(x, 0.02)
     attack = APGD(0.2, 6, norm)

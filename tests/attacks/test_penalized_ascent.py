@@ -7,7 +7,6 @@ from counting import Passes, count, counting_model
 from keras import ops
 
 import keras_regularize as kr
-from keras_regularize.attacks._attack import UNROLLED_STEPS
 
 PenalizedAscent = kr.attacks.PenalizedAscent
 RNG = np.random.default_rng(0)
@@ -27,7 +26,7 @@ def regression():
     return model, kernel[:, 0].astype("float64")
 
 
-@pytest.mark.parametrize("steps", [UNROLLED_STEPS, UNROLLED_STEPS + 20])
+@pytest.mark.parametrize("steps", [20, 220])
 @pytest.mark.parametrize("step_size", [None, 0.2])
 def test_reaches_the_supremum_of_a_squared_loss(steps, step_size):
     # (w·z - y)² - γ‖z - x‖² is largest at z = x + w r / (γ - ‖w‖²), where it is γ r² / (γ - ‖w‖²).

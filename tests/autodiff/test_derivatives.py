@@ -8,6 +8,7 @@ import pytest
 from keras import ops, tree
 
 import keras_regularize as kr
+from keras_regularize.autodiff import backend
 
 BACKEND = keras.backend.backend()
 
@@ -603,3 +604,34 @@ def test_straight_through():
     )
     _, product = kr.autodiff.hvp(lambda x: ops.sum(fn(x)), x, ops.ones((3,)))
     np.testing.assert_array_equal(array(product), [2.0, 2.0, 2.0])
+
+
+CONVOLUTIONS = {
+    "conv1d": lambda x, k: ops.conv(x[:, 0], k[0], padding="same"),
+    "conv2d": lambda x, k: ops.conv(x, k, padding="valid"),
+    "conv3d": lambda x, k: ops.conv(x[:, None], k[None], padding="same"),
+    "strided": lambda x, k: ops.conv(x, k, strides=(2, 1), padding="same"),
+    "dilated": lambda x, k: ops.conv(x, k, padding="same", dilation_rate=(1, 2)),
+    "depthwise": lambda x, k: ops.depthwise_conv(x, k, padding="valid"),
+    "transposed": lambda x, k: ops.conv_transpose(
+        x, ops.swapaxes(k, 2, 3), strides=2, padding="same"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_gradients_of_convolutions_in_branches_are_those_outside(name):
+    rng = np.random.default_rng(0)
+    x = ops.convert_to_tensor(rng.normal(size=(3, 7, 6, 4)).astype("float32"))
+    kernel = ops.convert_to_tensor(rng.normal(size=(3, 2, 4, 5)).astype("float32"))
+
+    def gradients():
+        loss = lambda pair: ops.sum(ops.sin(CONVOLUTIONS[name](*pair)))  # noqa: E731
+        return kr.autodiff.grad(loss)([x, kernel])
+
+    def branch(flag):
+        zeros = lambda: [ops.zeros_like(x), ops.zeros_like(kernel)]  # noqa: E731
+        return ops.cond(flag, backend.in_branch(gradients), zeros)
+
+    for found, expected in zip(compiled(branch)(ops.convert_to_tensor(True)), gradients()):
+        np.testing.assert_allclose(array(found), array(expected), rtol=1e-4, atol=1e-4)

@@ -238,7 +238,7 @@ class Prospect(RegularizedModel):
             gradient = autodiff.grad(loss)(weights)
             return ops.concatenate([ops.cast(ops.reshape(g, (-1,)), "float32") for g in gradient])
 
-        return ops.map(of_one, tree.flatten((batch.x, batch.y)))
+        return ops.map(backend.in_branch(of_one), tree.flatten((batch.x, batch.y)))
 
     def _store(self, table, seen, rows):
         """Writes what was seen of the samples, on all replicas the same; repeated samples are averaged."""

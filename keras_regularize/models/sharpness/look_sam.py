@@ -44,8 +44,7 @@ class LookSAM(SlottedModel):
             became trainable after the wrapper was built.
 
     Cost: one forward-backward pass per step, and a second one every `period` steps; a variable as large as
-    the weights. On JAX the second one runs in a branch, and there XLA for CPUs computes gradients of convolutions
-    by plain loops, some twenty times slower: train convolutional networks there with `SAM` instead.
+    the weights.
 
     Example:
 
@@ -88,7 +87,7 @@ class LookSAM(SlottedModel):
             length = self.scheduled(self.rho, batch) / (norm + 1e-12)
             return query(inner, move(weights, first, length), batch)[2]
 
-        second = ops.cond(looks, look, lambda: first)
+        second = ops.cond(looks, backend.in_branch(look), lambda: first)
         if not together:
             second = backend.reduce_mean_over_replicas(second)
         remembered = self.slots.read(batch.variables)
