@@ -4,9 +4,9 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, crossentropy
+from keras_regularize.losses._labels import class_logits
 from keras_regularize.losses._loss import Loss
-from keras_regularize.losses.calibration._maximum import from_maximum
+from keras_regularize.losses.calibration._maximum import crossentropy_from_maximum
 
 
 @export
@@ -83,9 +83,9 @@ class MaxSup(Loss):
         self.factor = float(factor)
 
     def call(self, y_true, y_pred):
-        x, _, zero = from_maximum(class_logits(y_pred))
+        crossentropy, x, zero = crossentropy_from_maximum(y_true, class_logits(y_pred))
         mean = ops.sum(x, axis=-1) / x.shape[-1]  # `ops.mean` rounds float64 to float32 on torch.
-        return self.factor * (zero - mean) + crossentropy(y_true, x)
+        return self.factor * (zero - mean) + crossentropy
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}

@@ -6,9 +6,9 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, crossentropy
+from keras_regularize.losses._labels import class_logits
 from keras_regularize.losses._loss import Loss
-from keras_regularize.losses.calibration._maximum import from_maximum
+from keras_regularize.losses.calibration._maximum import crossentropy_from_maximum
 
 
 @export
@@ -78,9 +78,10 @@ class MbLS(Loss):
         self.margin = float(margin)
 
     def call(self, y_true, y_pred):
-        x, _, zero = from_maximum(class_logits(y_pred))
-        lead = ops.sum(ops.relu(ops.expand_dims(zero - self.margin, -1) - x), axis=-1)
-        return (self.alpha / x.shape[-1]) * lead + crossentropy(y_true, x)
+        crossentropy, x, zero = crossentropy_from_maximum(y_true, class_logits(y_pred))
+        # Not `relu`: XLA for CPUs takes three times as long over the mean of a sum of these.
+        lead = ops.threshold(ops.expand_dims(zero - self.margin, -1) - x, 0.0, 0.0)
+        return (self.alpha / x.shape[-1]) * ops.sum(lead, axis=-1) + crossentropy
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha, "margin": self.margin}

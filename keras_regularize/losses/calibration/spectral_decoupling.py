@@ -89,7 +89,8 @@ class SpectralDecoupling(Loss):
         logits = upcast(y_pred)
         label = label_log_probability(y_true, logits, from_logits=True)
         distance = logits if self.target == 0 else logits - self._target(y_true, logits)
-        return self.factor * ops.mean(ops.square(distance), axis=-1) - label
+        size = ops.sum(distance * distance, axis=-1) / logits.shape[-1]
+        return self.factor * size - label
 
     def _target(self, y_true, logits):
         if not isinstance(self.target, list):
