@@ -6,7 +6,7 @@ from keras_regularize.losses._labels import crossentropy, normalizer, pick, shif
 
 
 def crossentropy_from_maximum(y_true, logits):
-    """`(crossentropy, x, zero)` per sample: `x` the logits less the largest, `zero` a 0 that moves as that one does.
+    """`(crossentropy, x, zero)` per sample: `x` logits less the largest, `zero` a 0 that moves as that one does.
 
     At ties the first one has the gradient, as with `torch.max`. `ops.amax` shares it, in a backward pass that
     takes six times as long on torch; `ops.argmax` takes a hundred times as long as `ops.amax` on JAX.
