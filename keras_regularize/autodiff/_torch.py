@@ -71,6 +71,7 @@ def _fresh(x, record):
     )
 
 
+@torch.compiler.disable  # It cannot trace `vars`.
 def _detached(structure):
     return keras.tree.map_structure(lambda t: _detach(t) if torch.is_tensor(t) else t, structure)
 

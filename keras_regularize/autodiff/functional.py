@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from keras_regularize.numerics import upcast
 CONTAINERS = (Mapping, list, tuple)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
     """What a train step works on; immutable, changed copies come from `replace`.
 
@@ -229,9 +228,14 @@ def compute_loss(
     return model.compute_loss(x, y, outputs, sample_weight)
 
 
-@functools.lru_cache(maxsize=64)
 def _takes_training(kind):
-    return "training" in inspect.signature(kind.compute_loss).parameters
+    # A dictionary, since `torch.compile` warns of the caches of `functools`.
+    if kind not in _KNOWN:
+        _KNOWN[kind] = "training" in inspect.signature(kind.compute_loss).parameters
+    return _KNOWN[kind]
+
+
+_KNOWN: dict[type, bool] = {}
 
 
 def without_samples(batch: Batch) -> Batch:

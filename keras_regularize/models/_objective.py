@@ -24,7 +24,7 @@ class Aux(NamedTuple):
     updates: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Objective:
     """`objective(weights) -> (loss, aux)`: a model's objective on one prepared batch, pure.
 

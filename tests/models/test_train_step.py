@@ -286,8 +286,7 @@ def test_unbuilt_models_build_in_fit(build):
     ids=lambda a: next(iter(a)),
 )
 def test_compile_modes_agree(arguments):
-    if BACKEND == "torch" and "run_eagerly" not in arguments:
-        # Keras refuses the one and hands the other to a compiler that takes minutes.
+    if BACKEND == "torch" and "steps_per_execution" in arguments:
         with pytest.raises(ValueError, match="steps_per_execution"):
             fit(compiled(sam(mlp()), steps_per_execution=2))
         return
@@ -303,8 +302,6 @@ def test_compile_modes_agree(arguments):
 
 
 def test_learning_of_an_adversary_free_model_under_jit_equals_eager():
-    if BACKEND == "torch":
-        return
     eager, jitted = mlp(), mlp()
     fit(compiled(sam(eager), run_eagerly=True))
     fit(compiled(sam(jitted), jit_compile=True))

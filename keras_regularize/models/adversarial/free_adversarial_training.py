@@ -158,7 +158,7 @@ class FreeAdversarialTraining(RegularizedModel):
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Joint(Objective):
     """An objective whose one backward pass also gives the gradient in `batch.extra[name]`, as a value of `aux`."""
 
