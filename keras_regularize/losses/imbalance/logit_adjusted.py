@@ -45,7 +45,7 @@ class LogitAdjusted(Loss):
         ValueError: If `class_counts` are not positive numbers, one per class, or if the shapes of labels and
             logits do not fit.
 
-    Cost: that of cross-entropy and one addition.
+    Cost: that of cross-entropy and three passes over the logits.
 
     Example:
 
