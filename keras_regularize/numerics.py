@@ -22,6 +22,13 @@ def upcast(x: Any) -> Any:
     return ops.cast(x, "float32")
 
 
+def as_float(x: Any) -> Any:
+    """`x` as a floating tensor: integers become the default float type."""
+    x = ops.convert_to_tensor(x)
+    floating = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+    return x if floating else ops.cast(x, keras.config.floatx())
+
+
 def safe_sqrt(x: Any) -> Any:
     """Square root that is 0 with gradient 0 at `x <= 0`, where the gradient of `ops.sqrt` is infinite or NaN."""
     guarded = x <= 0  # Not `x > 0`: NaN has to stay NaN.
@@ -114,17 +121,21 @@ def log_probabilities(outputs: Any, from_logits: bool) -> Any:
     """Log-probabilities `(…, classes)`, in at least float32, of a classifier's outputs.
 
     A last axis of size one is the score of class 1 and becomes two columns. Probabilities are normalised
-    and clipped to `[1e-7, 1]`, as Keras' own losses do.
+    and clipped to `[1e-7, 1 - 1e-7]`, as Keras' own losses do: outside, also at exactly 1, the gradient is 0.
     """
     outputs = upcast(outputs)
     if outputs.shape[-1] == 1:
         if from_logits:
             return ops.concatenate([ops.log_sigmoid(-outputs), ops.log_sigmoid(outputs)], axis=-1)
-        return ops.log(ops.clip(ops.concatenate([1.0 - outputs, outputs], axis=-1), 1e-7, 1.0))
+        return _clipped_log(ops.concatenate([1.0 - outputs, outputs], axis=-1))
     if from_logits:
         return ops.log_softmax(outputs, axis=-1)
     total = ops.sum(outputs, axis=-1, keepdims=True)
-    return ops.log(ops.clip(outputs / ops.where(total > 0, total, 1.0), 1e-7, 1.0))
+    return _clipped_log(outputs / ops.where(total > 0, total, 1.0))
+
+
+def _clipped_log(p):
+    return ops.log(ops.clip(p, 1e-7, 1.0 - 1e-7))
 
 
 def kl_divergence(log_p: Any, log_q: Any) -> Any:

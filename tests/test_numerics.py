@@ -256,6 +256,7 @@ def test_log_probabilities_of_probabilities(dtype):
     np.testing.assert_allclose(log_p, expected, rtol=1e-5, atol=1e-6)
     slope = gradient(lambda p: numerics.log_probabilities(p, from_logits=False), p)
     assert np.all(np.isfinite(slope))
+    np.testing.assert_array_equal(slope[1:3], 0)  # Outside of the clip.
     # The sum of the three logarithms at (1/4, 1/2, 1/4), through the normalisation.
     np.testing.assert_allclose(slope[0], [1.0, -1.0, 1.0], atol=EPSILON[dtype])
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import as_float, upcast
 
 
 @export
@@ -66,7 +66,7 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
         ICML 2016, arXiv:1602.02068.
     """
     check_number("alpha", alpha, minimum=1)
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     if 0 in x.shape:  # The maximum of an empty batch raises on TensorFlow.
         return x
     scores = ops.moveaxis(upcast(x), axis, -1)

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import as_float, upcast
 
 
 @export
@@ -51,7 +51,7 @@ def taylor_softmax(x: Any, axis: int = -1, order: int = 2) -> Any:
     check_integer("order", order, minimum=2)
     if order % 2:
         raise ValueError(f"`order` must be even. Received: order={order!r}")
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     scores = upcast(x)
     f = 1.0 + scores / order
     for n in range(order - 1, 0, -1):
@@ -100,6 +100,6 @@ def spherical_softmax(x: Any, axis: int = -1, epsilon: float = 1e-7) -> Any:
     check_number("epsilon", epsilon, minimum=0)
     if epsilon == 0:
         raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon!r}")
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     f = ops.square(upcast(x)) + epsilon
     return ops.cast(f / ops.sum(f, axis=axis, keepdims=True), x.dtype)

@@ -98,6 +98,10 @@ def off_policy_bound(
             f"policy.shape={policy.shape}, propensities.shape={logged.shape}, "
             f"actions.shape={actions.shape}, costs.shape={costs.shape}"
         )
+    if not np.all(np.isin(actions, np.arange(policy.shape[1]))):
+        raise ValueError(
+            f"`actions` must be integers from 0 to {policy.shape[1] - 1}. Received: actions={actions}"
+        )
     if np.any(costs > 0) or np.any(costs < -1):
         raise ValueError(
             "`costs` must lie in [-1, 0]: minus the rewards. "

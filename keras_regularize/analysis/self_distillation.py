@@ -82,7 +82,8 @@ def kernel_self_distillation(
         $k(x, X) K^{-1} y^{(\tau)}$.
 
     Raises:
-        ValueError: If `regularization` is not positive or the shapes do not fit.
+        ValueError: If `regularization` is not positive, `weights` are not a list of numbers, or the shapes do not
+            fit.
 
     Cost: one factorization of an $n \times n$ matrix, and two products with one per generation.
 
@@ -104,6 +105,12 @@ def kernel_self_distillation(
     check_number("regularization", regularization, minimum=0)
     if regularization == 0:
         raise ValueError("`regularization` must be positive. Received: regularization=0")
+    if np.ndim(weights) != 1:
+        raise ValueError(
+            f"`weights` must be a list of one number per generation. Received: weights={weights!r}"
+        )
+    for alpha in weights:
+        check_number("weights", alpha)
     kernel, targets = np.asarray(kernel, "float64"), np.asarray(targets, "float64")
     size = len(targets) if targets.ndim else 0
     if kernel.shape != (size, size):

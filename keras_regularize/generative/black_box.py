@@ -113,6 +113,11 @@ def black_box_cross_entropy(
         raise ValueError("`rate` must be positive. Received: rate=0")
     targets = _outcomes(target_samples)
     if not isinstance(counts, Mapping):
+        shape = np.shape(counts)
+        if len(shape) != 1:
+            raise ValueError(
+                f"`counts` must be of shape (outcomes,), or a mapping. Received: counts.shape={shape}"
+            )
         counts = dict(enumerate(np.asarray(counts).tolist()))
         unknown = [t for t in targets if t not in counts]
         if unknown:

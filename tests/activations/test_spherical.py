@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_regularize.activations import spherical_softmax, taylor_softmax
+from keras_regularize.activations import entmax, sparsemax, spherical_softmax, taylor_softmax
 from keras_regularize.testing._common import to_numpy
 
 X = np.random.default_rng(0).normal(0, 3, (3, 4)).astype("float32")
@@ -26,6 +26,13 @@ def test_spherical_softmax_sees_neither_sign_nor_scale():
     np.testing.assert_allclose(to_numpy(spherical_softmax(-7 * X)), p, rtol=1e-4)
     np.testing.assert_allclose(to_numpy(spherical_softmax(X.T, axis=0)).T, p, rtol=1e-5)
     np.testing.assert_allclose(to_numpy(spherical_softmax(np.zeros((1, 4), "float32"))), 0.25)
+
+
+@pytest.mark.parametrize("function", [spherical_softmax, taylor_softmax, entmax, sparsemax])
+def test_integer_scores_have_floating_probabilities(function):
+    p = to_numpy(function([[2, 1, 2]]))
+    assert p.dtype == "float32" and p.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(p, to_numpy(function(np.array([[2.0, 1.0, 2.0]], "float32"))))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ def test_actions_that_were_never_taken_are_finite():
         ({"lam": 0}, "`lam` must be positive"),
         ({"num_samples": 0}, "`num_samples` must be"),
         ({"costs": -BASE["costs"]}, "`costs` must lie in \\[-1, 0\\]"),
+        ({"actions": BASE["actions"] + 1}, "`actions` must be integers from 0 to 2. Received"),
+        ({"actions": BASE["actions"] - 1}, "`actions` must be integers from 0 to 2. Received"),
+        ({"actions": BASE["actions"] + 0.5}, "`actions` must be integers from 0 to 2. Received"),
         ({"actions": np.zeros((40, 1))}, "actions and costs \\(n,\\).*actions.shape=\\(40, 1\\)"),
     ],
 )

@@ -145,6 +145,9 @@ def test_errors_for_kernels():
         kernel_self_distillation(np.eye(2), [0, 1], [0.5], 0)
     with pytest.raises(ValueError, match="Expected a kernel matrix.*\\(2, 2\\).*\\(3,\\)"):
         kernel_self_distillation(np.eye(2), [0, 1, 2], [0.5], 1)
+    for weights in (0.5, [0.5, "auto"]):
+        with pytest.raises(ValueError, match="`weights` must be .* Received: weights="):
+            kernel_self_distillation(np.eye(2), [0, 1], weights, 1)
 
 
 def test_the_optimal_weight_mixes_to_the_least_error():

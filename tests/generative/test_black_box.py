@@ -124,6 +124,7 @@ def test_what_the_model_never_gives_has_no_finite_cross_entropy():
         (lambda: black_box_cross_entropy([1, 2], [2], 3), "ids from 0 to 1. Received: 2"),
         (lambda: black_box_cross_entropy([1, -2], [0], 3), "`counts` must be at least 0"),
         (lambda: black_box_cross_entropy([1, 2], [], 3), "at least one draw"),
+        (lambda: black_box_cross_entropy([[1, 2]], [0], 3), r"`counts` must be of .*=\(1, 2\)"),
         (lambda: sequential_cross_entropy(lambda n: [0], [0]), "must return 128 draws"),
         (lambda: sequential_cross_entropy(np.zeros, [0], 0), "`batch_size` must be"),
         (lambda: sequential_cross_entropy(np.zeros, [0], 1, 0), "`max_draws` must be"),

@@ -125,6 +125,14 @@ def test_what_differs_between_domains_counts_less_in_an_unseen_one():
         (lambda: RationaleDense(3, factor=-1), "`factor` must be a number at least 0"),
         (lambda: RationaleDense(3)(keras.Input((None,))), "needs a known number of features"),
         (lambda: rationale_invariance(X, LABELS, X.T[:, :3], X, X, 2), "`momentum` must be"),
+        (
+            lambda: rationale_invariance(X, LABELS, X.T[:, :3], np.zeros((3, 5)), np.zeros(3)),
+            r"Expected features .* kernel.shape=\(5, 3\), bank.shape=\(3, 5\), initialized",
+        ),
+        (
+            lambda: rationale_invariance(X, LABELS, X[:, :3], np.zeros((3, 3, 5)), np.zeros(3)),
+            r"Expected features .* Received: features.shape=\(8, 5\), kernel.shape=\(8, 3\)",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

@@ -64,3 +64,6 @@ def test_no_gradient_and_bad_shapes():
     np.testing.assert_allclose(ops.convert_to_numpy(gradient), slopes([0.5, 2.0], [0, 0]))
     with pytest.raises(ValueError, match="Expected margins and noise of shape .batch,."):
         slopes([[0.5]], [0.0])
+    for margins, noise in (([0.5, 1.0], [0.0, 1.0, 2.0]), ([0.5, 1.0], [0.0])):
+        with pytest.raises(ValueError, match=r"Received: margins.shape=\(2,\), noise.shape"):
+            slopes(margins, noise)

@@ -57,6 +57,11 @@ def test_poly_focal_of_one_output_takes_soft_targets_in_any_rank():
             np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
+def test_poly_focal_clips_probabilities_alike_at_both_ends():
+    value, slope = evaluate(PolyFocal(0.0, gamma=0.0), [[0.0, 1.0]], [[1.0, 0.0]])
+    assert value == pytest.approx(-np.log(1e-7), rel=1e-5) and not slope.any()
+
+
 # ZLoss
 
 

@@ -65,6 +65,14 @@ def test_saturated_logits_are_finite(function, dtype, size):
             assert np.all(np.isfinite(part))
 
 
+def test_a_saturated_student_is_at_no_distance_from_a_teacher_that_agrees():
+    logits = 1e4 * np.array([[1.2, 0.3, -0.7], [-0.1, 0.4, 0.9]], "float32")
+    run = values_and_gradients(lambda z, v: distillation_loss(np.array([0, 2]), z, v))
+    for teacher in (logits, 0.7 * logits):
+        for part in map(to_numpy, run(logits, teacher)):
+            np.testing.assert_allclose(part, 0, atol=1e-6)
+
+
 def test_rows_are_labels_too():
     for function in (distillation_loss, decoupled_distillation_loss):
         expected = to_numpy(function(IDS, STUDENT, TEACHER))
@@ -85,6 +93,11 @@ def test_rows_are_labels_too():
             "`beta` must be a number",
         ),
         (lambda: distillation_loss(IDS, STUDENT, TEACHER[:, :3]), "Expected logits of the teacher"),
+        (lambda: distillation_loss(IDS, STUDENT, TEACHER[:1]), r"Received: teacher.shape=\(1, 5\)"),
+        (
+            lambda: decoupled_distillation_loss(0 * IDS, STUDENT[:, :1], TEACHER[:, :1]),
+            r"at least two classes. Received: y_pred.shape=\(5, 1\)",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

@@ -52,6 +52,14 @@ def test_seesaw_equals_a_loop(p, q):
         np.testing.assert_allclose(evaluate(loss, labels, z)[0], seesaw(ids, z, p, q), rtol=1e-4)
 
 
+def test_large_logits_do_not_round_the_prior_away():
+    ids, z = random_case()
+    prior = np.array(COUNTS) / np.sum(COUNTS)
+    value, slope = evaluate(LogitAdjusted(COUNTS), ids, np.full_like(z, 1e4))
+    np.testing.assert_allclose(value, -np.log(prior[ids]), rtol=1e-5)
+    np.testing.assert_allclose(slope, prior - np.eye(4)[ids], rtol=1e-5)
+
+
 def test_factors_have_no_gradient():
     ids, z = random_case()
     value, slope = evaluate(Seesaw(COUNTS), ids, z)
@@ -154,6 +162,16 @@ def test_the_gradient_of_any_loss_and_what_it_does_not_see():
     value, _ = evaluate(AnyLoss("f1"), LABELS, SCORES)
     y, p = np.concatenate([LABELS, [0] * 5]), np.concatenate([SCORES, np.linspace(0, 0.2, 5)])
     np.testing.assert_allclose(evaluate(AnyLoss("f1"), y, p)[0][0], value[0], rtol=1e-5)
+
+
+def test_any_loss_sees_the_least_of_a_rate():
+    # The one negative is a confident mistake: its rate, 1e-12, is far below the rounding of `1 - h`.
+    labels, p = np.array([1.0, 1.0, 0.0]), np.array([0.7, 0.55, 0.5 + 27.6 / 73])
+    h, rest = (1 / (1 + np.exp(s * 73 * (p - 0.5))) for s in (-1, 1))
+    rate, miss = h[:2].sum() / (2 + 1e-7), rest[2] / (1 + 1e-7)
+    expected = 73 * rate * h[2] * miss / (2 * np.sqrt(rate * miss + 1e-14))
+    slope = evaluate(AnyLoss("gmean"), labels, p)[1][2] / 3
+    assert slope == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_function_of_any_loss_survives_saving():

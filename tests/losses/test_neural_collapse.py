@@ -43,6 +43,15 @@ def test_features_at_their_centres_cost_nothing():
     assert value == 0 and not slopes[1].any()
 
 
+def test_features_far_from_the_origin_are_as_exact():
+    expected, *slopes = within(FEATURES, LABELS)
+    far = 2.0**9  # The shift itself is rounded to 2e-5.
+    value, *shifted = within(FEATURES + far, LABELS, CENTERS + np.float32(far))
+    assert value == pytest.approx(expected, rel=1e-4)
+    for slope, other in zip(slopes, shifted):
+        np.testing.assert_allclose(other, slope, atol=1e-4)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 6])
 def test_a_simplex_is_the_minimum(classes):
     corners = np.eye(classes) - 1 / classes
@@ -73,6 +82,14 @@ def test_half_precision_is_computed_in_float32():
     features = ops.cast(100 * CENTERS[LABELS], "float16")
     value = neural_collapse_within(features, LABELS, CENTERS)
     assert to_numpy(value).dtype == "float32" and np.isfinite(float(value))
+
+
+@pytest.mark.parametrize(
+    "features, centers", [((4, 3), (2, 2)), ((4,), (2, 4)), ((4, 3), (3,)), ((4, 3), (2, 1))]
+)
+def test_features_and_centres_have_to_fit(features, centers):
+    with pytest.raises(ValueError, match="Expected features .batch, features. and centres"):
+        neural_collapse_within(np.ones(features, "float32"), [0, 1, 1, 0], np.ones(centers))
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (3,)])

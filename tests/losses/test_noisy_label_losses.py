@@ -114,6 +114,10 @@ def test_early_learning_penalty_pulls_towards_its_targets():
             lambda: ZErrorMSE()(np.zeros((3, 2)), np.zeros((3, 4))),
             "Expected targets and predictions of equal shapes",
         ),
+        (
+            lambda: early_learning_penalty(np.ones((1, 3)), np.zeros((4, 3))),
+            r"one shape. Received: targets.shape=\(1, 3\), y_pred.shape=\(4, 3\)",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

@@ -96,8 +96,14 @@ def test_the_power_trades_bias_for_variance():
             "`interpolation` must be a number at least 0 and at most 1",
         ),
         (lambda: AggregateResponse().call(MEANS, BAGS[0]), "Expected mean responses .bags,. or"),
+        (lambda: AggregateResponse().call(MEANS[:1], BAGS), "Received: y_true.shape=.1,., y_pred"),
+        (lambda: AggregateResponse().call(MEANS, BAGS[:1]), "Received: y_true.shape=.3,., y_pred"),
         (lambda: SmoothedIPS(-1), "`alpha` must be a number at least 0 and at most 1. Received"),
         (lambda: SmoothedIPS().call(MEANS, BAGS), "Expected rows .batch, 3. of action, propensity"),
+        (
+            lambda: SmoothedIPS().call(np.ones((1, 3)), BAGS),
+            "Received: y_true.shape=.1, 3., y_pred",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

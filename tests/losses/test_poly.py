@@ -172,7 +172,9 @@ def test_probabilities_of_exactly_zero_and_one_are_finite(gamma):
     v = values(loss, [0, 0, 0], p)
     assert v[0] == pytest.approx(0.0, abs=1e-6)
     assert v[1] == pytest.approx(-np.log(1e-7) + 1.0, rel=1e-4)
-    assert np.all(np.isfinite(v)) and np.all(np.isfinite(gradient(loss, [0, 0, 0], p)))
+    assert np.all(np.isfinite(v))
+    # Beyond the clip nothing depends on the predictions, on any backend.
+    np.testing.assert_array_equal(gradient(loss, [0, 0, 0], p), 0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -43,7 +43,7 @@ class NeuralCollapse(keras.layers.Layer):
     Raises:
         ValueError: If an argument is out of its range, or in training without labels.
 
-    Cost: the distances of the features to all centres and the angles between centres, two matrix products.
+    Cost: a few passes over the features, and the angles between centres, one matrix product.
 
     Example:
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_regularize.losses._labels import compatible
 from keras_regularize.numerics import upcast
 
 
@@ -51,7 +52,7 @@ def calibrated_derivatives(margins: Any, noise: Any, box_cox: Any = 0.0) -> Any:
     Classification*, 2024, arXiv:2409.00908. The bound of 1 is that of the author's code.
     """
     margins, noise = ops.stop_gradient(upcast(margins)), ops.stop_gradient(upcast(noise))
-    if len(margins.shape) != 1 or len(noise.shape) != 1:
+    if len(margins.shape) != 1 or not compatible(noise.shape, margins.shape):
         raise ValueError(
             "Expected margins and noise of shape (batch,). Received: "
             f"margins.shape={tuple(margins.shape)}, noise.shape={tuple(noise.shape)}"

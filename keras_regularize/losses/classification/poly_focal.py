@@ -96,8 +96,8 @@ class PolyFocal(Loss):
             crossentropy = ops.softplus(outputs) - t * outputs
         else:
             epsilon = keras.config.epsilon()
-            p = ops.clip(outputs, epsilon, 1.0 - epsilon)
-            crossentropy = -t * ops.log(p) - (1.0 - t) * ops.log(1.0 - p)
+            p, q = (ops.clip(x, epsilon, 1.0 - epsilon) for x in (outputs, 1.0 - outputs))
+            crossentropy = -t * ops.log(p) - (1.0 - t) * ops.log(q)
         error = t + (1.0 - 2.0 * t) * p
         if self.alpha is not None:
             crossentropy = (1.0 - self.alpha + (2.0 * self.alpha - 1.0) * t) * crossentropy

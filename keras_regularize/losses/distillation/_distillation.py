@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import label_ids, label_log_probability
+from keras_regularize.losses._labels import compatible, label_ids, label_log_probability, shifted
 from keras_regularize.numerics import kl_divergence, upcast
 
 
@@ -117,6 +117,11 @@ def decoupled_distillation_loss(
     check_number("alpha", alpha, minimum=0)
     check_number("beta", beta, minimum=0)
     logits, teacher = _pair(y_pred, teacher, temperature)
+    if logits.shape[-1] < 2:
+        raise ValueError(
+            "Decoupled distillation needs at least two classes. "
+            f"Received: y_pred.shape={tuple(logits.shape)}"
+        )
     label = ops.one_hot(label_ids(y_true, logits), logits.shape[-1], dtype="bool")
     (own_v, rest_v, others_v), (own_z, rest_z, others_z) = (
         _decoupled(z, label) for z in (teacher, logits)
@@ -132,12 +137,13 @@ def _pair(y_pred, teacher, temperature):
         raise ValueError(f"`temperature` must be positive. Received: temperature={temperature!r}")
     logits = upcast(y_pred)
     teacher = ops.stop_gradient(ops.cast(ops.convert_to_tensor(teacher), logits.dtype))
-    if len(teacher.shape) != len(logits.shape) or teacher.shape[-1] != logits.shape[-1]:
+    if not compatible(teacher.shape, logits.shape):
         raise ValueError(
             "Expected logits of the teacher in the shape of the student's. Received: "
             f"teacher.shape={tuple(teacher.shape)}, y_pred.shape={tuple(logits.shape)}"
         )
-    return logits / temperature, teacher / temperature
+    # Their shift is exact here, and that of a quotient is not where a compiler fuses the two.
+    return shifted(logits)[0] / temperature, shifted(teacher)[0] / temperature
 
 
 def _decoupled(logits, label):

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize.losses._labels import label_mask
-from keras_regularize.numerics import safe_arccos, squared_distances, unit_vectors, upcast
+from keras_regularize.numerics import safe_arccos, unit_vectors, upcast
 
 
 def neural_collapse_within(features: Any, labels: Any, centers: Any) -> Any:
@@ -31,7 +31,7 @@ def neural_collapse_within(features: Any, labels: Any, centers: Any) -> Any:
     Raises:
         ValueError: If the shapes of features, labels and centres do not fit.
 
-    Cost: the distances of all features and all centres, one matrix product.
+    Cost: a few passes over the features.
 
     Example:
 
@@ -47,8 +47,17 @@ def neural_collapse_within(features: Any, labels: Any, centers: Any) -> Any:
     Reference: Xuantong Liu, Jianfeng Zhang, Tianyang Hu, He Cao, Lujia Pan and Yuan Yao, *Inducing Neural Collapse
     in Deep Long-tailed Learning*, AISTATS 2023, arXiv:2302.12453.
     """
-    distances = squared_distances(features, centers)
-    member = ops.cast(label_mask(labels, distances), distances.dtype)
+    features, centers = upcast(features), upcast(centers)
+    shapes = tuple(features.shape), tuple(centers.shape)
+    if not len(shapes[0]) == len(shapes[1]) == 2 or shapes[0][1] != shapes[1][1]:
+        raise ValueError(
+            "Expected features (batch, features) and centres (classes, features). "
+            f"Received: features.shape={shapes[0]}, centers.shape={shapes[1]}"
+        )
+    member = label_mask(labels, features[:, :1] + ops.zeros(shapes[1][:1], features.dtype))
+    own = ops.take(centers, ops.argmax(member, axis=-1), axis=0)
+    distances = ops.sum(ops.square(features - own), axis=-1, keepdims=True)
+    member = ops.cast(member, features.dtype)
     totals = ops.sum(member * distances, axis=0)
     return ops.mean(totals / ops.maximum(ops.sum(member, axis=0), 1.0))
 

@@ -42,7 +42,7 @@ def rationale_invariance(
         The loss, a scalar in at least float32, and the new memory. Classes that occur in the batch are set in it.
 
     Raises:
-        ValueError: If `momentum` is out of its range, or the shapes of features, labels and kernel do not fit.
+        ValueError: If `momentum` is out of its range, or the shapes do not fit.
 
     Cost: a few passes over the memory, and matrix products in the size of the classifier's. The rationales of the
     samples are never formed: their mean and spread follow from those of the features.
@@ -65,19 +65,20 @@ def rationale_invariance(
     """
     check_number("momentum", momentum, minimum=0, maximum=1)
     features, kernel, bank = upcast(features), upcast(kernel), upcast(bank)
+    known = ops.cast(ops.convert_to_tensor(initialized), features.dtype) > 0
+    _check_shapes(*(tuple(x.shape) for x in (features, kernel, bank, known)))
     member = label_mask(labels, ops.matmul(features, kernel))
-    present = ops.any(member, axis=0)
+    present, ids = ops.any(member, axis=0), ops.argmax(member, axis=-1)
     member = ops.cast(member, features.dtype)
     share = member / ops.maximum(ops.sum(member, axis=0), 1.0)
     centers = ops.matmul(ops.transpose(share), features)
-    apart = features - ops.matmul(member, centers)
+    apart = features - ops.take(centers, ids, axis=0)
     variance = ops.matmul(ops.transpose(share), ops.square(apart))
 
     weights = ops.transpose(kernel)
     mean = weights[None] * centers[:, None]
     bank = ops.stop_gradient(bank)
     moved = (1.0 - momentum) * bank + momentum * mean
-    known = ops.cast(initialized, features.dtype) > 0
     updated = ops.where(_rows(known), moved, mean)
     bank = ops.stop_gradient(ops.where(_rows(present), updated, bank))
 
@@ -86,6 +87,17 @@ def rationale_invariance(
     distance = ops.sum(ops.square(mean - bank), axis=(1, 2))
     loss = ops.sum(ops.where(present, spread + distance, 0.0)) / weights.shape[0]
     return loss, bank
+
+
+def _check_shapes(features, kernel, bank, flags):
+    size, classes = kernel[:1], kernel[1:]
+    fit = features[1:] == size and bank == classes + classes + size and flags == classes
+    if not fit or len(features) != 2 or len(kernel) != 2:
+        raise ValueError(
+            "Expected features (batch, features), a kernel (features, classes), a bank (classes, classes, "
+            f"features) and flags (classes,). Received: features.shape={features}, kernel.shape={kernel}, "
+            f"bank.shape={bank}, initialized.shape={flags}"
+        )
 
 
 def _rows(flags):

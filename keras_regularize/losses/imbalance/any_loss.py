@@ -104,9 +104,13 @@ class AnyLoss(Loss):
     def call(self, y_true, y_pred):
         labels, p = align(y_true, y_pred)
         p = ops.sigmoid(p) if self.from_logits else p
-        h = ops.sigmoid(self.amplification * (p - 0.5))
-        tp, fn = ops.sum(labels * h), ops.sum(labels * (1.0 - h))
-        fp, tn = ops.sum((1.0 - labels) * h), ops.sum((1.0 - labels) * (1.0 - h))
+        steep = self.amplification * (p - 0.5)
+        h, rest = (
+            ops.sigmoid(steep),
+            ops.sigmoid(-steep),
+        )  # `1 - h` would be 0 from a margin of 17 on.
+        tp, fn = ops.sum(labels * h), ops.sum(labels * rest)
+        fp, tn = ops.sum((1.0 - labels) * h), ops.sum((1.0 - labels) * rest)
         return (1.0 - self._score(tp, fp, fn, tn)) * ops.ones_like(p)
 
     def _score(self, tp, fp, fn, tn):

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, label_log_probability
+from keras_regularize.losses._labels import class_logits, label_log_probability, shifted
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 
@@ -45,7 +45,7 @@ class LogitAdjusted(Loss):
         ValueError: If `class_counts` are not positive numbers, one per class, or if the shapes of labels and
             logits do not fit.
 
-    Cost: that of cross-entropy and one addition.
+    Cost: that of cross-entropy and three passes over the logits.
 
     Example:
 
@@ -84,7 +84,10 @@ class LogitAdjusted(Loss):
     def call(self, y_true, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
-        return -label_log_probability(y_true, ops.add(logits, self._shift), from_logits=True)
+        adjusted = ops.add(
+            shifted(logits)[0], self._shift
+        )  # Large logits would round the prior away.
+        return -label_log_probability(y_true, adjusted, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "class_counts": self.class_counts, "tau": self.tau}

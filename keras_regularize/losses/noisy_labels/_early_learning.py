@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_regularize.losses._labels import compatible
 from keras_regularize.numerics import upcast
 
 
@@ -27,6 +28,9 @@ def early_learning_penalty(targets: Any, y_pred: Any) -> Any:
     Returns:
         One value per sample `(…)`, in at least float32.
 
+    Raises:
+        ValueError: If the shapes differ.
+
     Cost: one softmax.
 
     Example:
@@ -45,5 +49,10 @@ def early_learning_penalty(targets: Any, y_pred: Any) -> Any:
     """
     logits = upcast(y_pred)
     targets = ops.stop_gradient(ops.cast(ops.convert_to_tensor(targets), logits.dtype))
+    if not compatible(targets.shape, logits.shape):
+        raise ValueError(
+            "Expected targets and logits of one shape. "
+            f"Received: targets.shape={tuple(targets.shape)}, y_pred.shape={tuple(logits.shape)}"
+        )
     p = ops.clip(ops.softmax(logits, axis=-1), 1e-4, 1.0 - 1e-4)
     return ops.log(1.0 - ops.sum(targets * p, axis=-1))

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize._validation import check_number
+from keras_regularize.losses._labels import compatible
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
 
@@ -88,7 +89,7 @@ class AggregateResponse(Loss):
         mean = ops.cast(ops.convert_to_tensor(y_true), predictions.dtype)
         if len(mean.shape) == 1:
             mean = ops.expand_dims(mean, -1)
-        if len(predictions.shape) != 2 or len(mean.shape) != 2 or mean.shape[-1] != 1:
+        if len(predictions.shape) != 2 or not compatible(mean.shape, (predictions.shape[0], 1)):
             raise ValueError(
                 "Expected mean responses (bags,) or (bags, 1) and predictions (bags, bag_size) or (bags, "
                 f"bag_size, 1). Received: y_true.shape={tuple(y_true.shape)}, "

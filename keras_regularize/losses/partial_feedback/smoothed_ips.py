@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import pick
+from keras_regularize.losses._labels import compatible, pick
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
 
@@ -77,7 +77,7 @@ class SmoothedIPS(Loss):
     def call(self, y_true, y_pred):
         policy = upcast(y_pred)
         logged = ops.cast(ops.convert_to_tensor(y_true), policy.dtype)
-        if len(policy.shape) != 2 or len(logged.shape) != 2 or logged.shape[-1] != 3:
+        if len(policy.shape) != 2 or not compatible(logged.shape, (policy.shape[0], 3)):
             raise ValueError(
                 "Expected rows (batch, 3) of action, propensity and cost, and probabilities (batch, actions). "
                 f"Received: y_true.shape={tuple(logged.shape)}, y_pred.shape={tuple(policy.shape)}"

@@ -25,8 +25,8 @@ class Rejection(Loss):
     $\beta = \frac{\alpha}{2c} \big(c\, e^{\alpha/2} + (1 - c)\, e^{-\alpha/2}\big)$ its minimiser is calibrated:
     it accepts exactly where the predictor is wrong with a probability below $c$. A larger cost accepts more.
 
-    The exponentials go on as straight lines where a step would leave float32 (float16 for half-precision
-    scores), so the loss stays convex and finite for any score.
+    The exponentials go on as straight lines where a step would leave float32 (float16 with `dtype="float16"`), so
+    the loss stays convex and finite for any score.
 
     Args:
         cost: Cost $c$ of a rejection, in `(0, 1)`: the error rate up to which an answer is accepted.
