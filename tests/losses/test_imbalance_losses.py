@@ -60,6 +60,14 @@ def test_large_logits_do_not_round_the_prior_away():
     np.testing.assert_allclose(slope, prior - np.eye(4)[ids], rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", [LDAM(COUNTS, 0.5, 10.0), Seesaw(COUNTS)], ids=["LDAM", "Seesaw"])
+def test_large_logits_round_nothing_else_away(loss):
+    ids, z = random_case()
+    z = np.round(8 * z) / 8  # Steps that float32 still has at 1e4.
+    for found, expected in zip(evaluate(loss, ids, z + 1e4), evaluate(loss, ids, z)):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_factors_have_no_gradient():
     ids, z = random_case()
     value, slope = evaluate(Seesaw(COUNTS), ids, z)

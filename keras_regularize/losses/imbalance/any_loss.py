@@ -105,10 +105,8 @@ class AnyLoss(Loss):
         labels, p = align(y_true, y_pred)
         p = ops.sigmoid(p) if self.from_logits else p
         steep = self.amplification * (p - 0.5)
-        h, rest = (
-            ops.sigmoid(steep),
-            ops.sigmoid(-steep),
-        )  # `1 - h` would be 0 from a margin of 17 on.
+        # Not `1 - h`, which is 0 from a margin of 17 on.
+        h, rest = ops.sigmoid(steep), ops.sigmoid(-steep)
         tp, fn = ops.sum(labels * h), ops.sum(labels * rest)
         fp, tn = ops.sum((1.0 - labels) * h), ops.sum((1.0 - labels) * rest)
         return (1.0 - self._score(tp, fp, fn, tn)) * ops.ones_like(p)

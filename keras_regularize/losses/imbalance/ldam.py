@@ -8,7 +8,12 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, pick, split_labels
+from keras_regularize.losses._labels import (
+    class_logits,
+    label_log_probability,
+    label_rows,
+    shifted,
+)
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 
@@ -94,11 +99,11 @@ class LDAM(Loss):
     def call(self, y_true, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
-        ids, rows = split_labels(y_true, logits)
-        targets = ops.one_hot(ids, logits.shape[-1], dtype=logits.dtype) if rows is None else rows
-        logits = self.scale * logits - ops.multiply(targets, self._margins)
-        log_p = ops.log_softmax(logits, axis=-1)
-        return -(pick(log_p, ids) if rows is None else ops.sum(rows * log_p, axis=-1))
+        # Shifted first: large logits would round the margins away.
+        margins = ops.multiply(label_rows(y_true, logits), self._margins)
+        return -label_log_probability(
+            y_true, self.scale * shifted(logits)[0] - margins, from_logits=True
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -84,9 +84,8 @@ class LogitAdjusted(Loss):
     def call(self, y_true, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
-        adjusted = ops.add(
-            shifted(logits)[0], self._shift
-        )  # Large logits would round the prior away.
+        # Shifted first: large logits would round the prior away.
+        adjusted = ops.add(shifted(logits)[0], self._shift)
         return -label_log_probability(y_true, adjusted, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:

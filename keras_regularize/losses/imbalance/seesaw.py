@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, label_ids, label_log_probability
+from keras_regularize.losses._labels import class_logits, label_ids, label_log_probability, shifted
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 
@@ -97,7 +97,8 @@ class Seesaw(Loss):
         mitigation = ops.minimum(own_count, log_counts)
         compensation = self.q * ops.maximum(log_p, ops.maximum(own, math.log(0.01)))
         weights = ops.cast(mitigation, log_p.dtype) + compensation
-        adjusted = logits + ops.stop_gradient(weights)
+        # Shifted first: large logits would round the weights away.
+        adjusted = shifted(logits)[0] + ops.stop_gradient(weights)
         return -label_log_probability(y_true, adjusted, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
