@@ -503,6 +503,9 @@ def test_a_given_start_has_the_structure_of_the_inputs(structure):
     assert_same(found[b], x[b] + 0.2)
     with pytest.raises(ValueError, match=r"structure of what is perturbed.* received \[\(4, 2\)\]"):
         attack(model, x, np.ones(4), initial_perturbation=[np.ones((4, 2))])
+    given[b] = given[b][:, :2]
+    with pytest.raises(ValueError, match=r"Expected tensors of shapes.* received \[.*\(4, 2\)"):
+        attack(model, x, np.ones(4), initial_perturbation=given)
 
 
 def test_optional_inputs_may_be_missing():
