@@ -208,6 +208,9 @@ def gradient_norm_bound(
         "mean_loss": mean_loss,
         "mean_squared_gradient": mean_squared_gradient,
     }
+    for name, value in named.items():
+        if np.asarray(value).dtype.kind not in "iuf":
+            raise ValueError(f"`{name}` must be a number or numbers. Received: {name}={value!r}")
     named = {name: np.asarray(value, "float64") for name, value in named.items()}
     for name, value in named.items():
         least = value > 0 if name == "temperature" else value >= 0

@@ -44,8 +44,8 @@ def robust_accuracy(
 
     Raises:
         ValueError: If `attack` is no attack, one that looks for a direction instead of an input
-            (`VirtualAdversarial`) or for a target, if `batch_size` is not positive, or if labels and outputs
-            do not fit.
+            (`VirtualAdversarial`) or for a target, if `batch_size` is not positive, if there is no sample, or
+            if labels and outputs do not fit.
 
     Cost: per attack its own passes and one forward pass, and one forward pass for the clean inputs.
 
@@ -99,6 +99,8 @@ class RobustAccuracyMeter:
         batch_size = self.batch_size
         x, y = tree.map_structure(np.asarray, (x, y))
         size = len(tree.flatten(y)[0])
+        if size == 0:
+            raise ValueError("`x` and `y` must have at least one sample. Received none.")
         if size > batch_size and size % batch_size:
             # Rows again up to whole batches: a last, smaller one would be compiled anew.
             rows = np.arange(-(-size // batch_size) * batch_size) % size

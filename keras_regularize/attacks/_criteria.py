@@ -104,14 +104,18 @@ def _margin(y, outputs, from_logits):
 
 
 def _dlr(y, outputs, from_logits):
+    """The ratio less 1: of a label in third place that is -1e-12 / span, lost where 1 is added."""
     ids, scores = _label_and_scores(y, outputs, from_logits)
     if scores.shape[-1] < 3:
         raise ValueError(
             "The loss 'dlr' needs at least 3 classes. "
             f"Received outputs of shape {tuple(outputs.shape)}"
         )
-    top = ops.sort(scores, axis=-1)
-    return _margin_of(ids, scores) / (top[..., -1] - top[..., -3] + 1e-12)
+    order = ops.cast(ops.argsort(scores, axis=-1), "int32")
+    third = order[..., -3]
+    span = pick(scores, order[..., -1]) - pick(scores, third)
+    excess = ops.where(third == ids, 0.0, _margin_of(ids, scores) - span)
+    return (excess - 1e-12) / (span + 1e-12)
 
 
 def _margin_shift(y, outputs, from_logits, clean):

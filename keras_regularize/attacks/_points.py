@@ -7,6 +7,7 @@ from keras import ops, tree
 from keras.layers import Layer
 
 from keras_regularize.autodiff import Forward
+from keras_regularize.losses._labels import compatible
 from keras_regularize.numerics import upcast
 
 
@@ -53,7 +54,8 @@ class Point:
                 given = [leaf for leaf, place in zip(given, places) if place]
         shapes = [tuple(leaf.shape) for leaf in given if leaf is not None]
         expected = [tuple(leaf.shape) for leaf in self.start]
-        if len(shapes) != len(given) or len(shapes) != len(expected):
+        same = len(shapes) == len(given) == len(expected)
+        if not same or not all(map(compatible, shapes, expected)):
             raise ValueError(
                 "A given start must have the structure of what is perturbed. "
                 f"Expected tensors of shapes {expected}, received {shapes}"
@@ -97,8 +99,9 @@ def floating_leaves(x):
     return [leaf for leaf in leaves if is_floating(leaf)]
 
 
-def check_floating(leaves):
-    """Raises, with the way out, if none of some arrays, tensors or specifications has a floating dtype."""
+def check_floating(x):
+    """Raises, with the way out, if nothing in a structure of arrays, tensors or specifications is floating."""
+    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
     if not any(is_floating(leaf) for leaf in leaves):
         dtypes = sorted({keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves})
         raise ValueError(

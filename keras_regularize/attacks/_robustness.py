@@ -25,10 +25,9 @@ def check_inputs(attack, x):
     """Raises where the attack cannot move `x`, or `x` is not of the scale of its bounds."""
     if attack.layer is not None:
         return
-    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
-    check_floating(leaves)
+    check_floating(x)
     bounds, epsilon = getattr(attack, "bounds", None), getattr(attack, "epsilon", 0.0)
-    arrays = [a for a in leaves if isinstance(a, np.ndarray) and a.size and is_floating(a)]
+    arrays = [a for a in tree.flatten(x) if isinstance(a, np.ndarray) and a.size and is_floating(a)]
     if bounds is None or not arrays:
         return
     smallest, largest = min(a.min() for a in arrays), max(a.max() for a in arrays)

@@ -49,7 +49,7 @@ class APGD(Attack):
         norm: `"linf"` or `"l2"`.
         loss: What is maximized: `"cross_entropy"`; or `"dlr"`, the difference of logits ratio
             $-(z_y - \max_{j \ne y} z_j) / (z_{(1)} - z_{(3)} + 10^{-12})$, invariant to the scale of the logits.
-            It needs at least 3 classes, and 4 to have a gradient wherever the label ranks low.
+            It needs at least 3 classes, and has no slope but that of the guard where the label ranks third.
         rho: Share of steps that must raise the loss, from 0 to 1.
         restarts: Number of runs from random starts, at least 1.
         bounds: Smallest and largest allowed input, or `None`, as for standardized inputs: those outside the
@@ -151,6 +151,8 @@ class APGD(Attack):
     def _run(self, point, evaluate, start):
         losses, fooled, gradient = evaluate(start)
         zeros = ops.zeros_like(losses)
+        # What stands for a loss of 0: the criterion "dlr" is less by 1, its negative larger.
+        origin = 0.0 if self.loss != "dlr" else 1.0 if self.targeted else -1.0
         state = _State(
             leaves=start,
             previous=start,
@@ -159,7 +161,7 @@ class APGD(Attack):
             best=start,
             best_gradient=gradient,
             best_loss=losses,
-            last_loss=zeros,
+            last_loss=zeros + origin,
             rises=zeros,
             checked_loss=losses,
             halved=ops.ones_like(fooled),

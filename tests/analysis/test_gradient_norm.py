@@ -159,7 +159,14 @@ def test_the_bound_takes_arrays():
 
 
 @pytest.mark.parametrize(
-    "name, value", [("temperature", 0.0), ("mean_loss", -1.0), ("delta", 0), ("num_samples", 0)]
+    "name, value",
+    [
+        ("temperature", 0.0),
+        ("mean_loss", -1.0),
+        ("mean_loss", "b"),
+        ("delta", 0),
+        ("num_samples", 0),
+    ],
 )
 def test_errors_of_the_bound(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {name}="):

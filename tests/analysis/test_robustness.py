@@ -258,6 +258,12 @@ def test_a_bad_batch_size_is_an_error():
         robust_accuracy(linear_model(), x, y, pgd(0.1), batch_size=0)
 
 
+def test_no_samples_are_an_error():
+    x, y = data(4)
+    with pytest.raises(ValueError, match="at least one sample. Received none"):
+        robust_accuracy(linear_model(), x[:0], y[:0], pgd(0.1))
+
+
 def test_labels_that_do_not_fit_are_an_error_that_costs_no_weights():
     model = linear_model()
     x, _ = data(4)

@@ -19,8 +19,7 @@ CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def apgd(network, row, label, epsilon, steps, norm, loss, start, sign=1, bounds=(0, 1), rho=0.75):
-    """The result for a row, and whether the gradient vanished on the way."""
-    slopes = []
+    """The result for a row."""
 
     def project(z):
         if norm == "linf":
@@ -30,7 +29,6 @@ def apgd(network, row, label, epsilon, steps, norm, loss, start, sign=1, bounds=
         return np.clip(z, *bounds)
 
     def direction(g):
-        slopes.append(np.abs(g).max())
         return np.sign(g) if norm == "linf" else g / (np.linalg.norm(g) + 1e-12)
 
     def at(z):
@@ -69,7 +67,7 @@ def apgd(network, row, label, epsilon, steps, norm, loss, start, sign=1, bounds=
                 step, point, g = step / 2, best, best_gradient
             last_best, since = best_value, 0
             window = max(window - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
-    return (row if found is None else found), min(slopes) < 1e-6
+    return row if found is None else found
 
 
 def right(network, x, y):
@@ -94,14 +92,11 @@ def test_apgd(loss, norm, sign):
         )
     )
     rows = zip(np.asarray(x, "float64"), y, start)
-    results = [
+    expected = [
         apgd(network, row, label, epsilon, steps, norm, loss, begin, sign)
         for row, label, begin in rows
     ]
-    expected, flat = map(np.array, zip(*results))
-    # "dlr" is constant where the label ranks third: the direction there is that of rounding errors.
-    assert flat.mean() < (0.3 if loss == "dlr" else 1e-9)
-    assert_same(found[~flat], expected[~flat], rtol=1e-4, atol=1e-4)
+    assert_same(found, expected, rtol=1e-4, atol=1e-4)
     fooled = right(network, found, y) == (sign < 0)
     assert 0.1 < fooled.mean() < 1.0
     assert_same(found[~fooled], x[~fooled])

@@ -53,6 +53,15 @@ def test_the_error_vanishes_at_the_ends_in_a_point_and_for_an_affine_loss():
     assert error(linear, X, other, half, Y) < 1e-12
 
 
+def test_forms_of_the_arguments_of_the_error():
+    elle, other = kr.models.ELLE(model()), RNG.rand(6, 4).astype("float32")
+    alpha = RNG.rand(6).astype("float32")
+    expected = error(elle, X, other, alpha, Y)
+    assert error(elle, X, other, alpha[:, None], Y) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match=r"`x_a` and `x_b` must.* \(6, 4\) and \(6, 3\)"):
+        elle.linearity_error(X, other[:, :3], alpha, Y)
+
+
 def test_the_error_scales_with_the_fourth_power_of_the_radius():
     elle = kr.models.ELLE(model())
     a, b = RNG.uniform(-1, 1, (2, 6, 4)).astype("float32")

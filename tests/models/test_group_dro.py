@@ -94,6 +94,18 @@ def test_weights_stay_a_distribution_and_follow_the_losses():
     assert q.sum() == pytest.approx(1) and np.isfinite(q).all() and q.argmax() == worst
 
 
+def test_a_group_without_weight_stays_so_however_large_its_loss():
+    model = compiled(dro(network(), step_size=1000.0))
+    model.group_weights.assign([0.0, 0.5, 0.5])
+    targets = np.where(GROUP == 0, np.argmin(model.predict(X, verbose=0), axis=1), Y)
+    columns = {"label": targets, "group": GROUP}
+    model.fit(X, columns, epochs=2, **{**HALF, "batch_size": 32})
+    q, losses = model.group_weights.numpy(), losses_of(model.model, y=targets)
+    means = [losses[GROUP == g].mean() for g in range(3)]
+    assert np.argmax(means) == 0 and 1000 * (means[0] - max(means[1:])) > 150
+    assert q[0] == 0 and q.sum() == pytest.approx(1)
+
+
 def test_adjustment_favours_small_groups_and_normalize_bounds_the_step():
     counts = [1000, 10, 10]
     small = compiled(dro(network(), adjustment=5.0, group_counts=counts))
@@ -198,6 +210,11 @@ def test_bad_groups_leave_the_weights(y, message):
         ({"adjustment": 1.0}, "`adjustment` needs `group_counts`"),
         ({"group_counts": [1, 2]}, "`group_counts` must be 3 positive numbers"),
         ({"group_counts": [1, 2, 0]}, "`group_counts` must be 3 positive numbers"),
+        (
+            {"group_counts": 3},
+            "`group_counts` must be 3 positive numbers.* Received: group_counts=3",
+        ),
+        ({"group_counts": "abc"}, "`group_counts` must be 3 .* Received: group_counts='abc'"),
     ],
 )
 def test_bad_arguments(arguments, message):

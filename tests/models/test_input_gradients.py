@@ -141,6 +141,21 @@ def test_wrong_arguments():
         wrapper.train_on_batch(X)
 
 
+def test_a_dataset_is_checked_by_its_specification():
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(3)
+    wraps = (
+        kr.models.InputGradientPenalty,
+        lambda net: kr.models.FreeAdversarialTraining(net, 0.1, 2, batch_size=3),
+    )
+    for wrap in wraps:
+        wrapper = wrap(model())
+        wrapper.compile("sgd", LOSS)
+        assert np.isfinite(wrapper.fit(data, shuffle=False, verbose=0).history["loss"]).all()
+        with pytest.raises(ValueError, match="Received inputs of dtype int32"):
+            wrapper.fit(data.map(lambda x, y: (tf.cast(x, "int32"), y)), verbose=0)
+
+
 def test_training_flattens_and_aligns():
     x = RNG.normal(size=(100, 4)).astype("float32")
     y = (np.abs(x[:, 0]) > 0.7).astype("int32")

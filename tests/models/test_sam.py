@@ -41,6 +41,11 @@ def test_perturbation_does_not_depend_on_the_scale_of_the_loss():
     )
 
 
+def test_the_guard_must_guard():
+    with pytest.raises(ValueError, match="`epsilon` must be above 0. Received: epsilon=0"):
+        kr.models.SAM(network(), epsilon=0)
+
+
 X, Y = RNG.rand(12, 4).astype("float32"), RNG.randint(0, 3, 12)
 
 

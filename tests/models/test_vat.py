@@ -46,6 +46,14 @@ def test_objective_is_the_loss_plus_divergence_plus_entropy():
     assert divergence > 1e-4
 
 
+def test_a_schedule_has_no_value_outside_of_a_step():
+    schedule = keras.optimizers.schedules.ExponentialDecay(1.0, 10, 0.5)
+    for name in ("factor", "entropy_factor"):
+        model = kr.models.VAT(network(), **{name: schedule})
+        with pytest.raises(ValueError, match=f"`{name}` must be a number"):
+            model.regularization_loss(X, X)
+
+
 def test_epsilon_zero_is_plain_training():
     assert first_loss(kr.models.VAT(network(), epsilon=0.0)) == pytest.approx(
         first_loss(network()), rel=1e-6

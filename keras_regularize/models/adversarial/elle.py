@@ -11,7 +11,7 @@ from keras_regularize.attacks._attack import Attack, along_samples
 from keras_regularize.attacks._points import attacked_outputs, floating_leaves, replace_floating
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.autodiff.functional import per_sample, sample_losses
-from keras_regularize.losses._labels import label_log_probability
+from keras_regularize.losses._labels import compatible, label_log_probability
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
 from keras_regularize.numerics import upcast
 
@@ -169,7 +169,13 @@ class ELLE(AdversarialTraining):
             return sample_losses(loss, y, outputs)
 
         a, b = ([upcast(leaf) for leaf in floating_leaves(x)] for x in (x_a, x_b))
-        alpha = ops.convert_to_tensor(alpha)
+        for given, wanted in zip(b, a, strict=True):
+            if not compatible(given.shape, wanted.shape):
+                raise ValueError(
+                    "`x_a` and `x_b` must have equal shapes. "
+                    f"Received: {tuple(wanted.shape)} and {tuple(given.shape)}"
+                )
+        alpha = ops.reshape(alpha, (-1,))
         return ops.mean(self._errors(self.model, losses, x_a, a, b, alpha, y, training=False))
 
     @staticmethod

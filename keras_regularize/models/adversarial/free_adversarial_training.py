@@ -9,7 +9,7 @@ from keras import ops, tree
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
-from keras_regularize.attacks._points import floating_leaves, replace_floating
+from keras_regularize.attacks._points import check_floating, floating_leaves, replace_floating
 from keras_regularize.autodiff import backend
 from keras_regularize.models._data import is_floating
 from keras_regularize.models._objective import Objective
@@ -98,7 +98,7 @@ class FreeAdversarialTraining(RegularizedModel):
 
     def check_data(self, x, y):
         super().check_data(x, y)
-        floating_leaves(x)
+        check_floating(x)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.attacks._points import floating_leaves
+from keras_regularize.attacks._points import check_floating
 from keras_regularize.models._input_gradients import inner_products, input_gradients
 from keras_regularize.models.regularized_model import RegularizedModel
 
@@ -74,7 +74,7 @@ class InputGradientPenalty(RegularizedModel):
     def check_data(self, x, y):
         super().check_data(x, y)
         if self.layer is None:
-            floating_leaves(x)
+            check_floating(x)
         if y is None:
             raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
 

@@ -100,12 +100,13 @@ class GroupDRO(RegularizedModel):
         check_number("step_size", step_size, minimum=0, schedule=True)
         check_number("adjustment", adjustment, minimum=0)
         if group_counts is not None:
-            group_counts = [float(count) for count in group_counts]
-            if len(group_counts) != num_groups or min(group_counts) <= 0:
+            counts = np.asarray(group_counts)
+            if counts.dtype.kind not in "iuf" or counts.shape != (num_groups,) or counts.min() <= 0:
                 raise ValueError(
                     f"`group_counts` must be {num_groups} positive numbers, one per group. "
-                    f"Received: group_counts={group_counts}"
+                    f"Received: group_counts={group_counts!r}"
                 )
+            group_counts = [float(count) for count in counts]
         elif adjustment > 0:
             raise ValueError(
                 "`adjustment` needs `group_counts`, the number of training samples in each group. "
@@ -172,7 +173,9 @@ class GroupDRO(RegularizedModel):
             total = ops.sum(adjusted)
             adjusted = adjusted / ops.where(total > 0, total, 1.0)
         exponent = ops.cast(step_size, "float32") * ops.cast(adjusted, "float32")
-        q = self.group_weights.value * ops.exp(exponent - ops.max(exponent))
+        # In logarithms: a weight that has become 0 stays so, and leaves a sum to divide by.
+        logits = ops.log(self.group_weights.value) + exponent
+        q = ops.exp(logits - ops.max(logits))
         q = q / ops.sum(q)
 
         per_member = ops.where(present, ops.cast(q, losses.dtype), 0.0) * rows / size

@@ -114,9 +114,13 @@ class VAT(AttackedModel):
             perturbation: As `kr.attacks.VirtualAdversarial` returns it.
 
         Returns:
-            The mean divergence plus `entropy_factor` times the mean entropy, a scalar. Schedules need a
-            training step and are not allowed here.
+            `factor` times the mean divergence plus `entropy_factor` times the mean entropy, a scalar.
+
+        Raises:
+            ValueError: If one of the two is a schedule, which needs a training step.
         """
+        for name in ("factor", "entropy_factor"):
+            check_number(name, getattr(self, name))
         outputs = self.model(x, training=False)
         moved = self._moved_outputs(self.model, x, perturbation, training=False)
         logits = uses_logits(compiled_loss(self))

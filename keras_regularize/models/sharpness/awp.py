@@ -9,7 +9,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import move
-from keras_regularize.numerics import global_norm
+from keras_regularize.numerics import global_norm, upcast
 
 
 @export
@@ -68,7 +68,10 @@ class AWP(RegularizedModel):
         perturbed = []
         for w, g in zip(weights, gradients):
             if len(w.shape) > 1:
-                length = gamma * global_norm([w]) / (global_norm([g]) + 1e-20)
+                # In units of the largest entry: squares of tiny gradients would round to 0.
+                unit = ops.maximum(ops.max(ops.abs(upcast(g))), 1e-30)
+                norm = unit * global_norm([upcast(g) / unit])
+                length = gamma * global_norm([w]) / (norm + 1e-20)
                 (w,) = move([w], [g], length)
             perturbed.append(w)
         _, _, gradients = super().gradients(objective, perturbed, batch)

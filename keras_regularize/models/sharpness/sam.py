@@ -71,6 +71,8 @@ class SAM(RegularizedModel):
     ):
         check_number("rho", rho, minimum=0, schedule=True)
         check_number("epsilon", epsilon, minimum=0)
+        if epsilon == 0:
+            raise ValueError("`epsilon` must be above 0. Received: epsilon=0")
         if micro_batch_size is not None:
             check_integer("micro_batch_size", micro_batch_size, minimum=1)
         super().__init__(model, **kwargs)
