@@ -272,8 +272,16 @@ def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
 
 
 def resolve_weights(batch: Batch, outputs: Any) -> Any:
-    """The sample weights of a batch, or `None`, where they may depend on the outputs."""
-    return batch.sample_weight(outputs) if callable(batch.sample_weight) else batch.sample_weight
+    """The sample weights of a batch, or `None`, where they may depend on the outputs.
+
+    A weight per sample that a method computed is shaped to weight all positions of a sequence alike.
+    """
+    if not callable(batch.sample_weight):
+        return batch.sample_weight
+    weights = batch.sample_weight(outputs)
+    if isinstance(outputs, CONTAINERS) or len(weights.shape) != 1:
+        return weights
+    return ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
 
 
 def only(structure: Any) -> Any:

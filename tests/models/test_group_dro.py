@@ -56,6 +56,20 @@ def test_weights_and_loss_of_two_batches_follow_the_formula(weighted):
     assert logged == pytest.approx(np.mean(objectives) + penalty, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "steps", [5, 16]
+)  # As many as samples in a batch: no shape would give it away.
+def test_a_group_is_that_of_all_positions_of_a_sequence(steps):
+    net = keras.Sequential([keras.Input((steps, 4)), layers.Dense(3)])
+    x, y = RNG.rand(16, steps, 4).astype("float32"), RNG.randint(0, 3, (16, steps))
+    columns = {"label": y, "group": GROUP[:16]}
+    logged = compiled(dro(net)).fit(x, columns, **HALF).history["loss"][0]
+    z = np.asarray(net.predict(x, verbose=0), "float64")
+    picked = np.take_along_axis(z, y[..., None], axis=-1)[..., 0]
+    losses = np.mean(np.log(np.exp(z).sum(-1)) - picked, axis=1)
+    assert logged == pytest.approx(step_of(np.full(3, 1 / 3), losses, GROUP[:16])[1], rel=1e-5)
+
+
 def fitted(model, y=COLUMNS, **arguments):
     compiled(model, 0.5).fit(X, y, **{**HALF, **arguments})
     while isinstance(model, kr.models.RegularizedModel):

@@ -29,7 +29,8 @@ class SAM(RegularizedModel):
     Args:
         model: The model to train, or another wrapper, whose whole objective is then perturbed.
         rho: Length $\rho$ of the perturbation, in units of the weights, at least 0; or a schedule.
-        epsilon: Guard $\epsilon$ of the division, above 0.
+        epsilon: Guard $\epsilon$ of the division, at least 0. A gradient of length 0 gives a plain step
+            whatever it is.
         micro_batch_size: Size of the groups of consecutive samples that each get their own perturbation
             (m-sharpness); the last may be smaller. `None` takes the whole batch. Needs a batch size known
             before running.
@@ -71,8 +72,6 @@ class SAM(RegularizedModel):
     ):
         check_number("rho", rho, minimum=0, schedule=True)
         check_number("epsilon", epsilon, minimum=0)
-        if epsilon == 0:
-            raise ValueError("`epsilon` must be above 0. Received: epsilon=0")
         if micro_batch_size is not None:
             check_integer("micro_batch_size", micro_batch_size, minimum=1)
         super().__init__(model, **kwargs)
@@ -91,7 +90,8 @@ class SAM(RegularizedModel):
     def _sharpness_aware(self, objective, weights, batch):
         first = objective.local() if self.local_perturbation else objective
         loss, aux, gradients = super().gradients(first, weights, batch)
-        scale = self.scheduled(self.rho, batch) / (global_norm(gradients) + self.epsilon)
+        norm = global_norm(gradients)
+        scale = self.scheduled(self.rho, batch) / ops.where(norm > 0, norm + self.epsilon, 1.0)
         perturbed = [w + ops.cast(scale * g, w.dtype) for w, g in zip(weights, gradients)]
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients
