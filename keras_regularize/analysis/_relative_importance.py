@@ -36,7 +36,7 @@ def relative_importance(
         epsilon: Least denominator, positive: what keeps zero outputs finite.
 
     Returns:
-        A tensor of the kernel's shape, in at least float32.
+        A tensor of the kernel's shape, in at least float32; zeros if there are no inputs.
 
     Raises:
         ValueError: If an argument is out of range or shapes do not match.
@@ -65,6 +65,7 @@ def relative_importance(
     if epsilon == 0:
         raise ValueError("`epsilon` must be positive. Received: epsilon=0")
     kernel = upcast(kernel)
+    bias = None if bias is None else upcast(bias)
     matrix = filter_matrix(kernel)
     inputs = upcast(inputs)
     if len(kernel.shape) < 2 or not len(inputs.shape) or inputs.shape[-1] != matrix.shape[0]:
@@ -72,14 +73,19 @@ def relative_importance(
             "`inputs` must have as many features as a filter has weights. Received: inputs of shape "
             f"{tuple(inputs.shape)} and a kernel of shape {tuple(kernel.shape)}"
         )
+    if bias is not None and tuple(bias.shape) != (matrix.shape[1],):
+        raise ValueError(
+            f"`bias` must have an entry per unit, {matrix.shape[1]}. Received: bias of shape "
+            f"{tuple(bias.shape)}"
+        )
     inputs = ops.reshape(inputs, (-1, matrix.shape[0]))
     sizes, weights = ops.abs(inputs), ops.abs(matrix)
     if normalization == "output":
         outputs = ops.matmul(inputs, matrix)
-        outputs = ops.abs(outputs if bias is None else outputs + upcast(bias))
+        outputs = ops.abs(outputs if bias is None else outputs + bias)
     else:
         outputs = ops.matmul(sizes, weights)
-        outputs = outputs if bias is None else outputs + ops.abs(upcast(bias))
+        outputs = outputs if bias is None else outputs + ops.abs(bias)
     shares = ops.matmul(ops.transpose(sizes), 1.0 / ops.maximum(outputs, epsilon))
     count = ops.cast(ops.shape(inputs)[0], matrix.dtype)
-    return ops.reshape(weights * shares / count, kernel.shape)
+    return ops.reshape(weights * shares / ops.maximum(count, 1.0), kernel.shape)

@@ -123,10 +123,10 @@ def _shortest(rows, least):
     """The shortest vector `v` with `rows @ v >= least`, or None; least-distance programming by NNLS."""
     if not (least > 0).any():
         return np.zeros(rows.shape[1])
-    scale = np.abs(rows).max()
+    scale, size = np.abs(rows).max(), least.max()
     if scale == 0:
         return None
-    system = np.concatenate([rows.T / scale, least[None, :]])
+    system = np.concatenate([rows.T / scale, least[None, :] / size])
     lengths = np.linalg.norm(system, axis=0)
     system = system[:, lengths > 0] / lengths[lengths > 0]
     target = np.zeros(len(system))
@@ -135,7 +135,7 @@ def _shortest(rows, least):
     # The last entry is -1 / (1 + |v|²).
     if -residual[-1] * (1.0 + _LONGEST**2) < 1.0:
         return None
-    return -residual[:-1] / residual[-1] / scale
+    return -residual[:-1] / residual[-1] * (size / scale)
 
 
 def _nonnegative_least_squares(system, target):

@@ -76,6 +76,11 @@ class OneCycle(keras.callbacks.Callback):
                 )
             for value in momentum:
                 check_number("momentum", value, minimum=0, maximum=1)
+            if momentum[0] > momentum[1]:
+                raise ValueError(
+                    "`momentum` must be the lowest and then the highest momentum. "
+                    f"Received: momentum={momentum!r}"
+                )
         self.momentum = momentum
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -62,7 +62,7 @@ def search_bits(
     check_integer("population", population, minimum=4)
     check_integer("generations", generations, minimum=1)
     check_number("average_bits", average_bits)
-    choices = np.array(list(bits))
+    choices = np.array(list(bits) if np.ndim(bits) else [])
     if not choices.size or list(choices) != sorted(set(choices.tolist())):
         raise ValueError(f"`bits` must be bit widths in ascending order. Received: bits={bits!r}")
     rng = np.random.default_rng(seed)

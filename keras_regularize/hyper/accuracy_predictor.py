@@ -46,7 +46,7 @@ class AccuracyPredictor:
     """
 
     def __init__(self, bits: Sequence[int], num_flags: int = 0, units: int = 400):
-        if not list(bits) or list(bits) != sorted(set(bits)):
+        if not np.ndim(bits) or not list(bits) or list(bits) != sorted(set(bits)):
             raise ValueError(
                 f"`bits` must be bit widths in ascending order. Received: bits={bits!r}"
             )

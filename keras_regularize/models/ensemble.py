@@ -1,6 +1,6 @@
 """Several trained models as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -62,9 +62,11 @@ class Ensemble(keras.Model):
     """
 
     def __init__(self, members: Sequence[keras.Model], average: str = "logits", **kwargs: Any):
-        members = list(members)
+        given, members = members, list(members) if isinstance(members, Iterable) else []
         if not members or not all(isinstance(member, keras.Model) for member in members):
-            raise ValueError(f"`members` must be at least one `keras.Model`. Received: {members!r}")
+            raise ValueError(
+                f"`members` must be a list of at least one `keras.Model`. Received: members={given!r}"
+            )
         if len({id(member) for member in members}) < len(members):
             raise ValueError(f"`members` must be different models. Received: {members!r}")
         check_choice("average", average, ("logits", "probabilities"))

@@ -46,6 +46,12 @@ def test_dead_units_have_no_slope():
     )
 
 
+def test_a_bias_of_another_layer_is_an_error():
+    for bias in (C[:1], C[:2], C[:, None]):
+        with pytest.raises(ValueError, match="`bias_in` must have an entry per hidden unit, 5"):
+            norm(W, V, bias)
+
+
 def test_the_bound_equals_the_formula():
     blocks = [
         (RNG.normal(size=(4, 7)), RNG.normal(size=(7, 2))),

@@ -46,6 +46,10 @@ def test_geometry():
     np.testing.assert_allclose(path[1], path[0], atol=1e-10)  # Satisfied already.
     scaled = [(1e-4 * x, y) for x, y in (first, first, second)]
     np.testing.assert_allclose(sequential_max_margin(scaled), 1e4 * path, rtol=1e-6)
+    # The scale of the data may change from task to task, and the start be far away.
+    tasks = [(np.array([[1e-4, 0.0]]), [1]), (np.array([[-1e4, 1e4]]), [1])]
+    far = sequential_max_margin(tasks)[-1]
+    np.testing.assert_allclose(far, [5e3 - 5e-5, 5e3 + 5e-5], rtol=1e-12)
     # Projections never lengthen a distance, and repeating them leads to a classifier of both.
     starts = np.random.default_rng(7).normal(size=(2, 4))
     ends = [sequential_max_margin([second], start)[0] for start in starts]

@@ -18,6 +18,7 @@ def test_shares_of_a_unit_add_up_whatever_the_scale():
     np.testing.assert_allclose(scaled, shares, rtol=1e-4)
     for normalization in ("sum", "output"):
         assert (to_numpy(relative_importance(0 * x, kernel, None, normalization)) == 0).all()
+        assert (to_numpy(relative_importance(x[:0], kernel, None, normalization)) == 0).all()
 
 
 def test_a_convolution_is_a_dense_layer_on_patches():
@@ -38,6 +39,9 @@ def test_shapes_and_choices_are_checked():
         relative_importance(np.ones((2, 3), "float32"), np.ones((4, 2), "float32"))
     with pytest.raises(ValueError, match="`normalization` must be one of 'output', 'sum'"):
         relative_importance(np.ones((2, 3)), np.ones((3, 2)), normalization="max")
+    for bias in (np.ones(1, "float32"), np.ones((2, 2), "float32")):
+        with pytest.raises(ValueError, match="`bias` must have an entry per unit, 2. Received"):
+            relative_importance(np.ones((2, 3), "float32"), np.ones((3, 2), "float32"), bias)
     with pytest.raises(ValueError, match="`epsilon` must be positive"):
         relative_importance(np.ones((2, 3)), np.ones((3, 2)), epsilon=0)
 

@@ -121,6 +121,7 @@ def test_the_finder_takes_all_batches_and_stops_when_nothing_is_finite():
         (lambda: callbacks.LearningRateFinder(smoothing=1.0), "`smoothing` must be below 1"),
         (lambda: callbacks.LearningRateFinder(mode="log"), "`mode` must be one of"),
         (lambda: callbacks.EffectiveLearningRate("hidden"), "`layers` must be a list"),
+        (lambda: callbacks.OneCycle(0.1, momentum=(0.95, 0.85)), "lowest and then the highest"),
     ],
 )
 def test_bad_arguments(make, message):

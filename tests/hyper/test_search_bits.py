@@ -52,8 +52,9 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="`population` must be an integer of at least 4"):
         search_bits(score, 3, population=2)
     for make in (lambda bits: search_bits(score, 3, bits), AccuracyPredictor):
-        with pytest.raises(ValueError, match="`bits` must be bit widths in ascending order"):
-            make((4, 2))
+        for bits in ((4, 2), 4):
+            with pytest.raises(ValueError, match="`bits` must be bit widths in ascending order"):
+                make(bits)
     predictor = AccuracyPredictor((2, 4))
     with pytest.raises(ValueError, match="knows nothing yet"):
         predictor([[2, 4]])

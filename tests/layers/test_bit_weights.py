@@ -130,7 +130,7 @@ def test_bad_arguments():
             BitWeights(layers.Dense(2), bits=bits)
     with pytest.raises(ValueError, match="`bits` must be at most 24"):
         BitWeights(layers.Dense(2), bits=25)
-    for flags in ([1, 1], [1, 1, 2]):
+    for flags in ([1, 1], [1, 1, 2], 3):
         with pytest.raises(ValueError, match="`trainable_bits` must be 3 times 0 or 1"):
             BitWeights(layers.Dense(2), bits=3, trainable_bits=flags)
     for scale in (0.0, "lecun", -1.0):
@@ -138,6 +138,8 @@ def test_bad_arguments():
             BitWeights(layers.Dense(2), scale=scale)
     with pytest.raises(ValueError, match="exactly one kernel.*recurrent_kernel"):
         BitWeights(layers.SimpleRNN(2))(normal(1, 2, 3))
+    with pytest.raises(ValueError, match="`magnitude` must be planes.*Received.*\\(3, 4\\)"):
+        BitWeights.compose(normal(3, 4), normal(3, 4), 1.0)
     wrapper = BitWeights(layers.Dense(3), bits=2)
     with pytest.raises(ValueError, match="bits exist once the layer is built"):
         wrapper.read_bits()

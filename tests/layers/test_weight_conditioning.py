@@ -134,6 +134,10 @@ def test_attention_has_an_output_unit_per_head_and_key():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`mode` must be one of 'output', 'input', 'both'"):
         WeightConditioning(layers.Dense(2), mode="rows")
+    with pytest.raises(ValueError, match="`mode` must be one of 'output', 'input', 'both'"):
+        WeightConditioning.condition(normal(2, 3), "rows")
+    with pytest.raises(ValueError, match="`axis` must name axes of the weight.*axis=2"):
+        WeightConditioning.condition(normal(2, 3), axis=2)
     with pytest.raises(ValueError, match="`epsilon` must be positive"):
         WeightConditioning(layers.Dense(2), epsilon=0.0)
     with pytest.raises(ValueError, match="needs a layer with a kernel"):

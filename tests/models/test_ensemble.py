@@ -59,7 +59,7 @@ def test_extreme_logits_saving_and_use_as_a_teacher(tmp_path):
 
 def test_wrong_arguments():
     net = members(1)[0]
-    for wrong in ([], [net, "net"], [net, net]):
+    for wrong in ([], [net, "net"], [net, net], net, None):
         with pytest.raises(ValueError, match="`members` must be"):
             kr.models.Ensemble(wrong)
     with pytest.raises(ValueError, match="`average`"):

@@ -87,6 +87,8 @@ def test_attached_to_a_model_and_saved_with_it(tmp_path):
     "make, message",
     [
         (lambda: L2ToReference([np.nan]), "`reference` must be finite"),
+        (lambda: L2ToReference("kernel"), "`reference` must be an array of numbers.*kernel"),
+        (lambda: EWC([1.0], [[1.0], []]), "`importance` must be an array of numbers"),
         (lambda: L2ToReference([1.0], -1), "`factor` must be a number at least 0"),
         (lambda: L2ToReference([1.0])(W), "the shape of the weight, \\(4, 3\\).*shape \\(1,\\)"),
         (lambda: Wasserstein([1.0])(W), "as many entries as the weight, 12.*shape \\(1,\\)"),

@@ -101,5 +101,11 @@ def unit_products(kernel_in: Any, kernel_out: Any, bias_in: Any = None) -> Any:
         )
     incoming = ops.sum(ops.square(kernel_in), axis=0)
     if bias_in is not None:
-        incoming = incoming + ops.square(upcast(bias_in))
+        bias_in = upcast(bias_in)
+        if tuple(bias_in.shape) != shapes[0][1:]:
+            raise ValueError(
+                f"`bias_in` must have an entry per hidden unit, {shapes[0][1]}. Received: bias_in of shape "
+                f"{tuple(bias_in.shape)}"
+            )
+        incoming = incoming + ops.square(bias_in)
     return safe_sqrt(incoming) * safe_sqrt(ops.sum(ops.square(kernel_out), axis=1))

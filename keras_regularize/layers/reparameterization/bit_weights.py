@@ -87,7 +87,7 @@ class BitWeights(Reparameterized):
         if bits > _MAX_BITS:
             raise ValueError(f"`bits` must be at most {_MAX_BITS}. Received: bits={bits}")
         if trainable_bits is not None:
-            flags = list(trainable_bits)
+            flags = list(trainable_bits) if np.ndim(trainable_bits) else []
             if len(flags) != bits or any(flag not in (0, 1) for flag in flags):
                 raise ValueError(
                     f"`trainable_bits` must be {bits} times 0 or 1, from the least significant bit to the "
@@ -164,6 +164,9 @@ class BitWeights(Reparameterized):
 
         Returns:
             A tensor of the shape of `sign`, in at least float32.
+
+        Raises:
+            ValueError: If the planes do not have the shape of `sign`.
         """
         sign = upcast(sign)
         factor = straight_through(1.0 - 2.0 * ops.cast(sign > 0, sign.dtype), -sign)
@@ -171,6 +174,11 @@ class BitWeights(Reparameterized):
         if magnitude is None or np.shape(magnitude)[0] == 0:
             return kernel
         magnitude = upcast(magnitude)
+        if tuple(magnitude.shape[1:]) != tuple(sign.shape):
+            raise ValueError(
+                f"`magnitude` must be planes of the shape of the sign, (bits - 1, *{tuple(sign.shape)}). "
+                f"Received: magnitude of shape {tuple(magnitude.shape)}"
+            )
         bit = straight_through(ops.cast(magnitude > 0, magnitude.dtype), magnitude)
         powers = 2.0 ** np.arange(magnitude.shape[0])
         powers = powers.reshape((-1,) + (1,) * len(sign.shape)).astype("float32")

@@ -14,6 +14,7 @@ from keras_regularize.layers.reparameterization.reparameterized import (
     require_kernel,
 )
 from keras_regularize.numerics import safe_norm, upcast
+from keras_regularize.utils.groups import member_axes
 
 _MODES = ("output", "input", "both")
 
@@ -113,16 +114,20 @@ class WeightConditioning(Reparameterized):
 
         Returns:
             A tensor of the shape and dtype of `w`.
+
+        Raises:
+            ValueError: If `mode` is none of these, or `axis` does not name axes of `w`.
         """
+        check_choice("mode", mode, _MODES)
         w = ops.convert_to_tensor(w)
         rank = len(w.shape)
-        outputs = {a % rank for a in ([axis] if isinstance(axis, int) else axis)}
-        inputs = tuple(a for a in range(rank) if a not in outputs)
+        inputs = member_axes(w.shape, axis)
+        outputs = tuple(a for a in range(rank) if a not in inputs)
         result = upcast(w)
         if mode in ("output", "both"):
             result = _divide_by_norm(result, inputs, epsilon)
         if mode in ("input", "both"):
-            result = _divide_by_norm(result, tuple(sorted(outputs)), epsilon)
+            result = _divide_by_norm(result, outputs, epsilon)
         return ops.cast(result, w.dtype)
 
     def get_config(self) -> dict[str, Any]:

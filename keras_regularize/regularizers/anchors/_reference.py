@@ -12,7 +12,10 @@ def checked_array(name: str, values: Any) -> np.ndarray:
     """The float32 array of a tensor, variable or nested list; its `tolist` goes into the config."""
     if not isinstance(values, (list, tuple, float, int)):
         values = ops.convert_to_numpy(values)
-    array = np.asarray(values, "float32")
+    try:
+        array = np.asarray(values, "float32")
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be an array of numbers. Received: {values!r}") from None
     if not np.isfinite(array).all():
         raise ValueError(f"`{name}` must be finite. Received: entries that are infinite or NaN")
     return array

@@ -22,16 +22,21 @@ def gap(g: Any, h: Any, axis: Any = None, form: str = "product") -> Any:
     `"ratio"` $|g| |h| / |\langle g, h\rangle| - 1$. All come from the part of `g` that is orthogonal to `h`,
     because the difference of two large products has no correct digit where it is small.
     """
-    inner, square = group_sums(g * h, axis), group_sums(h * h, axis)
+    square = group_sums(h * h, axis)
     nonzero = square > 0
-    # The coefficient minimizes what follows, so its own gradient is zero.
-    coefficient = ops.stop_gradient(
-        ops.where(nonzero, inner / ops.where(nonzero, square, 1.0), 0.0)
-    )
-    rest = group_sums(ops.square(g - coefficient * h), axis)
+
+    def without_parallel_part(vector):
+        # The coefficient minimizes what is left, so its own gradient is zero.
+        along = ops.where(
+            nonzero, group_sums(vector * h, axis) / ops.where(nonzero, square, 1.0), 0.0
+        )
+        return vector - ops.stop_gradient(along) * h
+
+    # Twice: of vectors that are parallel the first leaves what its coefficient was rounded by.
+    rest = group_sums(ops.square(without_parallel_part(without_parallel_part(g))), axis)
     if form == "product":
         return square * rest
-    inner = safe_abs(inner)
+    inner = safe_abs(group_sums(g * h, axis))
     product = safe_sqrt(group_sums(g * g, axis)) * safe_sqrt(square)
     total = product + inner
     proper = total > _SMALLEST
