@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import safe_sqrt, upcast
 
 
 def weight_distribution(
@@ -20,12 +20,14 @@ def weight_distribution(
     Entries are standardized by their unbiased standard deviation; where that is 0 the moments are 0. A
     uniform distribution has the kurtosis 1.8.
     """
-    w = ops.reshape(upcast(w), (-1,))
+    w = upcast(w)
+    count = math.prod(w.shape)
     centred = w - ops.mean(w)
-    size = max(math.prod(w.shape), 2)
-    variance = ops.sum(centred * centred) / (size - 1)
-    spread = variance > 0
-    z = centred * ops.rsqrt(ops.where(spread, variance, 1.0))
+    # The moments do not depend on the scale, squares of tiny or huge weights do.
+    largest = ops.stop_gradient(ops.max(ops.abs(centred)))
+    centred = centred / ops.where(largest > 0, largest, 1.0)
+    deviation = safe_sqrt(ops.sum(centred * centred) / max(count - 1, 1))
+    z = centred / ops.where(deviation > 0, deviation, 1.0)
     squares = z * z
     kurtosis, skewness = ops.mean(squares * squares), ops.mean(squares * z)
     return kurtosis_factor * ops.square(kurtosis - kurtosis_target) + skewness_factor * ops.square(

@@ -1,14 +1,12 @@
 """Weights whose distribution suits quantization: flat and symmetric."""
 
-import math
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import safe_sqrt, upcast
+from keras_regularize.regularizers.quantization._distribution import weight_distribution
 
 
 @export
@@ -71,18 +69,12 @@ class WeightDistribution(keras.regularizers.Regularizer):
         self.skewness_target = float(skewness_target)
 
     def __call__(self, x: Any) -> Any:
-        weight = upcast(x)
-        count = math.prod(weight.shape)
-        centred = weight - ops.mean(weight)
-        # The moments do not depend on the scale, squares of tiny or huge weights do.
-        largest = ops.stop_gradient(ops.max(ops.abs(centred)))
-        centred = centred / ops.where(largest > 0, largest, 1.0)
-        deviation = safe_sqrt(ops.sum(centred * centred) / max(count - 1, 1))
-        z = centred / ops.where(deviation > 0, deviation, 1.0)
-        squares = z * z
-        kurtosis, skewness = ops.mean(squares * squares), ops.mean(squares * z)
-        return self.kurtosis_factor * ops.square(kurtosis - self.kurtosis_target) + (
-            self.skewness_factor * ops.square(skewness - self.skewness_target)
+        return weight_distribution(
+            x,
+            self.kurtosis_factor,
+            self.skewness_factor,
+            self.kurtosis_target,
+            self.skewness_target,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -1,17 +1,12 @@
 """HyperSparse: small weights are pulled to zero, large ones let go."""
 
-import math
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import safe_abs, upcast
-
-# Where the slope of tanh falls fastest: its third derivative is zero at arctanh(1 / sqrt(3)).
-_BEND = 0.6585
+from keras_regularize.regularizers.sparsity._hyper_sparse import hyper_sparse_loss
 
 
 @export
@@ -66,14 +61,7 @@ class HyperSparse(keras.regularizers.Regularizer):
         self.sparsity = float(sparsity)
 
     def __call__(self, x: Any) -> Any:
-        sizes = ops.reshape(safe_abs(upcast(x)), (-1,))
-        fixed = ops.stop_gradient(sizes)
-        count = math.prod(sizes.shape)
-        threshold = ops.sort(fixed)[min(int(self.sparsity * count), count - 1)]
-        bounded = ops.sum(ops.tanh(_BEND / ops.maximum(threshold, 1e-12) * sizes))
-        total = ops.stop_gradient(bounded)
-        weight = ops.sum(fixed) / ops.where(total > 0, total, 1.0)
-        return self.factor * weight * (bounded - total)
+        return self.factor * hyper_sparse_loss(x, self.sparsity)
 
     def get_config(self) -> dict[str, Any]:
         return {"factor": self.factor, "sparsity": self.sparsity}
