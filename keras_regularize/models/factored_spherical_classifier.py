@@ -186,12 +186,13 @@ class FactoredSphericalClassifier(RegularizedModel):
         penalties = forward.loss(batch)
         features = upcast(forward.outputs["features"])
         _, factors = batch.extra[self.name]
-        loss = self._mean_loss(factors.statistics(features), batch.sample_weight)
-        return loss + penalties, {self.name: features}
+        products = factors.products(features)
+        loss = self._mean_loss(products.statistics(features), batch.sample_weight)
+        return loss + penalties, {self.name: (features, products)}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self._descend(batch, aux.values[self.name])
+        self._descend(batch, *aux.values[self.name])
 
     def _loss_values(self, a, q, s):
         """The loss per sample of the label's logit, the squared length and the sum of the logits."""
@@ -213,14 +214,13 @@ class FactoredSphericalClassifier(RegularizedModel):
             losses = losses * ops.cast(ops.reshape(sample_weight, (-1,)), losses.dtype)
         return ops.mean(losses)
 
-    def _descend(self, batch, h):
+    def _descend(self, batch, h, products):
         """One step of gradient descent on the kernel, in terms of its factors."""
         ids, old = batch.extra[self.name]
         rate = ops.cast(self.scheduled(self.learning_rate, batch), "float32")
         slopes = autodiff.grad(lambda t: self._mean_loss(t, batch.sample_weight))
-        ga, gq, gs = slopes(old.statistics(h))
-        hq = ops.matmul(h, old.gram)
-        z = ga[:, None] * old.label_rows() + gs[:, None] * old.total
+        ga, gq, gs = slopes(products.statistics(h))
+        z = ga[:, None] * products.label_rows + gs[:, None] * old.total
         b = 2.0 * gq[:, None] * h
         transposed = ops.transpose(h)
 
@@ -247,7 +247,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         inner = ops.matmul(ops.matmul(b, old.gram), ops.transpose(b)) + bz + ops.transpose(bz)
         inner = inner + count * gs[:, None] * gs[None, :] + cross + ops.transpose(cross)
         inner = inner + same * ga[:, None] * ga[None, :]
-        slope = ops.matmul(ops.transpose(2.0 * gq[:, None] * hq + z), h)
+        slope = ops.matmul(ops.transpose(2.0 * gq[:, None] * products.gram + z), h)
         gram = old.gram - rate * (slope + ops.transpose(slope))
         gram = gram + rate * rate * ops.matmul(ops.matmul(transposed, inner), h)
 
@@ -341,17 +341,25 @@ class _Factors(NamedTuple):
     gram: Any
     total: Any
 
-    def label_rows(self):
-        """The kernel's rows of the labels, `(batch, features)`."""
-        return ops.matmul(self.rows, self.small) + self.offset
+    def products(self, h):
+        """What the loss of features `(batch, features)` and its derivatives are made of."""
+        return _Products(
+            label_rows=ops.matmul(self.rows, self.small) + self.offset,
+            gram=ops.matmul(h, self.gram),
+            total=ops.matmul(h, self.total[:, None])[:, 0],
+        )
+
+
+class _Products(NamedTuple):
+    """The kernel's rows of the labels, and the features times the gram matrix and times the sum of the rows."""
+
+    label_rows: Any
+    gram: Any
+    total: Any
 
     def statistics(self, h):
-        """`(a, q, s)` of features `(batch, features)`."""
-        return (
-            ops.sum(self.label_rows() * h, axis=-1),
-            ops.sum(ops.matmul(h, self.gram) * h, axis=-1),
-            ops.matmul(h, self.total[:, None])[:, 0],
-        )
+        """`(a, q, s)` of features `(batch, features)`: see `_loss_values`."""
+        return ops.sum(self.label_rows * h, axis=-1), ops.sum(self.gram * h, axis=-1), self.total
 
 
 def _ids(y):
