@@ -48,7 +48,14 @@ class Attack:
         Returns:
             Perturbed inputs of the structure of `x`; with `layer`, the list of perturbations of the
             tensors that layer gives out. Constants: no gradient flows through the search.
+
+        Raises:
+            ValueError: If `model` cannot be called, or the inputs do not fit the attack.
         """
+        if not callable(model):
+            raise ValueError(
+                f"`model` must be a Keras model or a callable like one. Received: model={model!r}"
+            )
         with backend.no_recording():
             if isinstance(model, keras.Model):
                 if not model.built:

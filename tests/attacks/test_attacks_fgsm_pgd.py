@@ -874,6 +874,13 @@ def test_bad_calls():
         FGSM()(network.keras, x, np.ones((6, 3)))
 
 
+def test_what_is_attacked_must_be_a_model():
+    with pytest.raises(
+        ValueError, match="`model` must be a Keras model.* Received: model='resnet'"
+    ):
+        PGD()("resnet", *sample())
+
+
 def test_numpy_numbers_are_taken():
     network, (x, y) = Network(), sample()
     for steps in (2, 22):

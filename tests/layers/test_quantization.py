@@ -217,3 +217,11 @@ def test_bad_arguments():
         fake_quantize(normal(2), 1.0, bits=1.5)
     with pytest.raises(ValueError, match="must be a Keras model or layer"):
         kr.layers.calibrate_quantizers(None, normal(2, 3))
+
+
+def test_integers_are_quantized_to_floats():
+    x = np.array([0, 1, 9])
+    found = kr.layers.fake_quantize(x, scale=1.5, bits=3)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), [0.0, 1.5, 4.5], rtol=1e-5)
+    found = kr.layers.learned_clip_quantize(x, lower=0.0, upper=1.5, bits=1)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), [0.0, 1.5, 1.5], rtol=1e-5)

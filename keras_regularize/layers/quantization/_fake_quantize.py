@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from keras import ops
-
 from keras_regularize._validation import check_integer
 from keras_regularize.layers.quantization._rounding import first_level, learned_step
+from keras_regularize.numerics import as_float
 
 
 def fake_quantize(
@@ -36,7 +35,7 @@ def fake_quantize(
             $1/\sqrt{h n}$ for a tensor of $n$ entries.
 
     Returns:
-        A tensor of the shape and dtype of `x`, computed in at least float32.
+        A tensor of the shape and dtype of `x` (integers become floats), computed in at least float32.
 
     Raises:
         ValueError: If `bits` is no integer of at least 2.
@@ -57,5 +56,5 @@ def fake_quantize(
     """
     check_integer("bits", bits, minimum=2)
     low = first_level(bits, signed)
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     return learned_step(x, scale, offset, low, low + 2**bits - 1, gradient_scale)

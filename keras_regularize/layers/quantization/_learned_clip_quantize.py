@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._validation import check_integer
 from keras_regularize.layers.quantization._rounding import round_to_levels
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import as_float, upcast
 
 
 def learned_clip_quantize(x: Any, lower: Any, upper: Any, bits: int = 4) -> Any:
@@ -26,7 +26,7 @@ def learned_clip_quantize(x: Any, lower: Any, upper: Any, bits: int = 4) -> Any:
         bits: $b$, at least 1.
 
     Returns:
-        A tensor of the shape and dtype of `x`, computed in at least float32.
+        A tensor of the shape and dtype of `x` (integers become floats), computed in at least float32.
 
     Raises:
         ValueError: If `bits` is no integer of at least 1.
@@ -46,7 +46,7 @@ def learned_clip_quantize(x: Any, lower: Any, upper: Any, bits: int = 4) -> Any:
     clips once more before it rounds, which differs for ranges that are not symmetric and is not followed.
     """
     check_integer("bits", bits, minimum=1)
-    x = ops.convert_to_tensor(x)
+    x = as_float(x)
     wide = upcast(x)
     lower, upper = ops.cast(lower, wide.dtype), ops.cast(upper, wide.dtype)
     levels = 2**bits - 1
