@@ -41,8 +41,10 @@ PASSES = {
     "Free(4)": "4 / 4",
     "Distillation": "2 / 1",
     "ELR": "1 / 1",
+    "ELRPlus": "4 / 2",
     "CoTeaching": "2 / 2",
     "GroupDRO": "1 / 1",
+    "ART": "1 / 1",
 }
 
 
@@ -112,13 +114,18 @@ METHODS = {
     "Free(4)": lambda net: kr.models.FreeAdversarialTraining(net, 0.03, 4, batch_size=BATCH),
     "Distillation": lambda net: kr.models.Distillation(net, keras.models.clone_model(net)),
     "ELR": lambda net: kr.models.ELR(net, MOST_SAMPLES, 10),
+    "ELRPlus": lambda net: kr.models.ELRPlus(
+        net, keras.models.clone_model(net), MOST_SAMPLES, num_classes=10
+    ),
     "CoTeaching": lambda net: kr.models.CoTeaching(net, keras.models.clone_model(net)),
     "GroupDRO": lambda net: kr.models.GroupDRO(net, 4),
+    "ART": kr.models.ART,
 }
 
 # What `y` holds beside the label.
 COLUMNS = {
     "ELR": {"index": np.arange},
+    "ELRPlus": {"index": np.arange},
     "GroupDRO": {"group": lambda samples: np.arange(samples) % 4},
 }
 
