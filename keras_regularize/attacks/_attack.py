@@ -10,6 +10,10 @@ from keras_regularize import autodiff
 from keras_regularize.attacks._points import Point
 from keras_regularize.autodiff import backend
 
+# Up to here a loop is unrolled: called outside of a compiled step, JAX compiles a loop anew every time, which
+# takes as long as so many steps do.
+UNROLLED_STEPS = 10
+
 
 class Attack:
     """A search for a perturbation of a model's inputs, callable as `attack(model, x, y)`.
@@ -90,7 +94,11 @@ def ascent_direction(point, criterion, leaves):
 
 def repeat(steps, body, state):
     """`state = body(i, state)` for `i` from 0 to `steps - 1`; `state` is a tuple of fixed structure."""
-    return ops.fori_loop(0, steps, backend.in_branch(body), state)
+    if steps > UNROLLED_STEPS:
+        return ops.fori_loop(0, steps, backend.in_branch(body), state)
+    for i in range(steps):
+        state = body(i, state)
+    return state
 
 
 def per_sample_norm(leaves):
