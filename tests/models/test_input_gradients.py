@@ -157,9 +157,11 @@ def test_a_dataset_is_checked_by_its_specification():
 
 
 def test_training_flattens_and_aligns():
-    x = RNG.normal(size=(100, 4)).astype("float32")
+    # Of its own: the shared numbers depend on which tests ran before, and not all data show the effect.
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(100, 4)).astype("float32")
     y = (np.abs(x[:, 0]) > 0.7).astype("int32")
-    moved = x + RNG.uniform(-0.3, 0.3, x.shape)
+    moved = x + rng.uniform(-0.3, 0.3, x.shape)
     attack = kr.attacks.FGSM(0.3, bounds=None)
     norms, cosines = {}, {}
     for name, wrap in {
