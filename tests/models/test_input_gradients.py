@@ -157,7 +157,7 @@ def test_a_dataset_is_checked_by_its_specification():
 
 
 def test_training_flattens_and_aligns():
-    # Of its own: the shared numbers depend on which tests ran before, and not all data show the effect.
+    # Of its own: the shared numbers depend on which tests ran before, and on some data the effect comes late.
     rng = np.random.RandomState(0)
     x = rng.normal(size=(100, 4)).astype("float32")
     y = (np.abs(x[:, 0]) > 0.7).astype("int32")
@@ -173,7 +173,7 @@ def test_training_flattens_and_aligns():
         net = model()
         wrapper = wrap(net)
         wrapper.compile(keras.optimizers.Adam(0.05), LOSS)
-        many = np.tile(x, (60, 1)), np.tile(y, 60)  # One long epoch, as each start costs.
+        many = np.tile(x, (150, 1)), np.tile(y, 150)  # One long epoch, as each start costs.
         wrapper.fit(*many, batch_size=100, verbose=0, shuffle=False)
         weights = [w.astype("float64") for w in net.get_weights()]
         one, other = gradients(weights, x, y), gradients(weights, moved, y)
