@@ -8,12 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import (
-    class_logits,
-    label_log_probability,
-    label_rows,
-    shifted,
-)
+from keras_regularize.losses._labels import at_label, class_logits, label_rows, shifted
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 
@@ -101,9 +96,8 @@ class LDAM(Loss):
         check_classes(self.class_counts, logits)
         # Shifted first: large logits would round the margins away.
         margins = ops.multiply(label_rows(y_true, logits), self._margins)
-        return -label_log_probability(
-            y_true, self.scale * shifted(logits)[0] - margins, from_logits=True
-        )
+        log_p = ops.log_softmax(self.scale * shifted(logits)[0] - margins, axis=-1)
+        return -at_label(y_true, log_p)
 
     def get_config(self) -> dict[str, Any]:
         return {
