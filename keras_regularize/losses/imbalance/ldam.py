@@ -48,7 +48,7 @@ class LDAM(Loss):
         ValueError: If `class_counts` are not positive numbers, one per class, another argument is out of its
             range, or if the shapes of labels and logits do not fit.
 
-    Cost: that of cross-entropy and three elementwise passes.
+    Cost: that of cross-entropy and five more passes over the logits.
 
     Example:
 
