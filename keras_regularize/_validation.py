@@ -40,3 +40,10 @@ def check_choice(name, value, choices):
     if value not in choices:
         allowed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {allowed}. Received: {name}={value!r}")
+
+
+def compatible(shape, reference):
+    """Whether two static shapes may be equal, as far as they are known."""
+    return len(shape) == len(reference) and all(
+        a is None or b is None or a == b for a, b in zip(shape, reference)
+    )

@@ -237,7 +237,17 @@ def test_imports(path):
 
 
 LEVELS = [
-    {"autodiff", "numerics", "ops", "utils", "_export", "_validation", "_version"},
+    {
+        "autodiff",
+        "numerics",
+        "labels",
+        "scores",
+        "ops",
+        "utils",
+        "_export",
+        "_validation",
+        "_version",
+    },
     {"losses", "regularizers", "constraints", "activations", "metrics"},
     {"layers", "attacks", "optimizers"},
     {"models"},

@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops, tree
 
 from keras_regularize import autodiff
-from keras_regularize.attacks._criteria import class_log_probabilities, gives_logits
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.functional import sample_losses
 from keras_regularize.numerics import log_probabilities
+from keras_regularize.scores import class_log_probabilities, gives_logits
 
 
 def fisher_diagonal(

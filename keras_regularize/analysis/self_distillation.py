@@ -8,8 +8,7 @@ import numpy as np
 from keras import tree
 
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._criteria import compiled_loss
-from keras_regularize.losses._logits import uses_logits
+from keras_regularize.scores import compiled_loss, uses_logits
 
 
 def optimal_distillation_weight(targets: Any, on_targets: Any, on_teacher: Any) -> float:

@@ -6,17 +6,20 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.functional import only, per_sample, sample_losses
-from keras_regularize.losses._labels import label_log_probability, labelled, pick, split_labels
-from keras_regularize.losses._logits import class_scores, uses_logits
-from keras_regularize.numerics import kl_divergence, log_probabilities
+from keras_regularize.autodiff.functional import per_sample, sample_losses
+from keras_regularize.labels import labelled, pick
+from keras_regularize.numerics import kl_divergence
+from keras_regularize.scores import (
+    class_log_probabilities,
+    class_scores,
+    compiled_loss,
+    gives_logits,
+    label_and_scores,
+    label_log_probability,
+    one_output,
+)
 
 CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "margin_shift", "compiled")
-
-
-def compiled_loss(model):
-    """The `loss` a model, or the model behind a `Forward`, was compiled with."""
-    return only(getattr(model.model if isinstance(model, Forward) else model, "loss", None))
 
 
 def criterion(name, point, y, from_logits, targeted=False):
@@ -48,32 +51,6 @@ def criterion(name, point, y, from_logits, targeted=False):
     return lambda outputs: per_sample(_of_labelled(rule, y, outputs, logits))
 
 
-def gives_logits(model, from_logits=None):
-    """Whether a model gives out logits: `from_logits`, or where that is `None` what its compiled loss says."""
-    return uses_logits(compiled_loss(model)) if from_logits is None else from_logits
-
-
-def predicts_label(y, outputs, from_logits):
-    """Whether the label has the largest score, at every sample (and position): booleans `(batch, …)`."""
-    ids, scores = _label_and_scores(y, outputs, from_logits)
-    return ops.equal(ops.cast(ids, "int32"), ops.cast(ops.argmax(scores, axis=-1), "int32"))
-
-
-def class_log_probabilities(outputs, from_logits):
-    """Log-probabilities of a model with one classification output."""
-    return log_probabilities(one_output(outputs), from_logits)
-
-
-def one_output(outputs):
-    """The outputs of a model that has one; an error that names the way out for several."""
-    if isinstance(outputs, (dict, list, tuple)):
-        raise ValueError(
-            "Class probabilities need a model with one output; with several use `loss='compiled'`. "
-            f"Received {len(outputs)} outputs"
-        )
-    return outputs
-
-
 def _of_labelled(rule, y, outputs, from_logits):
     """0 for samples without a label, as semi-supervised models have them: nothing moves those."""
     y = ops.convert_to_tensor(y)
@@ -87,12 +64,6 @@ def _cross_entropy(y, outputs, from_logits):
     return -label_log_probability(y, one_output(outputs), from_logits)
 
 
-def _label_and_scores(y, outputs, from_logits):
-    scores = class_scores(one_output(outputs), from_logits)
-    ids, rows = split_labels(y, scores)
-    return (ops.argmax(rows, axis=-1) if ids is None else ids), scores
-
-
 def _margin_of(ids, scores):
     own = ops.one_hot(ids, scores.shape[-1], dtype="bool")
     lowest = -3e38 if keras.backend.standardize_dtype(scores.dtype) != "float64" else -1e300
@@ -100,12 +71,12 @@ def _margin_of(ids, scores):
 
 
 def _margin(y, outputs, from_logits):
-    return _margin_of(*_label_and_scores(y, outputs, from_logits))
+    return _margin_of(*label_and_scores(y, outputs, from_logits))
 
 
 def _dlr(y, outputs, from_logits):
     """The ratio less 1: of a label in third place that is -1e-12 / span, lost where 1 is added."""
-    ids, scores = _label_and_scores(y, outputs, from_logits)
+    ids, scores = label_and_scores(y, outputs, from_logits)
     if scores.shape[-1] < 3:
         raise ValueError(
             "The loss 'dlr' needs at least 3 classes. "
@@ -119,6 +90,6 @@ def _dlr(y, outputs, from_logits):
 
 
 def _margin_shift(y, outputs, from_logits, clean):
-    ids, scores = _label_and_scores(y, outputs, from_logits)
+    ids, scores = label_and_scores(y, outputs, from_logits)
     shift = scores - clean
     return ops.sum((shift - ops.expand_dims(pick(shift, ids), -1)) ** 2, axis=-1)

@@ -6,8 +6,8 @@ import keras
 from keras import ops, tree
 from keras.layers import Layer
 
+from keras_regularize._validation import compatible
 from keras_regularize.autodiff import Forward
-from keras_regularize.losses._labels import compatible
 from keras_regularize.numerics import upcast
 
 

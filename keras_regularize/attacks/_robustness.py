@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops, tree
 
-from keras_regularize.attacks._criteria import gives_logits, predicts_label
 from keras_regularize.attacks._points import attacked_outputs, check_floating, is_floating
+from keras_regularize.scores import gives_logits, predicts_label
 
 
 def check_measurable(name, attack):

@@ -18,8 +18,9 @@ from keras_regularize.attacks._attack import (
     where_samples,
 )
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds, project
-from keras_regularize.attacks._criteria import criterion, gives_logits, predicts_label
+from keras_regularize.attacks._criteria import criterion
 from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.scores import gives_logits, predicts_label
 
 
 @export

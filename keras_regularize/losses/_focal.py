@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_regularize.losses._labels import pick
+from keras_regularize.labels import pick
 
 
 def log_probability_and_error(log_p, ids, rows):

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.losses._labels import split_labels
+from keras_regularize.labels import split_labels
 from keras_regularize.numerics import upcast
 
 

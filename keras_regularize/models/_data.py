@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 from keras import ops, tree
 
-from keras_regularize.losses._labels import labelled
+from keras_regularize.labels import labelled
 
 LABEL = "label"
 

@@ -7,13 +7,12 @@ from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._criteria import gives_logits, one_output
 from keras_regularize.autodiff.functional import resolve_weights, without_samples
-from keras_regularize.losses._labels import label_ids
-from keras_regularize.losses._logits import class_scores
+from keras_regularize.labels import label_ids
 from keras_regularize.losses.classification import calibrated_derivatives
 from keras_regularize.models import _data
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.scores import class_scores, gives_logits, one_output
 
 
 @export

@@ -8,8 +8,8 @@ from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice
-from keras_regularize.losses._logits import class_scores
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import class_scores
 
 
 @export

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_regularize.losses._labels import label_ids
+from keras_regularize.labels import label_ids
 
 
 def class_statistics(features, labels, num_classes):

@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
+from keras_regularize.labels import label_mask
 from keras_regularize.layers.heads._labels import features_and_labels, features_shape
-from keras_regularize.losses._labels import label_mask
 from keras_regularize.losses.features import rationale_invariance
 
 

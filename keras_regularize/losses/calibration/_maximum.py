@@ -2,7 +2,8 @@
 
 from keras import ops
 
-from keras_regularize.losses._labels import crossentropy, normalizer, pick, shifted, split_labels
+from keras_regularize.labels import pick, split_labels
+from keras_regularize.scores import crossentropy, normalizer, shifted
 
 
 def crossentropy_from_maximum(y_true, logits):

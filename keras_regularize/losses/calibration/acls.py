@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import class_logits, crossentropy, shifted
 from keras_regularize.losses._loss import Loss
+from keras_regularize.scores import class_logits, crossentropy, shifted
 
 
 @export

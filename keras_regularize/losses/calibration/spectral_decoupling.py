@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import label_log_probability, split_labels
+from keras_regularize.labels import split_labels
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import label_log_probability
 
 
 @export

@@ -2,7 +2,7 @@
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import at_label
+from keras_regularize.labels import at_label
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import log_probabilities, safe_expm1
 

@@ -7,9 +7,10 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.activations._entmax import entmax_probabilities
-from keras_regularize.losses._labels import class_logits, pick, split_labels
+from keras_regularize.labels import pick, split_labels
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import xlogy
+from keras_regularize.scores import class_logits
 
 
 @export

@@ -7,9 +7,8 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._binary import align
+from keras_regularize.labels import align, label_rows
 from keras_regularize.losses._focal import focusing
-from keras_regularize.losses._labels import label_rows
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import compatible, label_ids, label_log_probability, shifted
+from keras_regularize._validation import check_number, compatible
+from keras_regularize.labels import label_ids
 from keras_regularize.numerics import kl_divergence, upcast
+from keras_regularize.scores import label_log_probability, shifted
 
 
 def distillation_loss(

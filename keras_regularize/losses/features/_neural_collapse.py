@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses._labels import label_mask
+from keras_regularize.labels import label_mask
 from keras_regularize.numerics import safe_arccos, unit_vectors, upcast
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import label_mask
+from keras_regularize.labels import label_mask
 from keras_regularize.numerics import upcast
 
 

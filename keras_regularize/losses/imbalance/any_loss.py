@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.losses._binary import align
+from keras_regularize.labels import align
 from keras_regularize.losses._loss import Loss
 
 _TINY = 1e-7

@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import at_label, class_logits, label_rows, shifted
+from keras_regularize.labels import at_label, label_rows
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+from keras_regularize.scores import class_logits, shifted
 
 
 @export

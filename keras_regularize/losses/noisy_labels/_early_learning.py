@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses._labels import compatible
+from keras_regularize._validation import compatible
 from keras_regularize.numerics import upcast
 
 

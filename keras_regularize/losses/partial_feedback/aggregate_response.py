@@ -6,8 +6,7 @@ import keras
 from keras import ops
 
 from keras_regularize._export import deserialize_entries, export
-from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import compatible
+from keras_regularize._validation import check_number, compatible
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
 

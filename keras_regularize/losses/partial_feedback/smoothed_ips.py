@@ -5,8 +5,8 @@ from typing import Any
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.losses._labels import compatible, pick
+from keras_regularize._validation import check_number, compatible
+from keras_regularize.labels import pick
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
 

@@ -3,8 +3,7 @@
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
-from keras_regularize.losses._labels import compatible
+from keras_regularize._validation import check_choice, check_number, compatible
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import safe_abs, safe_expm1, upcast
 

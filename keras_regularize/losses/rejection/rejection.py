@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._binary import align
+from keras_regularize.labels import align
 from keras_regularize.losses._loss import Loss
 
 

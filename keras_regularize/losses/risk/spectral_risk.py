@@ -6,13 +6,13 @@ import keras
 
 from keras_regularize._export import export
 from keras_regularize.autodiff.functional import sample_losses
-from keras_regularize.losses._logits import uses_logits
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.risk._spectral_weights import (
     check_spectrum,
     spectral_contributions,
     spectral_weights,
 )
+from keras_regularize.scores import uses_logits
 
 
 @export

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses._labels import at_label
+from keras_regularize.labels import at_label
 from keras_regularize.losses.robust._pieces import scores_of
 from keras_regularize.numerics import log_probabilities
 

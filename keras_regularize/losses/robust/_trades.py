@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_regularize.losses._labels import at_label
+from keras_regularize.labels import at_label
 from keras_regularize.losses.robust._pieces import log_probabilities_of
 from keras_regularize.numerics import kl_divergence
 

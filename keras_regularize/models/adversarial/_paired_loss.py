@@ -2,10 +2,9 @@
 
 from keras import ops
 
-from keras_regularize.attacks._criteria import compiled_loss, one_output
 from keras_regularize.autodiff.functional import per_sample, without_samples
-from keras_regularize.losses._logits import class_scores, uses_logits
 from keras_regularize.models._attacked_model import AttackedModel
+from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
 
 
 class PairedLossModel(AttackedModel):

@@ -8,14 +8,17 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
-from keras_regularize.losses._labels import label_log_probability
-from keras_regularize.losses._logits import uses_logits
 from keras_regularize.losses.robust import adaptively_weighted_regularization
 from keras_regularize.models import _data
 from keras_regularize.models._teacher import frozen_teacher
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.numerics import kl_divergence
+from keras_regularize.scores import (
+    class_log_probabilities,
+    compiled_loss,
+    label_log_probability,
+    uses_logits,
+)
 
 
 @export

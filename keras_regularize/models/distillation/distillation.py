@@ -7,14 +7,13 @@ from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.attacks._criteria import compiled_loss, one_output
 from keras_regularize.autodiff.functional import per_sample
-from keras_regularize.losses._logits import class_scores, uses_logits
 from keras_regularize.losses.distillation import decoupled_distillation_loss
 from keras_regularize.losses.distillation._distillation import softened_divergence
 from keras_regularize.models._teacher import frozen_teacher
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
 
 
 @export

@@ -9,14 +9,13 @@ from keras import ops, tree
 from keras_regularize import autodiff
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
 from keras_regularize.attacks._points import is_floating
 from keras_regularize.autodiff.functional import per_sample
-from keras_regularize.losses._logits import uses_logits
 from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
 
 
 @export

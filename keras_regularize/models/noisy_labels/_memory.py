@@ -3,9 +3,8 @@
 from keras import ops
 
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._criteria import one_output
 from keras_regularize.autodiff import backend
-from keras_regularize.losses._logits import class_scores
+from keras_regularize.scores import class_scores, one_output
 
 
 def check_memory(num_samples, num_classes, momentum, factor):

@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize.attacks._criteria import gives_logits
 from keras_regularize.autodiff import backend
 from keras_regularize.losses.noisy_labels import early_learning_penalty
 from keras_regularize.models._index import check_index, find_rows
@@ -17,6 +16,7 @@ from keras_regularize.models.noisy_labels._memory import (
     remember,
 )
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.scores import gives_logits
 
 
 @export

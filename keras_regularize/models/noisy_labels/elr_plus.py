@@ -7,7 +7,6 @@ from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._criteria import gives_logits
 from keras_regularize.autodiff import Forward, backend
 from keras_regularize.autodiff.functional import read_values, without_samples
 from keras_regularize.losses.noisy_labels import early_learning_penalty
@@ -26,6 +25,7 @@ from keras_regularize.models.noisy_labels._two_networks import (
     outputs_of_both,
 )
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import gives_logits
 
 
 @export

@@ -9,15 +9,14 @@ from keras import layers, ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._criteria import compiled_loss, one_output
 from keras_regularize.autodiff.functional import per_sample
 from keras_regularize.layers import ElasticQuantized, calibrate_quantizers
 from keras_regularize.layers.quantization.elastic_quantized import check_bit_widths
 from keras_regularize.layers.reparameterization._kernels import kernels_of
-from keras_regularize.losses._logits import class_scores, uses_logits
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import kl_divergence, log_probabilities
 from keras_regularize.regularizers.quantization._distribution import weight_distribution
+from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
 from keras_regularize.utils.variables import layers_of
 
 _WRAPPED = (

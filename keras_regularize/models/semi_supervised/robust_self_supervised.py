@@ -8,14 +8,13 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import per_sample_norm
-from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
 from keras_regularize.attacks._points import floating_leaves
 from keras_regularize.attacks.penalized_ascent import PenalizedAscent, check_ascent
-from keras_regularize.losses._labels import split_labels
-from keras_regularize.losses._logits import uses_logits
+from keras_regularize.labels import split_labels
 from keras_regularize.models import _data
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
 
 
 class Found(NamedTuple):

@@ -7,13 +7,12 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.attacks._criteria import class_log_probabilities, compiled_loss
 from keras_regularize.attacks._points import add_floating, attacked_outputs
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
-from keras_regularize.losses._logits import uses_logits
 from keras_regularize.losses.semi_supervised import conditional_entropy
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import kl_divergence
+from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
 
 
 @export

@@ -4,7 +4,8 @@ import pytest
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize.losses._labels import label_log_probability, label_rows, pick, split_labels
+from keras_regularize.labels import label_rows, pick, split_labels
+from keras_regularize.scores import label_log_probability
 
 
 def numpy_of(x):

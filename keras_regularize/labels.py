@@ -1,8 +1,9 @@
-"""Class labels in the two forms Keras users pass them, told apart in one place."""
+"""Class labels in the forms Keras users pass them, told apart in one place."""
 
 from keras import ops
 
-from keras_regularize.numerics import log_probabilities, upcast
+from keras_regularize._validation import compatible
+from keras_regularize.numerics import upcast
 
 
 def split_labels(y_true, y_pred):
@@ -56,52 +57,6 @@ def label_ids(y_true, y_pred):
     return ops.cast(ops.argmax(rows, axis=-1), "int32") if ids is None else ids
 
 
-def class_logits(y_pred):
-    """Logits `(…, classes)` in at least float32; one column is that of class 1 and gets a 0 for class 0."""
-    logits = upcast(y_pred)
-    if len(logits.shape) and logits.shape[-1] == 1:
-        return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
-    return logits
-
-
-def shifted(logits):
-    """`(logits - m, m)` with the maximum `m (…, 1)` of each row, without gradient: no softmax sees the shift."""
-    if 0 in logits.shape:  # The maximum of an empty batch raises on TensorFlow.
-        return logits, ops.sum(logits, axis=-1, keepdims=True)
-    top = ops.stop_gradient(ops.amax(logits, axis=-1, keepdims=True))
-    return logits - top, top
-
-
-def crossentropy(y_true, x):
-    """`-Σ_k t_k log softmax(x)_k` per sample, of logits that `shifted` has made safe for `exp`.
-
-    The log-probabilities of all classes are never built: on JAX that takes half the time of `log_softmax`.
-    """
-    ids, rows = split_labels(y_true, x)
-    if rows is None:
-        return normalizer(x) - pick(x, ids)
-    return normalizer(x) * ops.sum(rows, axis=-1) - ops.sum(rows * x, axis=-1)
-
-
-def normalizer(x):
-    """`log Σ_k exp(x_k)` of logits that `shifted` has made safe for `exp`."""
-    return ops.log(ops.sum(ops.exp(x), axis=-1))
-
-
-def label_log_probability(y_true, y_pred, from_logits):
-    """`Σ_k t_k log p_k` per sample, the log-probability of the label."""
-    if from_logits and y_pred.shape[-1] != 1:
-        return -crossentropy(y_true, shifted(upcast(y_pred))[0])
-    return at_label(y_true, log_probabilities(y_pred, from_logits))
-
-
-def compatible(shape, reference):
-    """Whether two static shapes may be equal, as far as they are known."""
-    return len(shape) == len(reference) and all(
-        a is None or b is None or a == b for a, b in zip(shape, reference)
-    )
-
-
 def labelled(y, outputs):
     """Which samples have a label: bools of the shape of `outputs` without its last axis.
 
@@ -116,3 +71,28 @@ def label_mask(y_true, y_pred):
     known = labelled(ops.convert_to_tensor(y_true), y_pred)
     ids = ops.where(known, label_ids(y_true, y_pred), -1)
     return ops.equal(ops.expand_dims(ids, -1), ops.arange(y_pred.shape[-1], dtype="int32"))
+
+
+def align(y_true, y_pred):
+    """Both in at least float32 and of the same shape, without a last axis of size one.
+
+    `(batch,)` and `(batch, 1)` mean the same; what is left are samples, or `(batch, time)` positions.
+    """
+    scores = upcast(y_pred)
+    targets = ops.cast(ops.convert_to_tensor(y_true), scores.dtype)
+    shapes = tuple(targets.shape), tuple(scores.shape)
+    if len(scores.shape) > 1 and scores.shape[-1] == 1:
+        scores = ops.squeeze(scores, axis=-1)
+    if len(targets.shape) > len(scores.shape) and targets.shape[-1] == 1:
+        targets = ops.squeeze(targets, axis=-1)
+    given, wanted = tuple(targets.shape), tuple(scores.shape)
+    if (
+        not wanted
+        or len(given) != len(wanted)
+        or any(None not in (a, b) and a != b for a, b in zip(given, wanted))
+    ):
+        raise ValueError(
+            "Expected targets and predictions of equal shapes, (batch,) or (batch, 1). "
+            f"Received: y_true.shape={shapes[0]}, y_pred.shape={shapes[1]}"
+        )
+    return targets, scores
