@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.functional import only
+from keras_regularize.compiled_losses import only
 from keras_regularize.labels import at_label, pick, split_labels
 from keras_regularize.numerics import log_probabilities, upcast
 

@@ -242,6 +242,7 @@ LEVELS = [
         "numerics",
         "labels",
         "scores",
+        "compiled_losses",
         "ops",
         "utils",
         "_export",

@@ -8,7 +8,7 @@ from keras import ops, tree
 
 from keras_regularize import autodiff
 from keras_regularize.autodiff import backend
-from keras_regularize.autodiff.functional import sample_losses
+from keras_regularize.compiled_losses import sample_losses
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.scores import class_log_probabilities, gives_logits
 

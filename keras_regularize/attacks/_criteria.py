@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.functional import per_sample, sample_losses
+from keras_regularize.compiled_losses import per_sample, sample_losses
 from keras_regularize.labels import labelled, pick
 from keras_regularize.numerics import kl_divergence
 from keras_regularize.scores import (

@@ -19,7 +19,7 @@ from keras_regularize.attacks._attack import (
 )
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds, project
 from keras_regularize.attacks._criteria import criterion
-from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.compiled_losses import per_sample
 from keras_regularize.scores import gives_logits, predicts_label
 
 

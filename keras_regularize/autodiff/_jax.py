@@ -65,6 +65,27 @@ def _threaded(step, data, groups, state):
     return result, new_state
 
 
+def predict_step(model, inner, arguments):
+    """The `predict_step` of a model inside `model`, at the state that Keras passes to the outer one's."""
+    state, data = arguments
+    groups = (model.trainable_variables, model.non_trainable_variables)
+
+    def step(data):
+        inside = (inner.trainable_variables, inner.non_trainable_variables)
+        outputs, changed = inner.predict_step(tuple([v.value for v in g] for g in inside), data)
+        _assign(inside[1:], [changed])
+        return outputs
+
+    outputs, (_, non_trainable) = _threaded(step, data, groups, state)
+    return outputs, non_trainable
+
+
+def _assign(groups, values):
+    for group, given in zip(groups, values):
+        for variable, value in zip(group, given):
+            variable.assign(value)
+
+
 def apply_gradients(optimizer, gradients, variables):
     # `optimizer.apply` leaks a tracer when the loss is scaled; the pure form does not.
     slots = optimizer.variables

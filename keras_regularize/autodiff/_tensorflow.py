@@ -52,6 +52,11 @@ def train_step(model, step, arguments):
 test_step = train_step
 
 
+def predict_step(model, inner, arguments):
+    """The `predict_step` of a model inside `model`."""
+    return inner.predict_step(*arguments)
+
+
 def apply_gradients(optimizer, gradients, variables):
     # The Keras optimizer sums over replicas what is already the global gradient on each.
     replicas = num_replicas()

@@ -126,6 +126,11 @@ def train_step(model, step, arguments):
 test_step = train_step
 
 
+def predict_step(model, inner, arguments):
+    """The `predict_step` of a model inside `model`."""
+    return inner.predict_step(*arguments)
+
+
 def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 

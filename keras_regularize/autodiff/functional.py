@@ -10,9 +10,14 @@ import keras
 from keras import ops, tree
 
 from keras_regularize.autodiff import backend
+from keras_regularize.compiled_losses import (
+    CONTAINERS,
+    CompiledLoss,
+    joint_mask,
+    position_weights,
+    weighted_sample_losses,
+)
 from keras_regularize.numerics import upcast
-
-CONTAINERS = (Mapping, list, tuple)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,8 +27,10 @@ class Batch:
     Attributes:
         x: Inputs, any nested structure the model takes.
         y: Labels as the compiled loss gets them.
-        sample_weight: Weights per sample, or `None`. A method that weights samples by what the model gives
-            out for them may put a function `outputs -> weights` here.
+        sample_weight: Weights per sample (or per position), an array or `None`.
+        reweighting: A function `outputs -> factors (batch,)` of a method that weights samples by what the model
+            gives out for them, or `None`. `Forward.loss` and `Forward.sample_mean` multiply the sample weights
+            by its factors.
         columns: Extra columns of `y`, such as `{"index": …}` or `{"group": …}`.
         step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
         variables: The trainable variables whose values a gradient rule receives, in the same order.
@@ -48,10 +55,18 @@ class Batch:
     step: Any = 0
     variables: Sequence[keras.Variable] = ()
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reweighting: Callable[[Any], Any] | None = None
 
     def replace(self, **changes: Any) -> "Batch":
         """A copy with other values."""
         return dataclasses.replace(self, **changes)
+
+    def reweight(self, factors: Callable[[Any], Any]) -> "Batch":
+        """A copy whose samples weigh `factors(outputs)`, `(batch,)` or a scalar, times as much."""
+        known = self.reweighting
+        if known is None:
+            return self.replace(reweighting=factors)
+        return self.replace(reweighting=lambda outputs: known(outputs) * factors(outputs))
 
     def add(self, **entries: Any) -> "Batch":
         """A copy with more entries in `extra`."""
@@ -120,40 +135,61 @@ class Forward:
 
         The first call keeps its outputs and state updates, for the metrics and for the step to store.
         """
-        replicas = backend.num_replicas()
         with self._scope() as current:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=training)
-            # Weights of all replicas together: while this one waits, another forgets its activity losses.
-            shared = callable(batch.sample_weight) and replicas > 1
-            forgotten = sum(self.model.losses) if shared else 0.0
-            sample_weight = resolve_weights(batch, outputs)
-            loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, training)
-            if shared:
-                forgotten = forgotten - sum(self.model.losses)
+            if batch.reweighting is None:
+                loss = compute_loss(
+                    self.model, batch.x, batch.y, outputs, batch.sample_weight, training
+                )
+                # Keras divides by the replicas here; a step does so once for its whole objective.
+                loss = loss * backend.num_replicas()
+            else:
+                loss = self._reweighted_loss(batch, outputs, training)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
             self.outputs, self._inputs_of_loss = outputs, x
             self.updates = {
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
             }
-        # Keras divides by the replicas here; a step does so once for its whole objective.
-        return loss if replicas == 1 else loss * replicas + forgotten
+        return loss
+
+    def _reweighted_loss(self, batch, outputs, training):
+        """The loss with the factors of `batch.reweighting`, which no reduction of a loss divides out."""
+        replicas = backend.num_replicas()
+        # Before the factors, which may wait for other replicas: meanwhile those forget the activity losses.
+        penalties = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
+        if _computes_own_loss(self.model):
+            weights = _for_positions(resolve_weights(batch, outputs), outputs)
+            loss = compute_loss(self.model, batch.x, batch.y, outputs, weights, training)
+            left = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
+            return loss * replicas + (sum(penalties) - sum(left))
+        if isinstance(
+            outputs, CONTAINERS
+        ):  # Moves the trackers that Keras has for the loss of each.
+            compute_loss(self.model, batch.x, batch.y, outputs, batch.sample_weight, training)
+        if batch.reweighting is _nothing:
+            return sum(penalties) if penalties else ops.zeros((), "float32")
+        losses, weights = self.weighted_losses(batch, outputs)
+        factors = ops.cast(batch.reweighting(outputs), losses.dtype)
+        return sum(penalties, ops.mean(factors * weights * losses))
 
     def penalties(self, batch: Batch) -> Any:
         """`loss` without the compiled loss, for the methods that put their own in its place."""
         return self.loss(without_samples(batch))
 
     def sample_mean(self, values: Any, batch: Batch) -> Any:
-        """Mean of `(batch,)` values with the sample weights of the batch, as Keras reduces a loss.
+        """Mean of `(batch,)` or `(batch, positions …)` values with weights and mask, as Keras reduces a loss.
 
-        Weights that depend on the outputs take those that `loss` or `penalties` kept.
+        The mask is that of the outputs `loss` or `penalties` kept, on which `reweighting` may depend.
         """
-        weights = resolve_weights(batch, self.outputs)
+        values = upcast(values)
+        mask = joint_mask(self.outputs, values)
+        weights = position_weights(resolve_weights(batch, self.outputs), mask, values)
         if weights is None:
             return ops.mean(values)
-        return ops.mean(values * ops.cast(per_sample(ops.convert_to_tensor(weights)), values.dtype))
+        return ops.mean(ops.where(weights != 0, values, 0.0) * weights)
 
     def outputs_at(self, x: Any) -> Any:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
@@ -175,13 +211,23 @@ class Forward:
         )
 
     def sample_losses(self, y: Any, outputs: Any) -> Any:
-        """The compiled loss of every sample, `(batch,)`, without weights and penalties."""
-        loss = self.model.loss
-        if isinstance(loss, Mapping) and isinstance(outputs, (list, tuple)):
-            names = self.model.output_names
-            outputs = dict(zip(names, outputs))
-            y = dict(zip(names, y)) if isinstance(y, (list, tuple)) else y
-        return sample_losses(loss, y, outputs)
+        """The compiled loss of every sample, `(batch,)`, without weights and penalties.
+
+        The mean over the positions of a sample that are neither masked nor ignored by the loss.
+        """
+        return weighted_sample_losses(CompiledLoss.of(self.model).output_losses(y, outputs))[0]
+
+    def weighted_losses(self, batch: Batch, outputs: Any) -> tuple[Any, Any]:
+        """`(losses, weights)`, both `(batch,)`: the mean of their product is the compiled loss of the batch.
+
+        Weights are those of `batch.sample_weight`, not of its `reweighting`; they count unmasked positions, and
+        the unlabelled rows of a semi-supervised model weigh nothing.
+        """
+        y, sample_weight = batch.y, batch.sample_weight
+        if hasattr(self.model, "mask_unlabelled"):
+            y, sample_weight = self.model.mask_unlabelled(y, outputs, sample_weight, rescale=True)
+        entries = CompiledLoss.of(self.model).output_losses(y, outputs, sample_weight)
+        return weighted_sample_losses(entries)
 
     @contextlib.contextmanager
     def _scope(self):
@@ -238,60 +284,43 @@ def _takes_training(kind):
 _KNOWN: dict[type, bool] = {}
 
 
-def without_samples(batch: Batch) -> Batch:
-    """The batch with weights of 0: of an objective, the terms that are no loss of samples are left."""
-
-    def nothing(outputs):
-        leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
-        return ops.zeros((ops.shape(leaf)[0],))
-
-    return batch.replace(sample_weight=nothing)
+def _computes_own_loss(model):
+    if hasattr(model, "computes_own_loss"):
+        return model.computes_own_loss
+    return type(model).compute_loss is not keras.Model.compute_loss
 
 
-def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
-    """Per-sample values `(batch,)` of what `compile(loss=…)` was given; several outputs are added up."""
-    if isinstance(outputs, CONTAINERS):
-        if not isinstance(loss, CONTAINERS):
-            named = isinstance(outputs, Mapping)
-            loss = dict.fromkeys(outputs, loss) if named else [loss] * len(outputs)
-        names = list(loss) if isinstance(loss, Mapping) else range(len(loss))
-        names = [name for name in names if loss[name] is not None]
-        return sum(sample_losses(loss[name], y[name], outputs[name]) for name in names)
-    loss, y = only(loss), only(y)
-    loss = keras.losses.get(loss)
-    if loss is None:
-        raise ValueError("The loss per sample needs `compile(loss=…)`. Received: loss=None")
-    outputs = upcast(outputs)  # As Keras does: half precision holds few class ids.
-    y = ops.cast(y, outputs.dtype)
-    values = loss.call(y, outputs) if isinstance(loss, keras.losses.Loss) else loss(y, outputs)
-    if len(values.shape) == 0:
-        raise ValueError(
-            f"The compiled loss must give a value per sample. Received the scalar of {loss}"
-        )
-    return per_sample(values)
-
-
-def resolve_weights(batch: Batch, outputs: Any) -> Any:
-    """The sample weights of a batch, or `None`, where they may depend on the outputs.
-
-    A weight per sample that a method computed is shaped to weight all positions of a sequence alike.
-    """
-    if not callable(batch.sample_weight):
-        return batch.sample_weight
-    weights = batch.sample_weight(outputs)
-    if isinstance(outputs, CONTAINERS) or len(weights.shape) != 1:
+def _for_positions(weights, outputs):
+    """Weights of samples that weigh all positions of a sequence alike."""
+    if (
+        isinstance(outputs, CONTAINERS)
+        or isinstance(weights, CONTAINERS)
+        or len(weights.shape) != 1
+    ):
         return weights
     return ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
 
 
-def only(structure: Any) -> Any:
-    """The one entry of a container of one, as Keras takes them for models with one output."""
-    if isinstance(structure, CONTAINERS) and len(structure) == 1:
-        return next(iter(structure.values() if isinstance(structure, Mapping) else structure))
-    return structure
+def without_samples(batch: Batch) -> Batch:
+    """The batch with weights of 0: of an objective, the terms that are no loss of samples are left."""
+    return batch.replace(reweighting=_nothing)
 
 
-def per_sample(values: Any) -> Any:
-    """Mean over all axes but the first."""
-    axes = tuple(range(1, len(values.shape)))
-    return ops.mean(values, axis=axes) if axes else values
+def _nothing(outputs):
+    leaf = next(leaf for leaf in tree.flatten(outputs) if leaf is not None)
+    return ops.zeros((ops.shape(leaf)[0],))
+
+
+def resolve_weights(batch: Batch, outputs: Any) -> Any:
+    """Sample weights times the factors of `reweighting`, or `None`; a structure where the weights are one."""
+    if batch.reweighting is None:
+        return batch.sample_weight
+    factors = batch.reweighting(outputs)
+    if batch.sample_weight is None:
+        return factors
+
+    def product(weight):
+        weight = ops.cast(ops.convert_to_tensor(weight), factors.dtype)
+        return weight * ops.reshape(factors, (-1,) + (1,) * (len(weight.shape) - 1))
+
+    return tree.map_structure(product, batch.sample_weight)

@@ -8,18 +8,6 @@ from keras import ops, tree
 
 from keras_regularize.labels import labelled
 
-LABEL = "label"
-
-
-def split_columns(y, model):
-    """`(label, other columns)`; only a dictionary with a `label` that is no output of the model has columns.
-
-    Sample weights too: beside such a `y`, Keras repeats them for every entry.
-    """
-    if not isinstance(y, Mapping) or LABEL not in y or LABEL in (model.output_names or ()):
-        return y, {}
-    return y[LABEL], {name: column for name, column in y.items() if name != LABEL}
-
 
 def mask_unlabelled(y, outputs, sample_weight, rescale=False):
     """Labels and weights that leave out the samples that are not `labelled`.

@@ -90,6 +90,10 @@ class SlottedModel(RegularizedModel):
             self.slots.build()
         return outputs
 
+    def _build_parts(self):
+        if not self.slots.built:
+            self.slots.build()
+
     def check_data(self, x: Any, y: Any) -> None:
         super().check_data(x, y)
         self.slots.check()

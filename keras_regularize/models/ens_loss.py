@@ -10,7 +10,6 @@ from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff.functional import resolve_weights, without_samples
 from keras_regularize.labels import label_ids
 from keras_regularize.losses.classification import calibrated_derivatives
-from keras_regularize.models import _data
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.scores import class_scores, gives_logits, one_output
 
@@ -110,10 +109,9 @@ class EnsLoss(RegularizedModel):
     def objective(self, batch, forward):
         loss, values = super().objective(without_samples(batch), forward)
         outputs = forward.outputs_at(batch.x)
-        y, weights = batch.y, resolve_weights(batch, outputs)
-        if forward.model._is_semi_supervised():
-            y, weights = _data.mask_unlabelled(y, outputs, weights, rescale=True)
-        batch = batch.replace(sample_weight=weights)
+        weights = resolve_weights(batch, outputs)
+        y, weights = forward.model.mask_unlabelled(batch.y, outputs, weights, rescale=True)
+        batch = batch.replace(sample_weight=weights, reweighting=None)
 
         margins = self._margins(y, outputs, forward)
         slopes = calibrated_derivatives(margins, *batch.extra[self.name])

@@ -84,6 +84,8 @@ class FactoredSphericalClassifier(RegularizedModel):
     multiplying out $V U$ instead of mending single singular values of $U$.
     """
 
+    predicts_itself = True
+
     def __init__(
         self,
         model: keras.Model,

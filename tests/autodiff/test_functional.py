@@ -9,7 +9,8 @@ from keras import ops, tree
 
 import keras_regularize as kr
 from keras_regularize.autodiff import Batch, Forward
-from keras_regularize.autodiff.functional import read_state, sample_losses
+from keras_regularize.autodiff.functional import read_state
+from keras_regularize.compiled_losses import sample_losses
 
 BACKEND = keras.backend.backend()
 

@@ -2,7 +2,8 @@
 
 from keras import ops
 
-from keras_regularize.autodiff.functional import per_sample, without_samples
+from keras_regularize.autodiff.functional import without_samples
+from keras_regularize.compiled_losses import per_sample
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
 

@@ -10,7 +10,7 @@ from keras_regularize._validation import check_number, compatible
 from keras_regularize.attacks._attack import Attack, along_samples
 from keras_regularize.attacks._points import attacked_outputs, floating_leaves, replace_floating
 from keras_regularize.attacks.gradient_sign import FGSM
-from keras_regularize.autodiff.functional import per_sample, sample_losses
+from keras_regularize.compiled_losses import per_sample, sample_losses
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
 from keras_regularize.numerics import upcast
 from keras_regularize.scores import label_log_probability

@@ -9,7 +9,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
-from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.compiled_losses import per_sample
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import kl_divergence
 from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits

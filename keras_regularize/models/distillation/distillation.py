@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.compiled_losses import per_sample
 from keras_regularize.losses.distillation import decoupled_distillation_loss
 from keras_regularize.losses.distillation._distillation import softened_divergence
 from keras_regularize.models._teacher import frozen_teacher
@@ -113,7 +113,7 @@ class Distillation(RegularizedModel):
 
     def objective(self, batch, forward):
         alpha = self.scheduled(self.alpha, batch)
-        loss, values = super().objective(_weighted(batch, alpha), forward)
+        loss, values = super().objective(batch.reweight(lambda outputs: alpha), forward)
         logits = uses_logits(compiled_loss(forward))
         outputs = self._comparable(forward.outputs_at(batch.x), logits)
         taught = per_sample(self._distance(batch.y, outputs, batch.extra[self._key]))
@@ -153,17 +153,3 @@ class Distillation(RegularizedModel):
             "temperature": self.temperature,
             "loss": self.loss_name,
         }
-
-
-def _weighted(batch, factor):
-    """The batch with sample weights times a factor, which leaves penalties as they are."""
-    given = batch.sample_weight
-
-    def times(weights):
-        if weights is None:
-            return ops.convert_to_tensor(factor, dtype="float32")
-        return tree.map_structure(lambda w: factor * ops.cast(w, "float32"), weights)
-
-    if callable(given):
-        return batch.replace(sample_weight=lambda outputs: times(given(outputs)))
-    return batch.replace(sample_weight=times(given))

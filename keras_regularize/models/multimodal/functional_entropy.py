@@ -10,7 +10,7 @@ from keras_regularize import autodiff
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.attacks._points import is_floating
-from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.compiled_losses import per_sample
 from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
 from keras_regularize.models.regularized_model import RegularizedModel

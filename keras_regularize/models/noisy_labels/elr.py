@@ -89,6 +89,8 @@ class ELR(RegularizedModel):
     their code.
     """
 
+    reads_columns = ("index",)
+
     def __init__(
         self,
         model: keras.Model,

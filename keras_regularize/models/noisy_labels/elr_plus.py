@@ -116,6 +116,8 @@ class ELRPlus(TwoNetworks):
     code does to the labels of CIFAR-100 besides is left out.
     """
 
+    reads_columns = ("index",)
+
     def __init__(
         self,
         model_a: keras.Model,

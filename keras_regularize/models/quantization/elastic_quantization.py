@@ -9,7 +9,7 @@ from keras import layers, ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.compiled_losses import per_sample
 from keras_regularize.layers import ElasticQuantized, calibrate_quantizers
 from keras_regularize.layers.quantization.elastic_quantized import check_bit_widths
 from keras_regularize.layers.reparameterization._kernels import kernels_of

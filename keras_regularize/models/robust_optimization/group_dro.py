@@ -86,6 +86,8 @@ class GroupDRO(RegularizedModel):
     adjusted losses; here the logged loss is the objective.
     """
 
+    reads_columns = ("group",)
+
     def __init__(
         self,
         model: keras.Model,
@@ -143,21 +145,19 @@ class GroupDRO(RegularizedModel):
         step_size = self.scheduled(self.step_size, batch)
 
         def reweighted(outputs):
-            losses, weights, rows = weighted_losses(batch, forward, outputs)
-            groups = _group_column(batch.columns)
-            return self._reweight(losses, weights, rows, groups, step_size)
+            losses, weights = weighted_losses(batch, forward, outputs)
+            return self._reweight(losses, weights, _group_column(batch.columns), step_size)
 
-        loss, values = super().objective(
-            batch.replace(sample_weight=lambda outputs: reweighted(outputs)[1]), forward
-        )
+        inside = batch.reweight(lambda outputs: reweighted(outputs)[1])
+        loss, values = super().objective(inside, forward)
         return loss, {**values, self.name: reweighted(forward.outputs)[0]}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
         self.group_weights.assign(aux.values[self.name])
 
-    def _reweight(self, losses, weights, rows, groups, step_size):
-        """New group weights, and sample weights with which the mean over `rows` is the objective."""
+    def _reweight(self, losses, weights, groups, step_size):
+        """New group weights, and factors of the samples with which the mean loss is the objective."""
         groups = ops.cast(ops.reshape(groups, (-1, 1)), "int32")
         member = ops.cast(groups == ops.arange(self.num_groups, dtype="int32"), losses.dtype)
         sums = ops.matmul(ops.stack([weights * losses, weights]), member)
@@ -178,8 +178,9 @@ class GroupDRO(RegularizedModel):
         q = ops.exp(logits - ops.max(logits))
         q = q / ops.sum(q)
 
+        rows = ops.cast(ops.shape(losses)[0], losses.dtype)
         per_member = ops.where(present, ops.cast(q, losses.dtype), 0.0) * rows / size
-        return q, ops.stop_gradient(ops.matmul(member, per_member[:, None])[:, 0] * weights)
+        return q, ops.stop_gradient(ops.matmul(member, per_member[:, None])[:, 0])
 
     def get_config(self) -> dict[str, Any]:
         return {

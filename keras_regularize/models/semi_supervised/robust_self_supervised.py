@@ -130,7 +130,8 @@ class RobustSelfSupervised(AttackedModel):
 
     def objective(self, batch, forward):
         found = super().found(batch)
-        batch = batch.replace(y=found.y, sample_weight=self._weights(batch, found.labelled))
+        weights = self._weights(batch, found.labelled)
+        batch = batch.replace(y=found.y).reweight(lambda outputs: weights)
         loss, values = self.attacked_objective(batch, forward)
         return loss - ops.cast(forward.sample_mean(found.price, batch), loss.dtype), values
 
@@ -154,19 +155,11 @@ class RobustSelfSupervised(AttackedModel):
 
     def _weights(self, batch, labelled):
         """Sample weights that turn the mean over all rows into the sum of the two means."""
-        given, factor = batch.sample_weight, self.scheduled(self.factor, batch)
+        factor = self.scheduled(self.factor, batch)
         known = ops.cast(labelled, "float32")
         size = ops.cast(ops.size(known), "float32")
         share = known * size / ops.maximum(ops.sum(known), 1.0)
-        share += factor * (1.0 - known) * size / ops.maximum(size - ops.sum(known), 1.0)
-
-        def weights(outputs):
-            weight = given(outputs) if callable(given) else given
-            return (
-                share if weight is None else share * ops.cast(ops.reshape(weight, (-1,)), "float32")
-            )
-
-        return weights
+        return share + factor * (1.0 - known) * size / ops.maximum(size - ops.sum(known), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         config, attack = super().get_config(), self.attack
