@@ -437,6 +437,11 @@ class RegularizedModel(keras.Model):
                 f"`{self.name}.model.load_weights`."
             ) from error
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self._ensure_built()
+        if not self.built:
+            super().build_from_config(config)
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         self._ensure_built()
         super().save(*args, **kwargs)
@@ -575,9 +580,11 @@ class RegularizedModel(keras.Model):
     def _ensure_built(self):
         # A symbolic call, not `build`: that locks the state before a subclass has made its variables.
         if not self.built and self._base().built and getattr(self._base(), "inputs", None):
+            # From the inside out: with a part that is not built, Keras traces the whole as one call.
             for wrapper in reversed(list(self._chain())):
                 wrapper._build_parts()
-            self(self._symbolic_inputs())
+                if not wrapper.built:
+                    wrapper(wrapper._symbolic_inputs())
 
     def _build_parts(self):
         """Creates variables that need the weights of the model inside; else Keras traces a call to do so."""
