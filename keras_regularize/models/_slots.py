@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import Batch
+from keras_regularize.models._objective import Aux
 from keras_regularize.models.regularized_model import RegularizedModel
 
 
@@ -93,3 +95,11 @@ class SlottedModel(RegularizedModel):
     def check_data(self, x: Any, y: Any) -> None:
         super().check_data(x, y)
         self.slots.check()
+
+    def kept(self, aux: Aux, values: Sequence[Any]) -> Aux:
+        """`aux` with what the slots will hold, the weights of this step in order, when it has been taken."""
+        return aux._replace(states={**aux.states, self.name: list(values)})
+
+    def after_update(self, batch: Batch, aux: Aux, gradients: Sequence[Any]) -> None:
+        super().after_update(batch, aux, gradients)
+        self.slots.assign(batch.variables, aux.states[self.name])

@@ -175,7 +175,6 @@ class ELRPlus(TwoNetworks):
         batch = super().prepare(batch, forward)
         index, known = find_rows(batch.columns, self.num_samples, "ELRPlus")
         averages = self._moved_averages(batch)
-        self.averages.assign(batch.variables, averages)
         with outputs_of_both() as seen:
             Forward(forward.model, averages)(batch.x, training=True)
         from_logits = gives_logits(forward, self.from_logits)
@@ -186,6 +185,7 @@ class ELRPlus(TwoNetworks):
             "index": index,
             "known": known,
             "rows": rows,
+            "averages": averages,
             "share": keras.random.uniform((), 0.5, 1.0, seed=self.generator),
             "partners": keras.random.shuffle(ops.arange(ops.shape(index)[0]), seed=self.generator),
         }
@@ -222,6 +222,7 @@ class ELRPlus(TwoNetworks):
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
         found = batch.extra[self.name]
+        self.averages.assign(batch.variables, found["averages"])
         remember(self.memory, found["index"], found["known"], found["rows"])
 
     def _moved_averages(self, batch):

@@ -140,24 +140,22 @@ class GroupDRO(RegularizedModel):
                 )
 
     def objective(self, batch, forward):
-        step_size = self.scheduled(self.step_size, batch)
-
         def reweighted(outputs):
             losses, weights, rows = weighted_losses(batch, forward, outputs)
-            groups = _group_column(batch.columns)
-            return self._reweight(losses, weights, rows, groups, step_size)
+            return self._reweight(batch, losses, weights, rows)[1]
 
-        loss, values = super().objective(
-            batch.replace(sample_weight=lambda outputs: reweighted(outputs)[1]), forward
-        )
-        return loss, {**values, self.name: reweighted(forward.outputs)[0]}
+        loss, values = super().objective(batch.replace(sample_weight=reweighted), forward)
+        losses, weights, _ = weighted_losses(batch, forward, forward.outputs)
+        return loss, {**values, self.name: {"losses": losses, "weights": weights}}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self.group_weights.assign(aux.values[self.name])
+        self.group_weights.assign(self._reweight(batch, **aux.values[self.name])[0])
 
-    def _reweight(self, losses, weights, rows, groups, step_size):
+    def _reweight(self, batch, losses, weights, rows=1.0):
         """New group weights, and sample weights with which the mean over `rows` is the objective."""
+        groups = _group_column(batch.columns)
+        step_size = self.scheduled(self.step_size, batch)
         groups = ops.cast(ops.reshape(groups, (-1, 1)), "int32")
         member = ops.cast(groups == ops.arange(self.num_groups, dtype="int32"), losses.dtype)
         sums = ops.matmul(ops.stack([weights * losses, weights]), member)
