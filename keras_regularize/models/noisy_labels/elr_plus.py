@@ -150,9 +150,17 @@ class ELRPlus(TwoNetworks):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         outputs = super().call(inputs, training, mask)
-        if not self.averages.built:  # Now the weights exist.
-            self.averages.build()
+        if not self.averages.made:  # Now the weights exist.
+            self.averages.extend()
         return outputs
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self._extend_averages()
+
+    def _extend_averages(self):
+        if self.averages.made:
+            self.averages.extend()
 
     def check_data(self, x, y):
         super().check_data(x, y)
@@ -165,7 +173,7 @@ class ELRPlus(TwoNetworks):
             raise ValueError(
                 f"`ELRPlus` mixes inputs, which must be floating. Received dtypes {dtypes}"
             )
-        self.averages.check()
+        self._extend_averages()
 
     def check_columns(self, columns):
         super().check_columns(columns)
@@ -178,7 +186,8 @@ class ELRPlus(TwoNetworks):
         with outputs_of_both() as seen:
             Forward(forward.model, averages)(batch.x, training=True)
         from_logits = gives_logits(forward, self.from_logits)
-        p = [ops.softmax(memory_scores(self, outputs, from_logits)) for outputs in seen[0]]
+        scores = [memory_scores(self, outputs, from_logits) for outputs in seen[0]]
+        p = [ops.softmax(ops.cast(z, "float32")) for z in scores]
         rows = backend.read_rows(self.memory, index)
         rows = self.momentum * rows + (1.0 - self.momentum) * ops.stack(p[::-1], axis=1)
         found = {
