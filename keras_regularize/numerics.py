@@ -89,12 +89,21 @@ def unit_vectors(x: Any, axis: int = -1) -> Any:
 
 
 def global_norm(tensors: Sequence[Any]) -> Any:
-    """Joint Euclidean norm of a list of tensors, a float32 scalar. Meant for directions: see `safe_norm`."""
-    total = 0.0
-    for tensor in tensors:
-        flat = ops.reshape(upcast(tensor), (-1,))
-        total = total + ops.sum(flat * flat)
-    return safe_sqrt(ops.convert_to_tensor(total, dtype="float32"))
+    """Joint Euclidean norm of a list of tensors, a scalar of at least float32.
+
+    Meant for directions: see `safe_norm`.
+    """
+    wide = [upcast(tensor) for tensor in tensors]
+    return safe_sqrt(joint_sum([ops.sum(x * x) for x in wide]))
+
+
+def joint_sum(scalars: Sequence[Any]) -> Any:
+    """Sum of a list of floating scalars in the widest of their dtypes, at least float32."""
+    scalars = [upcast(x) for x in scalars] or [ops.zeros((), "float32")]
+    dtypes = {keras.backend.standardize_dtype(x.dtype) for x in scalars}
+    if len(dtypes) > 1:
+        scalars = [ops.cast(x, "float64") for x in scalars]
+    return sum(scalars[1:], start=scalars[0])
 
 
 def masked_mean(values: Any, mask: Any, axis: Any = None) -> Any:

@@ -103,7 +103,7 @@ def read_rows(variable, indices):
 
 def write_rows(variable, indices, rows):
     """Overwrites rows of a variable, in place under `jit`; rows written twice must be equal."""
-    variable.assign(variable.value.at[indices].set(rows))
+    variable.assign(variable.value.at[indices].set(rows.astype(variable.dtype)))
 
 
 def run_if(predicate, function, variables):
@@ -117,6 +117,9 @@ def run_if(predicate, function, variables):
     values = jax.lax.cond(predicate, run, lambda values: values, [v.value for v in variables])
     for variable, value in zip(variables, values):
         variable.assign(value)
+
+
+run_or_undo = run_if
 
 
 def num_replicas():

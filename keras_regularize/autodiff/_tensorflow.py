@@ -72,7 +72,7 @@ def read_rows(variable, indices):
 
 def write_rows(variable, indices, rows):
     """Overwrites rows of a variable in place; rows written twice must be equal."""
-    variable.value.scatter_update(tf.IndexedSlices(rows, indices))
+    variable.value.scatter_update(tf.IndexedSlices(tf.cast(rows, variable.dtype), indices))
 
 
 def in_branch(fn):
@@ -88,6 +88,16 @@ def run_if(predicate, function, variables):
         return 0
 
     tf.cond(predicate, run, lambda: 0)
+
+
+def run_or_undo(predicate, function, variables):
+    """`run_if` for a function in which replicas meet, as they cannot do in a branch."""
+    if num_replicas() == 1:
+        return run_if(predicate, function, variables)
+    before = [tf.identity(v.value) for v in variables]
+    function()
+    for variable, value in zip(variables, before):
+        variable.assign(tf.where(predicate, variable.value, value))
 
 
 def num_replicas():

@@ -142,7 +142,8 @@ def read_rows(variable, indices):
 
 def write_rows(variable, indices, rows):
     """Overwrites rows of a variable in place; rows written twice must be equal."""
-    variable.value.detach()[indices] = rows
+    value = variable.value.detach()
+    value[indices] = rows.to(value.dtype)
 
 
 def in_branch(fn):
@@ -154,6 +155,9 @@ def run_if(predicate, function, variables):
     """Runs `function()`, which assigns `variables`, if a scalar tensor is true."""
     if predicate:
         function()
+
+
+run_or_undo = run_if
 
 
 def num_replicas():

@@ -17,11 +17,16 @@ def scaled(x, scale):
 
 
 class Aux(NamedTuple):
-    """What comes with a queried loss: `values` of the objective, `outputs` and state `updates` of its pass."""
+    """What comes with a queried loss: `values` of the objective, `outputs` and state `updates` of its pass.
+
+    `states` is what gradient rules will remember, by name: with `micro_batch_size` the mean over the parts, where
+    values and outputs are joined.
+    """
 
     values: dict[str, Any]
     outputs: Any
     updates: dict[str, Any]
+    states: dict[str, Any] = {}  # Never changed in place.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,15 +6,18 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import Batch
+from keras_regularize.models._objective import Aux
 from keras_regularize.models.regularized_model import RegularizedModel
 
 
 class Slots(keras.layers.Layer):
-    """A variable, zero at first, beside each weight of a model that is trainable when they are made.
+    """A variable, zero at first, beside each weight of a model that is or has been trainable.
 
-    A layer of its own, because it can be built later than the wrapper's `__init__`: when the weights exist and
-    what is frozen is known. Values are stored by the position of their weight in the model, so that they find
-    their place again where other weights are frozen. All replicas must assign the same values.
+    A layer of its own, because it gets its variables later than in the wrapper's `__init__`: when the weights
+    exist and what is frozen is known, and more of them when weights are unfrozen for a second phase of training.
+    Values are stored by the position of their weight in the model, so that they find their place again where other
+    weights are frozen. All replicas must assign the same values.
     """
 
     def __init__(self, model: keras.Model, name: str):
@@ -22,9 +25,14 @@ class Slots(keras.layers.Layer):
         # Behind a function, so that Keras does not take the model for a part of this layer.
         self._model = lambda: model
         self._positions, self._ids, self._slots = [], [], []
+        self.made = False
+        # Not by `build`, which locks a layer.
+        self.built = True
 
-    def build(self, input_shape: Any = None) -> None:
-        trainable = {id(v) for v in self._model().trainable_variables}
+    def extend(self) -> None:
+        """Makes the variables that weights which are trainable now still lack."""
+        self.made = True
+        trainable = {id(v) for v in self._model().trainable_variables} - set(self._ids)
         for position, variable in enumerate(self._model().weights):
             if id(variable) in trainable:
                 slot = self.add_weight(
@@ -55,17 +63,6 @@ class Slots(keras.layers.Layer):
             if id(variable) in slots:
                 slots[id(variable)].assign(ops.cast(value, variable.dtype))
 
-    def check(self) -> None:
-        """Raises `ValueError` if a weight became trainable since the slots were made."""
-        trainable = self._model().trainable_variables
-        missing = [v.path for v in trainable if id(v) not in self._ids]
-        if self.built and missing:
-            raise ValueError(
-                "Weights became trainable after the wrapper was built, which remembers something about "
-                "each: wrap the model anew, as in `wrapper = type(wrapper)(wrapper.model)`. "
-                f"Received: {missing}"
-            )
-
     def save_own_variables(self, store: Any) -> None:
         for position, slot in zip(self._positions, self._slots):
             store[str(position)] = slot.numpy()
@@ -78,7 +75,7 @@ class Slots(keras.layers.Layer):
 
 
 class SlottedModel(RegularizedModel):
-    """A wrapper with `slots`, which are built along with it."""
+    """A wrapper with `slots`, which are made along with its weights."""
 
     def __init__(self, model: keras.Model, slots: str, **kwargs: Any):
         super().__init__(model, **kwargs)
@@ -86,14 +83,30 @@ class SlottedModel(RegularizedModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         outputs = super().call(inputs, training, mask)
-        if not self.slots.built:  # Keras makes a symbolic call while a part is unbuilt.
-            self.slots.build()
+        if not self.slots.made:  # Now the weights exist.
+            self.slots.extend()
         return outputs
 
     def _build_parts(self):
-        if not self.slots.built:
-            self.slots.build()
+        if not self.slots.made:
+            self.slots.extend()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        super().compile(*args, **kwargs)
+        self._extend_slots()
 
     def check_data(self, x: Any, y: Any) -> None:
         super().check_data(x, y)
-        self.slots.check()
+        self._extend_slots()
+
+    def _extend_slots(self):
+        if self.slots.made:
+            self.slots.extend()
+
+    def kept(self, aux: Aux, values: Sequence[Any]) -> Aux:
+        """`aux` with what the slots will hold, the weights of this step in order, when it has been taken."""
+        return aux._replace(states={**aux.states, self.name: list(values)})
+
+    def after_update(self, batch: Batch, aux: Aux, gradients: Sequence[Any]) -> None:
+        super().after_update(batch, aux, gradients)
+        self.slots.assign(batch.variables, aux.states[self.name])

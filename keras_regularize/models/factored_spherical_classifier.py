@@ -11,7 +11,6 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import upcast
 
 
 @export
@@ -147,7 +146,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         features = self.model(inputs, training=training)
         if training:
             return {"features": features}
-        features = upcast(features)
+        features = ops.cast(features, "float32")  # As the factors.
         small = ops.matmul(features, ops.transpose(self.small))
         logits = ops.matmul(small, ops.transpose(self.tall))
         return logits + ops.matmul(features, self.offset[:, None])
@@ -186,11 +185,11 @@ class FactoredSphericalClassifier(RegularizedModel):
                 f"wrapper. Received it within `{type(forward.model).__name__}`"
             )
         penalties = forward.loss(batch)
-        features = upcast(forward.outputs["features"])
+        features = ops.cast(forward.outputs["features"], "float32")
         _, factors = batch.extra[self.name]
         products = factors.products(features)
         loss = self._mean_loss(products.statistics(features), batch.sample_weight)
-        return loss + penalties, {self.name: (features, products)}
+        return ops.cast(loss, penalties.dtype) + penalties, {self.name: (features, products)}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)

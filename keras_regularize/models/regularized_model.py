@@ -1,6 +1,7 @@
 """The one train step of the package, and the wrapper model that owns it."""
 
 import contextlib
+import functools
 import itertools
 import warnings
 from collections.abc import Mapping
@@ -130,7 +131,10 @@ class RegularizedModel(keras.Model):
         return inner.gradients(objective, weights, batch)
 
     def after_update(self, batch: Batch, aux: Aux, gradients: list[Any]) -> None:
-        """Stores what the step learnt; `aux.values` is what the objective returned beside the loss."""
+        """Stores what the step learnt; `aux.values` is what the objective returned beside the loss.
+
+        The place to assign state: not called where a scaled loss overflowed and the optimizer skips the step.
+        """
         inner = self._inner()
         if inner is not None:
             inner.after_update(batch, aux, gradients)
@@ -203,8 +207,21 @@ class RegularizedModel(keras.Model):
         rescaled = [scaled(g, objective.scale) for g in gradients]
         backend.apply_gradients(self.optimizer, rescaled, variables)
         _assign(state, aux.updates)
-        self.after_update(batch, aux, gradients)
+        self._remember(objective, batch, aux, gradients)
         return loss, aux
+
+    def _remember(self, objective, batch, aux, gradients):
+        """`after_update`, but for a step that the optimizer skips since the scaled loss overflowed."""
+
+        def store():
+            self.after_update(batch, aux, gradients)
+
+        if isinstance(objective.scale, float):
+            store()
+        else:
+            finite = [ops.all(ops.isfinite(g)) for g in gradients]
+            finite = functools.reduce(ops.logical_and, finite, ops.convert_to_tensor(True))
+            backend.run_or_undo(finite, store, self.non_trainable_variables)
 
     def test_step(self, *arguments: Any) -> Any:
         if self._outermost_evaluation() is None:

@@ -185,7 +185,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         squares = [inner_products([g], [g]) for g in gradients]
         if self.measure == "variance":
             return squares
-        return [square / (values + 1e-12) for square in squares]
+        return [square / (ops.cast(values, square.dtype) + 1e-12) for square in squares]
 
     def _norm(self, information):
         inverse = 1.0 / (information + 1e-12)

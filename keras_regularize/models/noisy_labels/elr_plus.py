@@ -152,9 +152,17 @@ class ELRPlus(TwoNetworks):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         outputs = super().call(inputs, training, mask)
-        if not self.averages.built:  # Now the weights exist.
-            self.averages.build()
+        if not self.averages.made:  # Now the weights exist.
+            self.averages.extend()
         return outputs
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self._extend_averages()
+
+    def _extend_averages(self):
+        if self.averages.made:
+            self.averages.extend()
 
     def check_data(self, x, y):
         super().check_data(x, y)
@@ -167,7 +175,7 @@ class ELRPlus(TwoNetworks):
             raise ValueError(
                 f"`ELRPlus` mixes inputs, which must be floating. Received dtypes {dtypes}"
             )
-        self.averages.check()
+        self._extend_averages()
 
     def check_columns(self, columns):
         super().check_columns(columns)
@@ -177,17 +185,18 @@ class ELRPlus(TwoNetworks):
         batch = super().prepare(batch, forward)
         index, known = find_rows(batch.columns, self.num_samples, "ELRPlus")
         averages = self._moved_averages(batch)
-        self.averages.assign(batch.variables, averages)
         with outputs_of_both() as seen:
             Forward(forward.model, averages)(batch.x, training=True)
         from_logits = gives_logits(forward, self.from_logits)
-        p = [ops.softmax(memory_scores(self, outputs, from_logits)) for outputs in seen[0]]
+        scores = [memory_scores(self, outputs, from_logits) for outputs in seen[0]]
+        p = [ops.softmax(ops.cast(z, "float32")) for z in scores]
         rows = backend.read_rows(self.memory, index)
         rows = self.momentum * rows + (1.0 - self.momentum) * ops.stack(p[::-1], axis=1)
         found = {
             "index": index,
             "known": known,
             "rows": rows,
+            "averages": averages,
             "share": keras.random.uniform((), 0.5, 1.0, seed=self.generator),
             "partners": keras.random.shuffle(ops.arange(ops.shape(index)[0]), seed=self.generator),
         }
@@ -224,6 +233,7 @@ class ELRPlus(TwoNetworks):
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
         found = batch.extra[self.name]
+        self.averages.assign(batch.variables, found["averages"])
         remember(self.memory, found["index"], found["known"], found["rows"])
 
     def _moved_averages(self, batch):

@@ -241,8 +241,16 @@ class ElasticQuantization(RegularizedModel):
             loss = loss + ops.cast(penalty, loss.dtype)
         return loss, values
 
+    def gradients(self, objective, weights, batch):
+        # Also where the step is not taken in the end. The passes see the choices that it began with.
+        self._restore(batch)
+        return super().gradients(objective, weights, batch)
+
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
+        self._restore(batch)
+
+    def _restore(self, batch):
         for layer, choice in zip(self.elastic_layers(), batch.extra[self.name][1]):
             layer.choice.assign(choice)
 

@@ -142,22 +142,21 @@ class GroupDRO(RegularizedModel):
                 )
 
     def objective(self, batch, forward):
-        step_size = self.scheduled(self.step_size, batch)
-
         def reweighted(outputs):
-            losses, weights = weighted_losses(batch, forward, outputs)
-            return self._reweight(losses, weights, _group_column(batch.columns), step_size)
+            return self._reweight(batch, *weighted_losses(batch, forward, outputs))[1]
 
-        inside = batch.reweight(lambda outputs: reweighted(outputs)[1])
-        loss, values = super().objective(inside, forward)
-        return loss, {**values, self.name: reweighted(forward.outputs)[0]}
+        loss, values = super().objective(batch.reweight(reweighted), forward)
+        losses, weights = weighted_losses(batch, forward, forward.outputs)
+        return loss, {**values, self.name: {"losses": losses, "weights": weights}}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self.group_weights.assign(aux.values[self.name])
+        self.group_weights.assign(self._reweight(batch, **aux.values[self.name])[0])
 
-    def _reweight(self, losses, weights, groups, step_size):
+    def _reweight(self, batch, losses, weights):
         """New group weights, and factors of the samples with which the mean loss is the objective."""
+        groups = _group_column(batch.columns)
+        step_size = self.scheduled(self.step_size, batch)
         groups = ops.cast(ops.reshape(groups, (-1, 1)), "int32")
         member = ops.cast(groups == ops.arange(self.num_groups, dtype="int32"), losses.dtype)
         sums = ops.matmul(ops.stack([weights * losses, weights]), member)

@@ -156,7 +156,8 @@ class Prospect(RegularizedModel):
         if not self.gradient_table:
             return loss, aux, gradients
         seen = aux.values[self.name]
-        rows = seen["weights"][:, None] * self._gradients_of_samples(objective, weights)
+        own = ops.cast(seen["weights"], "float32")
+        rows = own[:, None] * self._gradients_of_samples(objective, weights)
         old = self.table_weights.value[:, None] * self.table_gradients.value
         known_rows = seen["known"][:, None] * ops.take(old, seen["index"], axis=0)
         (known_mean,) = backend.reduce_mean_over_replicas([ops.mean(known_rows, axis=0)])
@@ -200,6 +201,7 @@ class Prospect(RegularizedModel):
             losses, own = weighted_losses(batch, forward, outputs)
             self._store(self.table_losses, seen, own * losses)
             if self.gradient_table:
+                own = ops.cast(own, "float32")
                 rows = own[:, None] * self._gradients_of_samples(objective, weights)
                 self._store(self.table_gradients, seen, rows)
                 self.table_weights.assign(self._weights_of_table())

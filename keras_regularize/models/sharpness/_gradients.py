@@ -1,31 +1,57 @@
-"""Lists of gradients and weights: the few operations that the rules of this family share."""
+"""Lists of gradients and weights: the few operations that the rules of this family share.
+
+Scalars are of at least float32, half precision is computed in float32, and results have the dtype of the list that
+comes first.
+"""
 
 from keras import ops
 
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import global_norm, joint_sum, upcast
+
+_UNSCALED = ("bias", "beta")
 
 
 def move(weights, directions, scale=1.0):
-    """`w + scale · d` for every pair, in the dtype of the weight."""
-    return [w + ops.cast(scale * d, w.dtype) for w, d in zip(weights, directions)]
+    """`w + scale · d` for every pair."""
+    return [w + ops.cast(d, w.dtype) for w, d in zip(weights, multiply(scale, directions))]
 
 
 def combine(a, first, b, second):
     """`a · first + b · second` for every pair."""
-    return [a * x + b * y for x, y in zip(first, second)]
+    parts = zip(multiply(a, first), multiply(b, second), first)
+    return [ops.cast(x + ops.cast(y, x.dtype), like.dtype) for x, y, like in parts]
+
+
+def multiply(scale, tensors):
+    """`scale · t` for every tensor, in at least float32."""
+    wide = [upcast(t) for t in tensors]
+    if isinstance(scale, (int, float)):
+        return [scale * t for t in wide]
+    return [ops.cast(scale, t.dtype) * t for t in wide]
+
+
+def like(first, tensors):
+    """The tensors in the dtypes of those of `first`."""
+    return [ops.cast(t, x.dtype) for x, t in zip(first, tensors)]
 
 
 def dot(first, second):
-    """Joint inner product of two lists, a float32 scalar."""
-    return sum(ops.sum(upcast(x) * upcast(y)) for x, y in zip(first, second))
+    """Joint inner product of two lists, a scalar."""
+    return joint_sum([ops.sum(upcast(x) * upcast(y)) for x, y in zip(first, second)])
 
 
-def unless_overflown(objective, gradients, new, old):
-    """The list `new`, but `old` where a scaled loss gave no finite gradients.
+def climb(weights, gradients, length, epsilon=1e-12):
+    """The weights moved by `length` along the gradients. A gradient of 0 leaves them where they are."""
+    norm = global_norm(gradients)
+    return move(weights, gradients, length / ops.where(norm > 0, norm + epsilon, 1.0))
 
-    The optimizer skips such a step and lowers its scale; state that followed would keep the NaN.
-    """
-    if isinstance(objective.scale, float) and objective.scale == 1.0:
-        return new
-    finite = ops.isfinite(dot(gradients, gradients))
-    return [ops.where(finite, x, y) for x, y in zip(new, old)]
+
+def climb_adaptively(weights, gradients, variables, length, eta=0.01):
+    """The weights moved by `length` in units of their own sizes, as in `ASAM`."""
+    scales = [
+        ops.ones_like(w) if variable.name in _UNSCALED else ops.abs(w) + eta
+        for w, variable in zip(map(upcast, weights), variables)
+    ]
+    scaled = [t * ops.cast(g, t.dtype) for t, g in zip(scales, gradients)]
+    directions = [t * s for t, s in zip(scales, scaled)]
+    return move(weights, directions, length / (global_norm(scaled) + 1e-16))

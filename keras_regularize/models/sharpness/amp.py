@@ -8,7 +8,7 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.sharpness._gradients import move
+from keras_regularize.models.sharpness._gradients import combine, move, multiply
 from keras_regularize.numerics import global_norm
 
 
@@ -77,19 +77,20 @@ class AMP(RegularizedModel):
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
-        delta = [0.0 for _ in weights]
+        delta = None
         for _ in range(self.inner_steps):
-            delta = [d + self.inner_learning_rate * g for d, g in zip(delta, gradients)]
+            step = multiply(self.inner_learning_rate, gradients)
+            delta = step if delta is None else combine(1.0, delta, 1.0, step)
             delta = self._project(delta, self.scheduled(self.epsilon, batch))
             _, _, gradients = super().gradients(objective, move(weights, delta), batch)
         return loss, aux, gradients
 
     def _project(self, delta, epsilon):
-        joint = None if self.per_variable else global_norm(delta)
+        balls = [[d] for d in delta] if self.per_variable else [delta]
         projected = []
-        for d in delta:
-            norm = global_norm([d]) if joint is None else joint
-            projected.append(d * ops.where(norm > epsilon, epsilon / (norm + 1e-12), 1.0))
+        for ball in balls:
+            norm = global_norm(ball)
+            projected += multiply(ops.where(norm > epsilon, epsilon / (norm + 1e-12), 1.0), ball)
         return projected
 
     def get_config(self) -> dict[str, Any]:

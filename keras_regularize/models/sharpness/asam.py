@@ -3,15 +3,11 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.sharpness._gradients import move
-from keras_regularize.numerics import global_norm
-
-_UNSCALED = ("bias", "beta")
+from keras_regularize.models.sharpness._gradients import climb_adaptively
 
 
 @export
@@ -63,13 +59,8 @@ class ASAM(RegularizedModel):
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
-        scales = [
-            ops.ones_like(w) if variable.name in _UNSCALED else ops.abs(w) + self.eta
-            for w, variable in zip(weights, batch.variables)
-        ]
-        scaled = [t * g for t, g in zip(scales, gradients)]
-        length = self.scheduled(self.rho, batch) / (global_norm(scaled) + 1e-16)
-        perturbed = move(weights, [t * s for t, s in zip(scales, scaled)], length)
+        rho = self.scheduled(self.rho, batch)
+        perturbed = climb_adaptively(weights, gradients, batch.variables, rho, self.eta)
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients
 

@@ -71,7 +71,7 @@ class AWP(RegularizedModel):
                 # In units of the largest entry: squares of tiny gradients would round to 0.
                 unit = ops.maximum(ops.max(ops.abs(upcast(g))), 1e-30)
                 norm = unit * global_norm([upcast(g) / unit])
-                length = gamma * global_norm([w]) / (norm + 1e-20)
+                length = ops.cast(gamma, norm.dtype) * global_norm([w]) / (norm + 1e-20)
                 (w,) = move([w], [g], length)
             perturbed.append(w)
         _, _, gradients = super().gradients(objective, perturbed, batch)

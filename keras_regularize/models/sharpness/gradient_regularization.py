@@ -7,7 +7,7 @@ import keras
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.sharpness._gradients import combine, move
+from keras_regularize.models.sharpness._gradients import combine, like, move, multiply
 from keras_regularize.numerics import global_norm
 
 
@@ -85,8 +85,7 @@ class GradientRegularization(RegularizedModel):
         factor = self.scheduled(self.factor, batch)
         direction = gradients
         if self.normalize:
-            scale = 1.0 / (global_norm(gradients) + 1e-12)
-            direction = [scale * g for g in gradients]
+            direction = like(gradients, multiply(1.0 / (global_norm(gradients) + 1e-12), gradients))
         if self.scheme == "exact":
             product = objective.hessian_vector_product(weights, direction)
             return loss, aux, combine(1.0, gradients, factor, product)

@@ -7,7 +7,7 @@ import keras
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.sharpness._gradients import combine, dot, move
+from keras_regularize.models.sharpness._gradients import climb, climb_adaptively, combine, dot
 from keras_regularize.numerics import global_norm
 
 
@@ -27,6 +27,8 @@ class GSAM(RegularizedModel):
         model: The model to train, or another wrapper.
         rho: Length of the perturbation, in units of the weights, at least 0; or a schedule.
         alpha: Weight of the orthogonal part, a number; or a schedule.
+        adaptive: Whether to perturb every weight in proportion to its size, as `ASAM` does with its default
+            $\eta$; `rho` then wants to be about ten times as large. `alpha=0` is then `ASAM`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -51,23 +53,40 @@ class GSAM(RegularizedModel):
     Improves Sharpness-Aware Training*, ICLR 2022, arXiv:2203.08065.
     """
 
-    def __init__(self, model: keras.Model, rho: Any = 0.05, alpha: Any = 0.4, **kwargs: Any):
+    def __init__(
+        self,
+        model: keras.Model,
+        rho: Any = 0.05,
+        alpha: Any = 0.4,
+        adaptive: bool = False,
+        **kwargs: Any,
+    ):
         check_number("rho", rho, minimum=0, schedule=True)
         check_number("alpha", alpha, schedule=True)
         super().__init__(model, **kwargs)
         self.rho = rho
         self.alpha = alpha
+        self.adaptive = bool(adaptive)
 
     def gradients(self, objective, weights, batch):
         loss, aux, first = super().gradients(objective, weights, batch)
-        length = self.scheduled(self.rho, batch) / (global_norm(first) + 1e-12)
-        _, _, second = super().gradients(objective, move(weights, first, length), batch)
+        rho = self.scheduled(self.rho, batch)
+        if self.adaptive:
+            moved = climb_adaptively(weights, first, batch.variables, rho)
+        else:
+            moved = climb(weights, first, rho)
+        _, _, second = super().gradients(objective, moved, batch)
         norm = global_norm(second) + 1e-12
         along = dot(first, second) / (norm * norm)
-        orthogonal = combine(1.0, first, -along, second)
+        # The gradient minus alpha times the part of the first one that is orthogonal to it.
         alpha = self.scheduled(self.alpha, batch)
-        return loss, aux, combine(1.0, second, -alpha, orthogonal)
+        return loss, aux, combine(1.0 + alpha * along, second, -alpha, first)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
-        return {**super().get_config(), "rho": serialize(self.rho), "alpha": serialize(self.alpha)}
+        return {
+            **super().get_config(),
+            "rho": serialize(self.rho),
+            "alpha": serialize(self.alpha),
+            "adaptive": self.adaptive,
+        }

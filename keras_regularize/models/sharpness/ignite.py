@@ -11,7 +11,7 @@ from keras_regularize._validation import check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.models._objective import scaled
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.sharpness._gradients import move, unless_overflown
+from keras_regularize.models.sharpness._gradients import climb, combine
 from keras_regularize.numerics import global_norm, upcast
 
 
@@ -101,17 +101,19 @@ class IGNITE(RegularizedModel):
         loss, aux, gradients = super().gradients(objective, weights, batch)
         here = self._sensitivity(objective, weights, batch)
         norm = global_norm(here)
-        moved = move(weights, here, self.step / (norm + 1e-12))
+        moved = climb(weights, here, self.step)
         there = self._sensitivity(objective, moved, batch)
         factor = self.factor.value
         share = factor * (self.rho / self.step)
-        gradients = [
-            g + ops.cast(share * (b - a), g.dtype) for g, a, b in zip(gradients, here, there)
-        ]
-        updated = factor + self.factor_learning_rate * (self.rho * norm - self.threshold)
-        (updated,) = unless_overflown(objective, gradients, [updated], [factor])
-        self.factor.assign(updated)
-        return loss, aux, gradients
+        added = combine(share, there, -share, here)
+        gradients = combine(1.0, gradients, 1.0, added)
+        excess = self.rho * ops.cast(norm, "float32") - self.threshold
+        updated = factor + self.factor_learning_rate * excess
+        return loss, aux._replace(states={**aux.states, self.name: updated}), gradients
+
+    def after_update(self, batch, aux, gradients):
+        super().after_update(batch, aux, gradients)
+        self.factor.assign(aux.states[self.name])
 
     def _sensitivity(self, objective, weights, batch):
         """Gradient of the mean output, scaled and averaged over replicas like that of the objective."""

@@ -9,7 +9,14 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.models._slots import SlottedModel
-from keras_regularize.models.sharpness._gradients import combine, dot, move
+from keras_regularize.models.sharpness._gradients import (
+    climb,
+    climb_adaptively,
+    combine,
+    dot,
+    like,
+    multiply,
+)
 from keras_regularize.numerics import global_norm
 
 # Below this share of the gradient the orthogonal part is rounding, not a direction.
@@ -37,6 +44,8 @@ class LookSAM(SlottedModel):
             optimizer, which counts accumulated gradients as one update.
         alpha: Weight $\alpha$ of the remembered direction, relative to the length of the gradient, at least
             0; or a schedule.
+        adaptive: Whether to perturb every weight in proportion to its size, as `ASAM` does with its default
+            $\eta$; `rho` then wants to be about ten times as large. `period=1` is `ASAM`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -65,7 +74,13 @@ class LookSAM(SlottedModel):
     """
 
     def __init__(
-        self, model: keras.Model, rho: Any = 0.05, period: int = 5, alpha: Any = 0.7, **kwargs: Any
+        self,
+        model: keras.Model,
+        rho: Any = 0.05,
+        period: int = 5,
+        alpha: Any = 0.7,
+        adaptive: bool = False,
+        **kwargs: Any,
     ):
         check_number("rho", rho, minimum=0, schedule=True)
         check_integer("period", period, minimum=1)
@@ -74,6 +89,7 @@ class LookSAM(SlottedModel):
         self.rho = rho
         self.period = period
         self.alpha = alpha
+        self.adaptive = bool(adaptive)
 
     def gradients(self, objective, weights, batch):
         loss, aux, first = super().gradients(objective, weights, batch)
@@ -84,8 +100,12 @@ class LookSAM(SlottedModel):
         query, inner = super().gradients, objective if together else objective.local()
 
         def look():
-            length = self.scheduled(self.rho, batch) / (norm + 1e-12)
-            return query(inner, move(weights, first, length), batch)[2]
+            rho = self.scheduled(self.rho, batch)
+            if self.adaptive:
+                moved = climb_adaptively(weights, first, batch.variables, rho)
+            else:
+                moved = climb(weights, first, rho)
+            return query(inner, moved, batch)[2]
 
         second = ops.cond(looks, backend.in_branch(look), lambda: first)
         if not together:
@@ -97,16 +117,15 @@ class LookSAM(SlottedModel):
             added = combine(1.0, second, -along, first)
             length = global_norm(added)
             resolved = length > _RESOLUTION * global_norm(second)
-            scale = 1.0 / ops.where(resolved, length, 1.0)
-            return second, [ops.where(resolved, scale * a, 0.0) for a in added]
+            scale = ops.where(resolved, 1.0 / ops.where(resolved, length, 1.0), 0.0)
+            return second, like(remembered, multiply(scale, added))
 
         def reuse():
             share = self.scheduled(self.alpha, batch) * norm
             return combine(1.0, first, share, remembered), remembered
 
         gradients, direction = ops.cond(looks, remember, reuse)
-        self.slots.assign(batch.variables, direction)
-        return loss, aux, gradients
+        return loss, self.kept(aux, direction), gradients
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -115,4 +134,5 @@ class LookSAM(SlottedModel):
             "rho": serialize(self.rho),
             "period": self.period,
             "alpha": serialize(self.alpha),
+            "adaptive": self.adaptive,
         }

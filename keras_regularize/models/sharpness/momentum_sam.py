@@ -7,8 +7,7 @@ import keras
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models._slots import SlottedModel
-from keras_regularize.models.sharpness._gradients import combine, move, unless_overflown
-from keras_regularize.numerics import global_norm
+from keras_regularize.models.sharpness._gradients import climb, combine
 
 
 @export
@@ -69,13 +68,10 @@ class MomentumSAM(SlottedModel):
 
     def gradients(self, objective, weights, batch):
         velocity = self.slots.read(batch.variables)
-        length = self.scheduled(self.rho, batch) / (global_norm(velocity) + 1e-12)
-        moved = move(weights, velocity, -length)
+        moved = climb(weights, velocity, -self.scheduled(self.rho, batch))
         loss, aux, gradients = super().gradients(objective, moved, batch)
         updated = combine(self.momentum, velocity, 1.0, gradients)
-        updated = unless_overflown(objective, gradients, updated, velocity)
-        self.slots.assign(batch.variables, updated)
-        return loss, aux, gradients
+        return loss, self.kept(aux, updated), gradients
 
     def get_config(self) -> dict[str, Any]:
         rho = keras.saving.serialize_keras_object(self.rho)

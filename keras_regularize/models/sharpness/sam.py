@@ -9,7 +9,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models._objective import Aux
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import global_norm
+from keras_regularize.models.sharpness._gradients import climb
 
 
 @export
@@ -90,9 +90,8 @@ class SAM(RegularizedModel):
     def _sharpness_aware(self, objective, weights, batch):
         first = objective.local() if self.local_perturbation else objective
         loss, aux, gradients = super().gradients(first, weights, batch)
-        norm = global_norm(gradients)
-        scale = self.scheduled(self.rho, batch) / ops.where(norm > 0, norm + self.epsilon, 1.0)
-        perturbed = [w + ops.cast(scale * g, w.dtype) for w, g in zip(weights, gradients)]
+        rho = self.scheduled(self.rho, batch)
+        perturbed = climb(weights, gradients, rho, self.epsilon)
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients
 
@@ -143,5 +142,6 @@ def _average(results, shares):
         tree.map_structure(join, *[a.values for a in auxes]),
         tree.map_structure(join, *[a.outputs for a in auxes]),
         tree.map_structure(mean, *[a.updates for a in auxes]),
+        tree.map_structure(mean, *[a.states for a in auxes]),
     )
     return mean(*losses), aux, [mean(*parts) for parts in zip(*gradients)]

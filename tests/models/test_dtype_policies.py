@@ -1,0 +1,55 @@
+"""Every model trains, is saved and goes on under every dtype policy of Keras."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_regularize as kr
+from keras_regularize.testing import models as contract
+from tests.contract_cases import CASES
+from tests.test_contract import SYMBOLS
+
+POLICIES = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
+WRAPPERS = [
+    key
+    for key in SYMBOLS
+    if isinstance(SYMBOLS[key], type) and issubclass(SYMBOLS[key], kr.models.RegularizedModel)
+]
+
+
+def network():
+    """Without penalties, which TensorFlow cannot add to a loss of another dtype, in plain Keras either."""
+    stack = [keras.layers.Dense(5, "tanh"), keras.layers.BatchNormalization()]
+    return keras.Sequential([keras.Input((4,)), *stack, keras.layers.Dense(3)])
+
+
+def wrapper_of(key):
+    """The example of a model's contract: `(wrapper, inputs, labels, loss)` under the policy in force."""
+    options = {"network": network, **CASES.get(key, {}).get("check", dict)()}
+    case = contract._case(None, **{k: options.get(k) for k in ("network", "x", "y", "loss")})
+    arguments = CASES.get(key, {}).get("config", dict)()
+    keras.utils.set_random_seed(7)
+    return SYMBOLS[key](case.network(), **arguments), case.x, case.y, case.loss
+
+
+def fit(model, x, y):
+    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, shuffle=False).history
+    assert all(np.isfinite(values).all() for values in history.values()), history
+    for variable in model.variables:
+        assert np.isfinite(np.asarray(variable.numpy(), "float64")).all(), variable.path
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("key", WRAPPERS)
+def test_trains_is_saved_and_goes_on(key, policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    model, x, y, loss = wrapper_of(key)
+    # Small steps that float16 can take.
+    model.compile(keras.optimizers.SGD(0.01), loss, **contract._cheap())
+    fit(model, x, y)
+    model.save(tmp_path / "m.keras")
+    restored = keras.models.load_model(tmp_path / "m.keras")
+    for a, b in zip(restored.weights, model.weights, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=b.path)
+    fit(restored, x, y)
