@@ -6,16 +6,18 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.functional import per_sample, sample_losses
+from keras_regularize.autodiff.functional import sample_losses
 from keras_regularize.labels import labelled, pick
 from keras_regularize.numerics import kl_divergence
 from keras_regularize.scores import (
+    class_labels,
     class_log_probabilities,
+    class_outputs,
     class_scores,
-    compiled_loss,
     gives_logits,
     label_and_scores,
     label_log_probability,
+    masked_mean_per_sample,
     one_output,
 )
 
@@ -32,36 +34,47 @@ def criterion(name, point, y, from_logits, targeted=False):
         return lambda outputs: -value(outputs)
     if name != "kl" and y is None:
         raise ValueError(f"An attack on the loss {name!r} needs labels `y`. Received: y=None")
-    loss = compiled_loss(point.model)
+    model = point.model
     if name == "compiled":
-        if isinstance(point.model, Forward):
-            return lambda outputs: point.model.sample_losses(y, outputs)
-        return lambda outputs: sample_losses(loss, y, outputs)
-    logits = gives_logits(point.model, from_logits)
+        if isinstance(model, Forward):
+            return lambda outputs: model.sample_losses(y, outputs)
+        return lambda outputs: sample_losses(getattr(model, "loss", None), y, outputs)
+    logits = gives_logits(model, from_logits, ', or attack with `loss="compiled"`')
+
+    def value(values, outputs):
+        return masked_mean_per_sample(values, one_output(outputs, model))
+
+    def log_probabilities(outputs):
+        return class_log_probabilities(class_outputs(outputs, model), logits)
+
     if name == "kl":
-        clean = ops.stop_gradient(class_log_probabilities(point.outputs(point.start), logits))
-        return lambda outputs: per_sample(
-            kl_divergence(clean, class_log_probabilities(outputs, logits))
-        )
+        clean = ops.stop_gradient(log_probabilities(point.outputs(point.start)))
+        return lambda outputs: value(kl_divergence(clean, log_probabilities(outputs)), outputs)
     if name == "margin_shift":
-        clean = ops.stop_gradient(class_scores(one_output(point.outputs(point.start)), logits))
+        outputs = class_outputs(point.outputs(point.start), model)
+        clean = ops.stop_gradient(class_scores(outputs, logits))
         rule = functools.partial(_margin_shift, clean=clean)
     else:
         rule = {"cross_entropy": _cross_entropy, "margin": _margin, "dlr": _dlr}[name]
-    return lambda outputs: per_sample(_of_labelled(rule, y, outputs, logits))
+
+    def of_labels(outputs):
+        labels, classes = class_labels(y, outputs, model), class_outputs(outputs, model)
+        return value(_of_labelled(rule, labels, classes, logits), outputs)
+
+    return of_labels
 
 
 def _of_labelled(rule, y, outputs, from_logits):
     """0 for samples without a label, as semi-supervised models have them: nothing moves those."""
     y = ops.convert_to_tensor(y)
-    known = labelled(y, one_output(outputs))
+    known = labelled(y, outputs)
     wide = known if len(known.shape) == len(y.shape) else known[..., None]
     values = rule(ops.where(wide, y, ops.zeros_like(y)), outputs, from_logits)
     return ops.where(known, values, ops.zeros_like(values))
 
 
 def _cross_entropy(y, outputs, from_logits):
-    return -label_log_probability(y, one_output(outputs), from_logits)
+    return -label_log_probability(y, outputs, from_logits)
 
 
 def _margin_of(ids, scores):

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_regularize.attacks._points import attacked_outputs, check_floating, is_floating
-from keras_regularize.scores import gives_logits, predicts_label
+from keras_regularize.scores import predicts_label
 
 
 def check_measurable(name, attack):
@@ -45,10 +45,11 @@ def withstands(model, x, y, outputs, attacks):
     `outputs` are those for the clean input. Shape `(batch,)`, or `(batch, positions …)` of a model that
     predicts at positions.
     """
-    hits = predicts_label(y, outputs, gives_logits(model))
+    told = [getattr(attack, "from_logits", None) for attack in attacks]
+    told = next((entry for entry in told if entry is not None), None)
+    hits = predicts_label(y, outputs, model, told)
     for attack in attacks:
         moved = attack(model, x, y)
         outputs = attacked_outputs(model, x, moved, getattr(attack, "layer", None))
-        from_logits = gives_logits(model, getattr(attack, "from_logits", None))
-        hits = ops.logical_and(hits, predicts_label(y, outputs, from_logits))
+        hits = ops.logical_and(hits, predicts_label(y, outputs, model, told))
     return ops.cast(hits, "float32")

@@ -20,7 +20,7 @@ from keras_regularize.attacks._attack import (
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds, project
 from keras_regularize.attacks._criteria import criterion
 from keras_regularize.autodiff.functional import per_sample
-from keras_regularize.scores import gives_logits, predicts_label
+from keras_regularize.scores import predicts_label
 
 
 @export
@@ -135,12 +135,12 @@ class APGD(Attack):
     def _evaluation(self, point, y):
         """A function of leaves: `(losses, fooled, gradient)`."""
         value = criterion(self.loss, point, y, self.from_logits, self.targeted)
-        from_logits = gives_logits(point.model, self.from_logits)
 
         def total(leaves):
             outputs = point.outputs(leaves)
             losses = value(outputs)
-            hits = per_sample(ops.cast(predicts_label(y, outputs, from_logits), losses.dtype))
+            hits = predicts_label(y, outputs, point.model, self.from_logits)
+            hits = per_sample(ops.cast(hits, losses.dtype))
             return ops.sum(losses), (losses, hits == 1 if self.targeted else hits < 1)
 
         def evaluate(leaves):

@@ -28,6 +28,8 @@ class Batch:
         step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
         variables: The trainable variables whose values a gradient rule receives, in the same order.
         extra: What the `prepare` hooks added, by name.
+        loss_weight: Factor of the whole loss of the samples, which leaves weight and activity penalties as they
+            are. Sample weights that are all equal would do the same but for losses that divide by their sum.
 
     Example:
 
@@ -48,6 +50,7 @@ class Batch:
     step: Any = 0
     variables: Sequence[keras.Variable] = ()
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    loss_weight: Any = 1.0
 
     def replace(self, **changes: Any) -> "Batch":
         """A copy with other values."""
@@ -127,8 +130,10 @@ class Forward:
             outputs = self.model(x, training=training)
             # Weights of all replicas together: while this one waits, another forgets its activity losses.
             shared = callable(batch.sample_weight) and replicas > 1
-            forgotten = sum(self.model.losses) if shared else 0.0
-            sample_weight = resolve_weights(batch, outputs)
+            weighted = not (isinstance(batch.loss_weight, float) and batch.loss_weight == 1.0)
+            penalties = sum(self.model.losses) if shared or weighted else 0.0
+            forgotten = penalties if shared else 0.0
+            sample_weight = _copied(resolve_weights(batch, outputs))
             loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, training)
             if shared:
                 forgotten = forgotten - sum(self.model.losses)
@@ -139,7 +144,11 @@ class Forward:
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
             }
         # Keras divides by the replicas here; a step does so once for its whole objective.
-        return loss if replicas == 1 else loss * replicas + forgotten
+        loss = loss if replicas == 1 else loss * replicas + forgotten
+        if not weighted:
+            return loss
+        weight = ops.cast(batch.loss_weight, loss.dtype)
+        return weight * loss + (1.0 - weight) * ops.cast(penalties, loss.dtype)
 
     def penalties(self, batch: Batch) -> Any:
         """`loss` without the compiled loss, for the methods that put their own in its place."""
@@ -151,9 +160,10 @@ class Forward:
         Weights that depend on the outputs take those that `loss` or `penalties` kept.
         """
         weights = resolve_weights(batch, self.outputs)
-        if weights is None:
-            return ops.mean(values)
-        return ops.mean(values * ops.cast(per_sample(ops.convert_to_tensor(weights)), values.dtype))
+        if weights is not None:
+            weights = per_sample(ops.convert_to_tensor(weights))
+            values = values * ops.cast(weights, values.dtype)
+        return ops.mean(values) * batch.loss_weight
 
     def outputs_at(self, x: Any) -> Any:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
@@ -281,7 +291,18 @@ def resolve_weights(batch: Batch, outputs: Any) -> Any:
     weights = batch.sample_weight(outputs)
     if isinstance(outputs, CONTAINERS) or len(weights.shape) != 1:
         return weights
-    return ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
+    weights = ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
+    if len(outputs.shape) < 3:
+        return weights
+    # Spelled out per position: a loss may divide by their sum.
+    return weights * ops.cast(ops.ones(ops.shape(outputs)[:-1]), weights.dtype)
+
+
+def _copied(weights: Any) -> Any:
+    """Weights per position that Keras may multiply by a mask in place, as it does on torch."""
+    if isinstance(weights, CONTAINERS):
+        return tree.map_structure(_copied, weights)
+    return ops.copy(weights) if weights is not None and len(weights.shape) > 1 else weights
 
 
 def only(structure: Any) -> Any:

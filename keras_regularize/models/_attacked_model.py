@@ -12,6 +12,7 @@ from keras_regularize.attacks._points import (
 )
 from keras_regularize.attacks._robustness import check_inputs, check_measurable, withstands
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.scores import gives_logits
 
 
 class AttackedModel(RegularizedModel):
@@ -33,16 +34,20 @@ class AttackedModel(RegularizedModel):
     attack_training = False
     #: Whether the attack is one that returns the perturbation itself.
     attack_returns_perturbation = False
+    #: Whether the objective is one of class probabilities.
+    needs_probabilities = False
 
     def __init__(
         self,
         model: keras.Model,
         attack: Attack,
         evaluate_attack: Attack | None = None,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         _check_attack("attack", attack, measurable=not self.attack_returns_perturbation)
         super().__init__(model, **kwargs)
+        self.from_logits = None if from_logits is None else bool(from_logits)
         self.attack = attack
         self.attack_seed = attack.seed_generator  # Tracked: saved, and threaded on JAX.
         self.evaluate_attack = evaluate_attack
@@ -55,6 +60,13 @@ class AttackedModel(RegularizedModel):
                 )
             self.evaluate_attack_seed = evaluate_attack.seed_generator
             self.evaluation = _RobustAccuracy(evaluate_attack)
+
+    def check_loss(self, model):
+        super().check_loss(model)
+        if self.needs_probabilities:
+            gives_logits(model)
+        elif getattr(self.attack, "loss", "compiled") != "compiled":
+            gives_logits(model, self.attack.from_logits, ', or attack with `loss="compiled"`')
 
     def check_data(self, x, y):
         super().check_data(x, y)
@@ -94,6 +106,7 @@ class AttackedModel(RegularizedModel):
             **super().get_config(),
             "attack": keras.saving.serialize_keras_object(self.attack),
             "evaluate_attack": keras.saving.serialize_keras_object(self.evaluate_attack),
+            "from_logits": self.from_logits,
         }
 
 

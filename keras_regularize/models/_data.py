@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from keras_regularize.labels import labelled
+from keras_regularize.scores import masked_sample_mean
 
 LABEL = "label"
 
@@ -34,8 +35,9 @@ def mask_unlabelled(y, outputs, sample_weight, rescale=False):
     y = ops.where(known[..., None] if column else known, y, ops.zeros_like(y))
     weight = ops.cast(known, "float32")
     if rescale:
-        size = ops.cast(ops.size(weight), "float32")
-        weight = weight * (size / ops.maximum(ops.sum(weight), 1.0))
+        # Of the positions that a mask leaves: Keras takes the mean over these.
+        share = masked_sample_mean(weight, outputs)
+        weight = weight * ops.where(share > 0, 1.0 / ops.where(share > 0, share, 1.0), 0.0)
     if sample_weight is not None:
         sample_weight = ops.cast(sample_weight, "float32")
         missing = len(weight.shape) - len(sample_weight.shape)

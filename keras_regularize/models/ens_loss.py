@@ -93,6 +93,10 @@ class EnsLoss(RegularizedModel):
             loss = keras.losses.BinaryCrossentropy(from_logits=True)
         super().compile(optimizer, loss=loss, **kwargs)
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
+
     def check_data(self, x, y):
         super().check_data(x, y)
         if y is None:
@@ -124,13 +128,13 @@ class EnsLoss(RegularizedModel):
         return loss + ops.cast(ensemble, loss.dtype), values
 
     def _margins(self, y, outputs, forward):
-        outputs = one_output(outputs)
+        outputs = one_output(outputs, forward)
         if len(outputs.shape) != 2 or outputs.shape[-1] > 2:
             raise ValueError(
                 "`EnsLoss` needs outputs for two classes, (batch, 1) or (batch, 2). "
                 f"Received outputs of shape {tuple(outputs.shape)}"
             )
-        scores = class_scores(outputs, gives_logits(forward, self.from_logits))
+        scores = class_scores(outputs, gives_logits(forward))
         signs = 2.0 * ops.cast(label_ids(y, scores), scores.dtype) - 1.0
         return signs * (scores[:, 1] - scores[:, 0])
 

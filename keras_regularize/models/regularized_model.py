@@ -123,6 +123,15 @@ class RegularizedModel(keras.Model):
         inner = self._inner()
         return batch.x if inner is None else inner.training_inputs(batch)
 
+    def check_loss(self, model: keras.Model) -> None:
+        """Raises `ValueError` for a compiled loss the step cannot use, before Keras traces it.
+
+        Gets the outermost wrapper, which was compiled.
+        """
+        inner = self._inner()
+        if inner is not None:
+            inner.check_loss(model)
+
     def check_data(self, x: Any, y: Any) -> None:
         """Raises `ValueError` for data the step cannot use, before Keras traces it.
 
@@ -190,12 +199,16 @@ class RegularizedModel(keras.Model):
         return loss, aux
 
     def test_step(self, *arguments: Any) -> Any:
-        if self._outermost_evaluation() is None:
+        if self._outermost_evaluation() is None and not self._is_semi_supervised():
             return super().test_step(*arguments)
         return backend.test_step(self, self._measure, arguments)
 
     def _measure(self, data):
-        """Keras' test step, in which what only `evaluate` measures gets the same outputs."""
+        """Keras' test step, in which what only `evaluate` measures gets the same outputs.
+
+        In a semi-supervised model the loss is the mean over all labelled rows, however they are spread over
+        batches.
+        """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not self.built:
             self(x)
@@ -204,15 +217,19 @@ class RegularizedModel(keras.Model):
         label, _ = _data.split_columns(y, self)
         loss = forward.loss(Batch(x, y, sample_weight), training=False)
         _assign(state, forward.updates)
-        weight = None
+        weight = size = None
         if self._is_semi_supervised():
             label, weight = _data.mask_unlabelled(label, forward.outputs, None)
-        self._outermost_evaluation().update(self, x, label, forward.outputs, weight)
-        return self._logs(loss, x, y, forward.outputs, sample_weight)
+            size = None if weight is None else ops.sum(weight)
+        evaluation = self._outermost_evaluation()
+        if evaluation is not None:
+            evaluation.update(self, x, label, forward.outputs, weight)
+        return self._logs(loss, x, y, forward.outputs, sample_weight, size)
 
-    def _logs(self, loss, x, y, outputs, sample_weight):
+    def _logs(self, loss, x, y, outputs, sample_weight, size=None):
         """Updates the metrics, of which the first is the tracker of the loss; their results."""
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        if size is None:
+            size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
         self.metrics[0].update_state(loss, sample_weight=size)
         return self.compute_metrics(x, y, outputs, sample_weight)
 
@@ -436,6 +453,7 @@ class RegularizedModel(keras.Model):
     def _check(self, x, y, class_weight):
         if not self.compiled:
             return  # Keras says so itself.
+        self.check_loss(self)
         x, y = _data.specification(x, y)
         if class_weight is not None and isinstance(y, Mapping):
             raise ValueError(

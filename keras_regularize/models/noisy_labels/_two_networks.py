@@ -70,5 +70,5 @@ def labels_and_weights(batch, forward, outputs, rescale=False):
     if forward.model._is_semi_supervised():
         y, weights = _data.mask_unlabelled(y, outputs, weights, rescale)
     if weights is None:
-        return y, ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
-    return y, per_sample(ops.cast(weights, "float32"))
+        weights = ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
+    return y, per_sample(ops.cast(weights, "float32")) * batch.loss_weight

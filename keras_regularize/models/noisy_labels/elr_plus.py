@@ -167,6 +167,10 @@ class ELRPlus(TwoNetworks):
             )
         self.averages.check()
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
+
     def check_columns(self, columns):
         super().check_columns(columns)
         check_index(columns, self.num_samples, "ELRPlus")
@@ -178,7 +182,7 @@ class ELRPlus(TwoNetworks):
         self.averages.assign(batch.variables, averages)
         with outputs_of_both() as seen:
             Forward(forward.model, averages)(batch.x, training=True)
-        from_logits = gives_logits(forward, self.from_logits)
+        from_logits = gives_logits(forward)
         p = [ops.softmax(memory_scores(self, outputs, from_logits)) for outputs in seen[0]]
         rows = backend.read_rows(self.memory, index)
         rows = self.momentum * rows + (1.0 - self.momentum) * ops.stack(p[::-1], axis=1)
@@ -209,7 +213,7 @@ class ELRPlus(TwoNetworks):
         y_of_partners, weights_of_partners = tree.map_structure(of_partners, (y, weights))
         memories = found["known"][:, None, None] * found["rows"]
         memories = mixed(memories, of_partners(memories))
-        from_logits = gives_logits(forward, self.from_logits)
+        from_logits = gives_logits(forward)
         factor = self.scheduled(self.factor, batch)
         for i, outputs in enumerate(seen[0]):
             own = weights * upcast(forward.sample_losses(y, outputs))
