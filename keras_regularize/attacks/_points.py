@@ -106,8 +106,9 @@ def check_floating(x):
     if not any(is_floating(leaf) for leaf in leaves):
         dtypes = sorted({keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves})
         raise ValueError(
-            "Only floating inputs can be perturbed; for token ids pass `layer=` (a layer or its name, such "
-            f"as the embedding) to perturb that layer's output. Received inputs of dtype {', '.join(dtypes)}"
+            'Only floating inputs can be perturbed: convert images by `x.astype("float32")` (and scale them, '
+            "say by 1 / 255); for token ids pass `layer=` (a layer or its name, such as the embedding) to "
+            f"perturb that layer's output. Received inputs of dtype {', '.join(dtypes)}"
         )
 
 

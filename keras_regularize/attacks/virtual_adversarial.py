@@ -33,8 +33,8 @@ class VirtualAdversarial(Attack):
         finite_difference: Step $\xi$ of the power iteration, above 0.
         iterations: Number of power iterations, at least 1.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say).
-        from_logits: Whether the model gives out logits. `None` asks its compiled loss; a model without one
-            is taken to give logits.
+        from_logits: Whether the model gives out logits. `None` asks its compiled loss, or of a model without
+            one the activation of its last layer.
         seed: Seed of the initial directions.
 
     Call: `attack(model, x, initial_direction=None)` returns the perturbation $r$ itself, like `x`, with zeros
@@ -85,7 +85,7 @@ class VirtualAdversarial(Attack):
 
     def search(self, point, y=None, initial_direction=None):
         direction = self._initial(point, initial_direction)
-        value = criterion("kl", point, None, self.from_logits)
+        value = criterion("kl", point, None, self)
         for _ in range(self.iterations):
             near = [x + self.finite_difference * d for x, d in zip(point.start, _unit(direction))]
             direction = ascent_direction(point, value, near)
