@@ -192,17 +192,53 @@ def logits_and_jacobians(net, x):
     return results
 
 
-def test_the_direction_of_one_iteration_is_that_of_the_hessian_on_a_trained_network():
+def test_directions_on_a_trained_network_are_those_of_float64():
     net, x, _ = digits()
     start = np.random.default_rng(0).normal(size=x.shape).astype("float32")
-    found = array(VirtualAdversarial(1.0)(net, x, initial_direction=start)).reshape(len(x), -1)
-    cosines = []
-    for row, d, (z, jacobian) in zip(found, start, logits_and_jacobians(net, x)):
-        p = np.exp(z - z.max())
-        exact = dominant(jacobian, p / p.sum()) @ d.reshape(-1).astype("float64")
-        cosines.append(row @ exact / np.linalg.norm(row) / np.linalg.norm(exact))
-    print(np.mean(cosines), np.min(cosines), np.median(cosines), np.sort(cosines)[:8])
-    assert np.median(cosines) > 0.9999
+    steps = start.astype("float64").reshape(len(x), -1)
+    steps = steps / np.linalg.norm(steps, axis=1, keepdims=True)
+    here = logits_and_jacobians(net, x)
+    near = logits_and_jacobians(net, x + 1e-2 * steps.reshape(x.shape))
+    for training in (False, True):  # `VAT` attacks in training mode.
+        attack = VirtualAdversarial(1.0)
+        found = array(attack(net, x, training=training, initial_direction=start))
+        to_difference, to_hessian = [], []
+        for row, step, (z, jacobian), (z_near, jacobian_near) in zip(found, steps, here, near):
+            p, q = softmax(z), softmax(z_near)
+            row = row.reshape(-1)
+            assert np.linalg.norm(row) == pytest.approx(1.0, abs=1e-3)
+            to_difference.append(cosine(row, jacobian_near.T @ (q - p)))
+            to_hessian.append(cosine(row, dominant(jacobian, p) @ step))
+        assert np.min(to_difference) > 0.9995 and np.mean(to_difference) > 0.99999
+        assert np.median(to_hessian) > 0.9999
+
+
+def softmax(z):
+    p = np.exp(z - z.max())
+    return p / p.sum()
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("gap", [30.0, 60.0])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_sure_prediction_has_a_direction_too(gap, training):
+    """In the limit it is that of the odds against the class, up to sign: the Hessian has one large value."""
+    model = linear(KERNEL, biases(gap)[0])
+    start = np.random.default_rng(0).normal(size=(1, 5)).astype("float32")
+    attack = VirtualAdversarial(0.5, iterations=3)
+    found = array(attack(model, X[:1], training=training, initial_direction=start))[0]
+    z = X[0].astype("float64") @ KERNEL + biases(gap)[0]
+    others = np.delete(np.arange(4), Y[0])
+    difference = (KERNEL[:, others] - KERNEL[:, [Y[0]]]).T
+    weight = np.exp(z[others] - z[others].max())
+    step = start[0].astype("float64")
+    for _ in range(3):
+        step = step / np.linalg.norm(step)
+        step = difference.T @ (weight * np.expm1(1e-2 * difference @ step))
+    np.testing.assert_allclose(found, 0.5 * step / np.linalg.norm(step), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -213,7 +249,9 @@ def test_robust_accuracy_does_not_depend_on_the_scale_of_the_logits(norm):
     plain = kr.analysis.robust_accuracy(net, x, y, attack)
     loud = keras.Sequential([keras.Input((8, 8, 1)), net, keras.layers.Rescaling(100.0)])
     loud.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    clean = np.mean(np.argmax(net.predict(x, verbose=0), axis=1) == y)
     found = kr.analysis.robust_accuracy(loud, x, y, attack)
-    print(norm, clean, plain, found)
-    assert found <= plain + 0.05 and found < clean - 0.1
+    # Of many classes the loss is not quite the same; measured on every backend: 0.61 and 0.63, 0.39 and 0.41.
+    assert abs(found - plain) < 0.04 and plain < 0.7
+    margin = PGD(epsilon, epsilon / 4, 10, norm, "margin", bounds=(0, 1), random_start=False)
+    plain = kr.analysis.robust_accuracy(net, x, y, margin)
+    assert abs(kr.analysis.robust_accuracy(loud, x, y, margin) - plain) < 0.02
