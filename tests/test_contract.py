@@ -242,7 +242,6 @@ LEVELS = [
         "numerics",
         "labels",
         "scores",
-        "compiled_losses",
         "ops",
         "utils",
         "_export",

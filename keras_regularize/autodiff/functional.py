@@ -10,11 +10,10 @@ import keras
 from keras import ops, tree
 
 from keras_regularize.autodiff import backend
-from keras_regularize.compiled_losses import (
+from keras_regularize.autodiff.compiled_losses import (
     CONTAINERS,
     CompiledLoss,
-    joint_mask,
-    position_weights,
+    masked_sample_mean,
     weighted_sample_losses,
 )
 from keras_regularize.numerics import upcast
@@ -35,6 +34,8 @@ class Batch:
         step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
         variables: The trainable variables whose values a gradient rule receives, in the same order.
         extra: What the `prepare` hooks added, by name.
+        loss_weight: Factor of the whole loss of the samples, which leaves weight and activity penalties as they
+            are. Sample weights that are all equal would do the same but for losses that divide by their sum.
 
     Example:
 
@@ -56,6 +57,7 @@ class Batch:
     variables: Sequence[keras.Variable] = ()
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reweighting: Callable[[Any], Any] | None = None
+    loss_weight: Any = 1.0
 
     def replace(self, **changes: Any) -> "Batch":
         """A copy with other values."""
@@ -139,10 +141,12 @@ class Forward:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=training)
+            # The whole loss but for penalties, by a factor that no reduction divides out.
+            weighted = not (isinstance(batch.loss_weight, float) and batch.loss_weight == 1.0)
+            penalties = sum(self.model.losses) if weighted else 0.0
             if batch.reweighting is None:
-                loss = compute_loss(
-                    self.model, batch.x, batch.y, outputs, batch.sample_weight, training
-                )
+                weight = _copied(batch.sample_weight)
+                loss = compute_loss(self.model, batch.x, batch.y, outputs, weight, training)
                 # Keras divides by the replicas here; a step does so once for its whole objective.
                 loss = loss * backend.num_replicas()
             else:
@@ -153,7 +157,11 @@ class Forward:
             self.updates = {
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
             }
-        return loss
+        if not weighted:
+            return loss
+        factor = ops.cast(batch.loss_weight, loss.dtype)
+        penalties = ops.cast(penalties, loss.dtype) * backend.num_replicas()
+        return factor * loss + (1.0 - factor) * penalties
 
     def _reweighted_loss(self, batch, outputs, training):
         """The loss with the factors of `batch.reweighting`, which no reduction of a loss divides out."""
@@ -162,12 +170,11 @@ class Forward:
         penalties = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
         if _computes_own_loss(self.model):
             weights = _for_positions(resolve_weights(batch, outputs), outputs)
-            loss = compute_loss(self.model, batch.x, batch.y, outputs, weights, training)
+            loss = compute_loss(self.model, batch.x, batch.y, outputs, _copied(weights), training)
             left = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
             return loss * replicas + (sum(penalties) - sum(left))
-        if isinstance(
-            outputs, CONTAINERS
-        ):  # Moves the trackers that Keras has for the loss of each.
+        if isinstance(outputs, CONTAINERS):
+            # Moves the trackers that Keras has for the loss of each.
             compute_loss(self.model, batch.x, batch.y, outputs, batch.sample_weight, training)
         if batch.reweighting is _nothing:
             return sum(penalties) if penalties else ops.zeros((), "float32")
@@ -184,12 +191,8 @@ class Forward:
 
         The mask is that of the outputs `loss` or `penalties` kept, on which `reweighting` may depend.
         """
-        values = upcast(values)
-        mask = joint_mask(self.outputs, values)
-        weights = position_weights(resolve_weights(batch, self.outputs), mask, values)
-        if weights is None:
-            return ops.mean(values)
-        return ops.mean(ops.where(weights != 0, values, 0.0) * weights)
+        weights = resolve_weights(batch, self.outputs)
+        return masked_sample_mean(values, self.outputs, weights) * batch.loss_weight
 
     def outputs_at(self, x: Any) -> Any:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
@@ -298,7 +301,18 @@ def _for_positions(weights, outputs):
         or len(weights.shape) != 1
     ):
         return weights
-    return ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
+    weights = ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
+    if len(outputs.shape) < 3:
+        return weights
+    # Spelled out per position: a loss may divide by their sum.
+    return weights * ops.cast(ops.ones(ops.shape(outputs)[:-1]), weights.dtype)
+
+
+def _copied(weights: Any) -> Any:
+    """Weights per position that Keras may multiply by a mask in place, as it does on torch."""
+    if isinstance(weights, CONTAINERS):
+        return tree.map_structure(_copied, weights)
+    return ops.copy(weights) if weights is not None and len(weights.shape) > 1 else weights
 
 
 def without_samples(batch: Batch) -> Batch:

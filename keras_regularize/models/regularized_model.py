@@ -144,14 +144,30 @@ class RegularizedModel(keras.Model):
         inner = self._inner()
         return batch.x if inner is None else inner.training_inputs(batch)
 
+    def check_loss(self, model: keras.Model) -> None:
+        """Raises `ValueError` for a compiled loss the step cannot use, before Keras traces it.
+
+        Gets the outermost wrapper, which was compiled.
+        """
+        inner = self._inner()
+        if inner is not None:
+            inner.check_loss(model)
+
     def check_data(self, x: Any, y: Any) -> None:
         """Raises `ValueError` for data the step cannot use, before Keras traces it.
 
-        Gets arrays, or the specification of a `tf.data.Dataset`; `y` is the label alone.
+        Gets arrays, or the specification of a `tf.data.Dataset`, or if `checks_values` the first batch of any
+        dataset; `y` is the label alone.
         """
         inner = self._inner()
         if inner is not None:
             inner.check_data(x, y)
+
+    @property
+    def checks_values(self) -> bool:
+        """Whether `check_data` looks at values, so that it gets the first batch of a dataset."""
+        inner = self._inner()
+        return inner is not None and inner.checks_values
 
     @property
     def updates_per_batch(self) -> int:
@@ -224,7 +240,7 @@ class RegularizedModel(keras.Model):
             backend.run_or_undo(finite, store, self.non_trainable_variables)
 
     def test_step(self, *arguments: Any) -> Any:
-        if self._outermost_evaluation() is None:
+        if self._outermost_evaluation() is None and not self.is_semi_supervised():
             return super().test_step(*arguments)
         return backend.test_step(self, self._measure, arguments)
 
@@ -234,7 +250,11 @@ class RegularizedModel(keras.Model):
         return backend.predict_step(self, self._base(), arguments)
 
     def _measure(self, data):
-        """Keras' test step, in which what only `evaluate` measures gets the same outputs."""
+        """Keras' test step, in which what only `evaluate` measures gets the same outputs.
+
+        In a semi-supervised model the loss is the mean over all labelled rows, however they are spread over
+        batches.
+        """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not self.built:
             self(x)
@@ -244,12 +264,16 @@ class RegularizedModel(keras.Model):
         loss = forward.loss(Batch(x, y, sample_weight), training=False)
         _assign(state, forward.updates)
         label, weight = self.mask_unlabelled(label, forward.outputs, None)
-        self._outermost_evaluation().update(self, x, label, forward.outputs, weight)
-        return self._logs(loss, x, y, forward.outputs, sample_weight)
+        size = None if weight is None else ops.sum(weight)
+        evaluation = self._outermost_evaluation()
+        if evaluation is not None:
+            evaluation.update(self, x, label, forward.outputs, weight)
+        return self._logs(loss, x, y, forward.outputs, sample_weight, size)
 
-    def _logs(self, loss, x, y, outputs, sample_weight):
+    def _logs(self, loss, x, y, outputs, sample_weight, size=None):
         """Updates the metrics, of which the first is the tracker of the loss; their results."""
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        if size is None:
+            size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
         self.metrics[0].update_state(loss, sample_weight=size)
         return self.compute_metrics(x, y, outputs, sample_weight)
 
@@ -363,12 +387,14 @@ class RegularizedModel(keras.Model):
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         x, y = self._prepare_into(kwargs, x, y)
-        if isinstance(kwargs.get("validation_data"), (list, tuple)):
-            validation = self._prepared(*kwargs["validation_data"])
-            kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(*validation)
-        elif kwargs.get("validation_data") is not None:
-            kwargs["validation_data"] = self._prepared(kwargs["validation_data"])[0]
-        self._check(x, y, kwargs.get("class_weight"))
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (list, tuple)):
+            validation = keras.utils.pack_x_y_sample_weight(*self._prepared(*validation))
+        elif validation is not None:
+            validation, _, _ = self._prepared(validation)
+        x = self._check(x, y, kwargs.get("class_weight"))
+        if validation is not None:
+            kwargs["validation_data"] = self._check_validation(validation)
         with backend.keep_weights_on_error(self):
             return super().fit(x, y, *args, **kwargs)
 
@@ -385,17 +411,19 @@ class RegularizedModel(keras.Model):
             "_use_cached_eval_dataset"
         ):  # By which `fit` passes what it has prepared.
             x, y = self._prepare_into(kwargs, x, y)
-        if not self._acts_inside("test_step"):
-            with self._in_evaluation(x, y):
-                return super().evaluate(x, y, *args, **kwargs)
-        return self._evaluate_inside("evaluate", x, y, *args, **kwargs)
+        if self._acts_inside("test_step"):
+            return self._evaluate_inside("evaluate", x, y, *args, **kwargs)
+        with self._in_evaluation(x, y) as x:
+            return super().evaluate(x, y, *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
         x, y, sample_weight = self._prepared(x, y, sample_weight)
-        if not self._acts_inside("test_step"):
-            with self._in_evaluation(x, y):
-                return super().test_on_batch(x, y, sample_weight, **kwargs)
-        return self._evaluate_inside("test_on_batch", x, y, sample_weight=sample_weight, **kwargs)
+        if self._acts_inside("test_step"):
+            return self._evaluate_inside(
+                "test_on_batch", x, y, sample_weight=sample_weight, **kwargs
+            )
+        with self._in_evaluation(x, y) as x:
+            return super().test_on_batch(x, y, sample_weight, **kwargs)
 
     def _evaluate_inside(self, how, x, y, *args, **kwargs):
         """Evaluates the wrapped model by a `test_step` of its own, and beside it what only we measure."""
@@ -582,15 +610,13 @@ class RegularizedModel(keras.Model):
     def _in_evaluation(self, x, y):
         evaluation = self._outermost_evaluation()
         if evaluation is None or not self.compiled:
-            yield
+            yield x
             return
-        x, y = _data.specification(x, y)
-        if x is not None:
-            evaluation.check_data(x, self.split_columns(y)[0])
+        x = self._check_evaluation(x, y)
         self._evaluating = True
         try:
             with backend.keep_weights_on_error(self):
-                yield
+                yield x
         finally:
             self._evaluating = False
 
@@ -616,9 +642,11 @@ class RegularizedModel(keras.Model):
         )
 
     def _check(self, x, y, class_weight):
+        """`x` to go on with, after a look at it."""
         if not self.compiled:
-            return  # Keras says so itself.
-        x, y = _data.specification(x, y)
+            return x  # Keras says so itself.
+        self.check_loss(self)
+        x, y, data = self._seen(x, y, self.checks_values)
         if class_weight is not None and isinstance(y, Mapping):
             raise ValueError(
                 "`class_weight` needs plain labels. Received a dictionary "
@@ -628,6 +656,34 @@ class RegularizedModel(keras.Model):
             label, columns = self.split_columns(y)
             self.check_data(x, label)
             self.check_columns(columns)
+        return data
+
+    def _check_evaluation(self, x, y):
+        """`x` to go on with, after a look at it for what `evaluate` measures."""
+        evaluation = self._outermost_evaluation()
+        x, y, data = self._seen(x, y, evaluation.checks_values)
+        if x is not None:
+            evaluation.check_data(x, self.split_columns(y)[0])
+        return data
+
+    def _check_validation(self, data):
+        """As `_check_evaluation`, for what `fit` passes to `evaluate` after an epoch."""
+        if self._outermost_evaluation() is None or not self.compiled:
+            return data
+        if not isinstance(data, (list, tuple)):
+            return self._check_evaluation(data, None)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_evaluation(x, y)
+        return data
+
+    def _seen(self, x, y, values):
+        """`(x, y)` to look at, `(None, None)` if there is nothing, and the data to go on with."""
+        first = None
+        if values:
+            first, x = _data.peek(x)
+        if first is None:
+            return *_data.specification(x, y), x
+        return *keras.utils.unpack_x_y_sample_weight(first)[:2], x
 
 
 _KEYS = itertools.count()

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_regularize.autodiff.compiled_losses import per_sample
 from keras_regularize.autodiff.functional import resolve_weights
-from keras_regularize.compiled_losses import per_sample
 from keras_regularize.models.regularized_model import RegularizedModel
 
 # Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
@@ -71,5 +71,5 @@ def labels_and_weights(batch, forward, outputs, rescale=False):
     weights = resolve_weights(batch, outputs)
     y, weights = forward.model.mask_unlabelled(batch.y, outputs, weights, rescale)
     if weights is None:
-        return y, ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
-    return y, per_sample(ops.cast(weights, "float32"))
+        weights = ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
+    return y, per_sample(ops.cast(weights, "float32")) * batch.loss_weight

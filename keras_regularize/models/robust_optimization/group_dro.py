@@ -147,11 +147,11 @@ class GroupDRO(RegularizedModel):
 
         loss, values = super().objective(batch.reweight(reweighted), forward)
         losses, weights = weighted_losses(batch, forward, forward.outputs)
-        return loss, {**values, self.name: {"losses": losses, "weights": weights}}
+        return loss, {**values, self.key: {"losses": losses, "weights": weights}}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self.group_weights.assign(self._reweight(batch, **aux.values[self.name])[0])
+        self.group_weights.assign(self._reweight(batch, **aux.values[self.key])[0])
 
     def _reweight(self, batch, losses, weights):
         """New group weights, and factors of the samples with which the mean loss is the objective."""

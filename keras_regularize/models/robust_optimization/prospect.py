@@ -149,25 +149,25 @@ class Prospect(RegularizedModel):
         loss, values = super().objective(reweighted, forward)
         losses, weights = weighted_losses(batch, forward, forward.outputs)
         seen = {"index": index, "known": known, "q": q, "losses": weights * losses}
-        return loss, {**values, self.name: {**seen, "weights": weights}}
+        return loss, {**values, self.key: {**seen, "weights": weights}}
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
         if not self.gradient_table:
             return loss, aux, gradients
-        seen = aux.values[self.name]
+        seen = aux.values[self.key]
         own = ops.cast(seen["weights"], "float32")
         rows = own[:, None] * self._gradients_of_samples(objective, weights)
         old = self.table_weights.value[:, None] * self.table_gradients.value
         known_rows = seen["known"][:, None] * ops.take(old, seen["index"], axis=0)
         (known_mean,) = backend.reduce_mean_over_replicas([ops.mean(known_rows, axis=0)])
         correction = ops.sum(old, axis=0) - self.num_samples * known_mean
-        aux = aux._replace(values={**aux.values, self.name: {**seen, "gradients": rows}})
+        aux = aux._replace(values={**aux.values, self.key: {**seen, "gradients": rows}})
         return loss, aux, [g + c for g, c in zip(gradients, _unflatten(correction, gradients))]
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        seen = aux.values[self.name]
+        seen = aux.values[self.key]
         self._store(self.table_losses, seen, seen["losses"])
         if self.gradient_table:
             self._store(self.table_weights, seen, seen["q"])

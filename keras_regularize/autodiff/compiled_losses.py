@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
-from keras_regularize.numerics import upcast
+from keras_regularize.autodiff import backend
+from keras_regularize.numerics import masked_mean, upcast
 
 CONTAINERS = (Mapping, list, tuple)
 
@@ -154,15 +155,33 @@ def _equal_ranks(a, b):
     return a, b
 
 
-def keras_mask(tensor: Any) -> Any:
-    """The mask that Keras attached to an output or to the values of a loss, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
+def masked_mean_per_sample(values: Any, outputs: Any) -> Any:
+    """Mean `(batch,)` of values `(batch, …)` over the positions that the mask of outputs leaves, if any."""
+    mask = joint_mask(outputs, values) if len(values.shape) > 1 else None
+    if mask is None:
+        return per_sample(values)
+    mask = ops.broadcast_to(mask, ops.shape(values))
+    return masked_mean(values, mask, axis=tuple(range(1, len(values.shape))))
+
+
+def masked_sample_mean(values: Any, outputs: Any, sample_weight: Any = None) -> Any:
+    """Mean of values `(batch, …)` with sample weights, over the unmasked positions, as Keras reduces a loss.
+
+    `outputs` are those that the values belong to; they carry the mask. Values of weight 0 may be anything.
+    """
+    values = upcast(values)
+    weights = position_weights(sample_weight, joint_mask(outputs, values), values)
+    if weights is None:
+        return ops.mean(values)
+    return ops.mean(ops.where(weights != 0, values, 0.0) * weights)
 
 
 def joint_mask(outputs: Any, values: Any) -> Any:
     """Bools in the rank of `values`, `(batch, …)`: neither masked in the outputs nor ignored by the loss."""
     mask = None
-    for given in (keras_mask(outputs), keras_mask(values)):
+    leading = len(outputs.shape) - 1 if not isinstance(outputs, CONTAINERS) else 0
+    given_masks = backend.mask_of(outputs, leading), backend.mask_of(values, len(values.shape))
+    for given in given_masks:
         if given is None or (given := _in_rank(ops.cast(given, "bool"), values)) is None:
             continue
         mask = given if mask is None else ops.logical_and(mask, given)

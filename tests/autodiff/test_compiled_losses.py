@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from keras_regularize.autodiff import Batch, Forward
-from keras_regularize.compiled_losses import sample_losses
+from keras_regularize.autodiff.compiled_losses import sample_losses
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype("float32")
