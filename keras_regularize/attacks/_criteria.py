@@ -39,7 +39,7 @@ def criterion(name, point, y, from_logits, targeted=False):
         if isinstance(model, Forward):
             return lambda outputs: model.sample_losses(y, outputs)
         return lambda outputs: sample_losses(getattr(model, "loss", None), y, outputs)
-    logits = gives_logits(model, from_logits, ', or attack with `loss="compiled"`')
+    logits = gives_logits(model, from_logits, attack=name != "kl")
 
     def value(values, outputs):
         return masked_mean_per_sample(values, one_output(outputs, model))

@@ -66,7 +66,7 @@ class AttackedModel(RegularizedModel):
         if self.needs_probabilities:
             gives_logits(model)
         elif getattr(self.attack, "loss", "compiled") != "compiled":
-            gives_logits(model, self.attack.from_logits, ', or attack with `loss="compiled"`')
+            gives_logits(model, self.attack.from_logits, attack=True)
 
     def check_data(self, x, y):
         super().check_data(x, y)

@@ -454,6 +454,7 @@ def two_inputs(structure):
     ]
     inputs = {"a": a, "b": b, "ids": ids} if structure == "dict" else [a, ids, b]
     model = keras.Model(inputs, keras.layers.Add()(terms))
+    model.compile(loss=CROSSENTROPY)
     u, v = np.float32([3.0, -1.0]), np.float32([1.0, 2.0, -2.0])
     for layer in model.layers:
         if isinstance(layer, keras.layers.Embedding):
@@ -515,6 +516,7 @@ def test_optional_inputs_may_be_missing():
 
     x_in, labels_in = keras.Input((3,)), keras.Input((), dtype="int32", optional=True)
     model = keras.Model([x_in, labels_in], Head()([x_in, labels_in]))
+    model.compile(loss=CROSSENTROPY)
     x = np.zeros((2, 3), "float32")
     found, missing = FGSM(0.1, bounds=None)(model, [x, None], np.array([0, 1]))
     assert missing is None
@@ -583,6 +585,7 @@ def reader(kind):
     if kind == "subclassed":
         model = Reader()
         model(np.zeros((1, 2), "int32"))
+        model.compile(loss=CROSSENTROPY)
         return model, model.embedding
     parts = [embedding, keras.layers.Flatten()]
     if kind == "in a layer":
@@ -719,8 +722,8 @@ def test_training_mode_reaches_the_model():
         return ops.concatenate([x, 0 * x], axis=-1)
 
     x = np.ones((1, 2), "float32")
-    FGSM(0.1)(model, x, np.array([0]))
-    PGD(0.1, 0.1, 1)(model, x, np.array([0]), training=True)
+    FGSM(0.1, from_logits=True)(model, x, np.array([0]))
+    PGD(0.1, 0.1, 1, from_logits=True)(model, x, np.array([0]), training=True)
     assert seen == [False, True]
 
 
@@ -742,8 +745,10 @@ def test_attacks_are_constants_for_an_outer_derivative():
 
 def test_a_model_that_was_never_called_is_built():
     model = Reader()
-    assert array(FGSM(bounds=None)(_Plain(), *sample())).shape == (6, 5)
-    (found,) = FGSM(bounds=None, layer="words")(model, np.array([[0, 1]]), np.array([0]))
+    attack = FGSM(bounds=None, from_logits=True)
+    assert array(attack(_Plain(), *sample())).shape == (6, 5)
+    attack = FGSM(bounds=None, layer="words", from_logits=True)
+    (found,) = attack(model, np.array([[0, 1]]), np.array([0]))
     assert found.shape == (1, 2, 3)
 
 
