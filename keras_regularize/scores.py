@@ -207,8 +207,9 @@ def scored_places(outputs, model):
 def places_of_losses(model):
     """As `scored_places`, before there are outputs."""
     loss = _structure_of_losses(model)
-    places = [key for key, entry in _entries(loss) if entry is not None]
-    return places if len(places) > 1 else [None]
+    if not isinstance(loss, CONTAINERS) or len(loss) == 1:
+        return [None]
+    return [key for key, entry in _entries(loss) if entry is not None]
 
 
 def _structure_of_losses(model):

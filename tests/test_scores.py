@@ -111,7 +111,10 @@ class Subclassed(keras.Model):
         (lambda: functional(ops.softmax), None),
         (lambda: keras.Sequential([keras.Input((4,)), network(layers.Dense(3))]), True),
         (lambda: functional(network_of_three()), False),
-        (lambda: kr.models.SAM(kr.models.Flooding(network(layers.Dense(3, "softmax")), 0.1)), False),
+        (
+            lambda: kr.models.SAM(kr.models.Flooding(network(layers.Dense(3, "softmax")), 0.1)),
+            False,
+        ),
         (Subclassed, None),
     ],
 )
