@@ -22,7 +22,7 @@ class RDrop(RegularizedModel):
     r"""R-Drop: every batch is seen under two dropout masks, and the two predictions shall be the same.
 
     $$\tfrac12 \big(L_1 + L_2\big)
-      + \alpha\,\frac1B\sum_i \tfrac12 \Big[KL\big(p_1(x_i)\,\|\,p_2(x_i)\big) + KL\big(p_2(x_i)\,\|\,p_1(x_i)\big)\Big]$$
+      + \frac\alpha{2B}\sum_i \Big[KL\big(p_1(x_i)\,\|\,p_2(x_i)\big) + KL\big(p_2(x_i)\,\|\,p_1(x_i)\big)\Big]$$
 
     with $L_1, L_2$ the compiled loss and $p_1, p_2$ the predictions in two passes, whose dropout masks are
     independent; the gradient flows through all of them. Dropout trains many networks of which the average
@@ -30,12 +30,12 @@ class RDrop(RegularizedModel):
     loss.
 
     The method adds to the compiled loss, which must be a classification loss of one output. Penalties of weights
-    and activities count once (the mean of both passes), sample weights count for both terms, and positions that a
-    mask leaves out for none. The first pass is that of the logged metrics and of batch statistics. A wrapper inside
-    runs its objective in both passes: `RDrop(TRADES(model))`.
+    and activities count once (the mean of both passes), sample weights count for both terms, and positions that
+    a mask leaves out for none. The first pass is that of the logged metrics and of batch statistics. A wrapper
+    inside runs its objective in both passes: `RDrop(TRADES(model))`.
 
-    Tips: take 1 to 5 for `alpha` in text, less than 1 for images and for fine-tuning large models. Training
-    converges in more epochs, to a better model; dropout may be a little higher than without.
+    Tips: take 1 to 5 for `alpha` in text, less than 1 for images and for fine-tuning large models; training
+    takes more epochs than without.
 
     Args:
         model: The model with dropout to train, or another wrapper.
@@ -66,8 +66,8 @@ class RDrop(RegularizedModel):
 
     Reference: Liang, Wu, Li, Wang, Meng, Qin, Chen, Zhang and Liu, *R-Drop: Regularized Dropout for Neural
     Networks*, NeurIPS 2021, arXiv:2106.14448. The formula is that of the authors' published code; the paper adds
-    the two losses where it takes their mean, so that its $\alpha$ is twice the one here. Differs from some of their
-    scripts in taking the mean of the divergence over the batch, not the sum.
+    the two losses where that takes their mean, so that its $\alpha$ is twice the one here. Differs from some of
+    their scripts in taking the mean of the divergence over the batch, not the sum.
     """
 
     def __init__(
