@@ -5,12 +5,13 @@ from typing import Any
 import keras
 
 from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._points import (
     attacked_outputs,
     find_layer,
     perturbed_output,
 )
-from keras_regularize.attacks._robustness import check_inputs, check_measurable, withstands
+from keras_regularize.attacks._robustness import check_measurable, withstands
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.scores import gives_logits
 
@@ -66,7 +67,11 @@ class AttackedModel(RegularizedModel):
         if self.needs_probabilities:
             gives_logits(model)
         elif getattr(self.attack, "loss", "compiled") != "compiled":
-            gives_logits(model, self.attack.from_logits, attack=True)
+            gives_logits(model, self.attack.from_logits, self.attack.remedy)
+
+    @property
+    def checks_values(self):
+        return _has_bounds(self.attack) or super().checks_values
 
     def check_data(self, x, y):
         super().check_data(x, y)
@@ -116,6 +121,7 @@ class _RobustAccuracy:
     def __init__(self, attack):
         self.attack = attack
         self.metric = keras.metrics.Mean("robust_accuracy")
+        self.checks_values = _has_bounds(attack)
 
     def check_data(self, x, y):
         check_inputs(self.attack, x)
@@ -125,6 +131,10 @@ class _RobustAccuracy:
     def update(self, model, x, y, outputs, weight):
         hits = withstands(model, x, y, outputs, [self.attack])
         self.metric.update_state(hits, sample_weight=weight)
+
+
+def _has_bounds(attack):
+    return getattr(attack, "bounds", None) is not None
 
 
 def _check_attack(name, attack, measurable):

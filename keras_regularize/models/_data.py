@@ -1,15 +1,19 @@
 """What a train step reads from the data: columns of `y`, unlabelled rows, specifications to check early."""
 
 import inspect
-from collections.abc import Mapping
+import itertools
+import types
+from collections.abc import Iterable, Mapping
 
 import keras
 from keras import ops, tree
 
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import labelled
 from keras_regularize.scores import masked_sample_mean
 
 LABEL = "label"
+_CONTAINERS = (Mapping, list, tuple, str)
 
 
 def split_columns(y, model):
@@ -97,6 +101,36 @@ def specification(x, y):
     if leaves and all(leaf is None or hasattr(leaf, "dtype") for leaf in leaves):
         return x, y
     return None, None
+
+
+def peek(x):
+    """`(first, x)`: the first batch of a dataset, or `None` where there is none, and the dataset to go on with.
+
+    Its batches are all still to come: a generator is replaced by one that begins with the batch taken. (The
+    iterator made here counts where a pipeline shuffles anew for each.)
+    """
+    if isinstance(x, types.GeneratorType):
+        taken = list(itertools.islice(x, 1))
+        return (taken[0] if taken else None), _followed(taken, x)
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0], x
+    if (
+        x is None
+        or hasattr(x, "shape")
+        or not isinstance(x, Iterable)
+        or isinstance(x, _CONTAINERS)
+    ):
+        return None, x
+    states = [(state, state.value) for state in backend.random_states()]
+    first = next(iter(x), None)
+    for state, value in states:  # A `DataLoader` draws its order from torch's global generator.
+        state.assign(value)
+    return first, x
+
+
+def _followed(taken, rest):
+    yield from taken
+    yield from rest
 
 
 def is_floating(leaf):

@@ -135,11 +135,18 @@ class RegularizedModel(keras.Model):
     def check_data(self, x: Any, y: Any) -> None:
         """Raises `ValueError` for data the step cannot use, before Keras traces it.
 
-        Gets arrays, or the specification of a `tf.data.Dataset`; `y` is the label alone.
+        Gets arrays, or the specification of a `tf.data.Dataset`, or if `checks_values` the first batch of any
+        dataset; `y` is the label alone.
         """
         inner = self._inner()
         if inner is not None:
             inner.check_data(x, y)
+
+    @property
+    def checks_values(self) -> bool:
+        """Whether `check_data` looks at values, so that it gets the first batch of a dataset."""
+        inner = self._inner()
+        return inner is not None and inner.checks_values
 
     @property
     def updates_per_batch(self) -> int:
@@ -323,7 +330,9 @@ class RegularizedModel(keras.Model):
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        self._check(x, y, kwargs.get("class_weight"))
+        x = self._check(x, y, kwargs.get("class_weight"))
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._check_validation(kwargs["validation_data"])
         with backend.keep_weights_on_error(self):
             return super().fit(x, y, *args, **kwargs)
 
@@ -333,7 +342,7 @@ class RegularizedModel(keras.Model):
             return super().train_on_batch(x, y, *args, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        with self._in_evaluation(x, y):
+        with self._in_evaluation(x, y) as x:
             return super().evaluate(x, y, *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -424,15 +433,13 @@ class RegularizedModel(keras.Model):
     def _in_evaluation(self, x, y):
         evaluation = self._outermost_evaluation()
         if evaluation is None or not self.compiled:
-            yield
+            yield x
             return
-        x, y = _data.specification(x, y)
-        if x is not None:
-            evaluation.check_data(x, _data.split_columns(y, self)[0])
+        x = self._check_evaluation(x, y)
         self._evaluating = True
         try:
             with backend.keep_weights_on_error(self):
-                yield
+                yield x
         finally:
             self._evaluating = False
 
@@ -451,10 +458,11 @@ class RegularizedModel(keras.Model):
         )
 
     def _check(self, x, y, class_weight):
+        """`x` to go on with, after a look at it."""
         if not self.compiled:
-            return  # Keras says so itself.
+            return x  # Keras says so itself.
         self.check_loss(self)
-        x, y = _data.specification(x, y)
+        x, y, data = self._seen(x, y, self.checks_values)
         if class_weight is not None and isinstance(y, Mapping):
             raise ValueError(
                 "`class_weight` needs plain labels. Received a dictionary "
@@ -464,6 +472,34 @@ class RegularizedModel(keras.Model):
             label, columns = _data.split_columns(y, self)
             self.check_data(x, label)
             self.check_columns(columns)
+        return data
+
+    def _check_evaluation(self, x, y):
+        """`x` to go on with, after a look at it for what `evaluate` measures."""
+        evaluation = self._outermost_evaluation()
+        x, y, data = self._seen(x, y, evaluation.checks_values)
+        if x is not None:
+            evaluation.check_data(x, _data.split_columns(y, self)[0])
+        return data
+
+    def _check_validation(self, data):
+        """As `_check_evaluation`, for what `fit` passes to `evaluate` after an epoch."""
+        if self._outermost_evaluation() is None or not self.compiled:
+            return data
+        if not isinstance(data, (list, tuple)):
+            return self._check_evaluation(data, None)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_evaluation(x, y)
+        return data
+
+    def _seen(self, x, y, values):
+        """`(x, y)` to look at, `(None, None)` if there is nothing, and the data to go on with."""
+        first = None
+        if values:
+            first, x = _data.peek(x)
+        if first is None:
+            return *_data.specification(x, y), x
+        return *keras.utils.unpack_x_y_sample_weight(first)[:2], x
 
 
 def _assign(state, updates):

@@ -221,7 +221,7 @@ def test_several_inputs_share_one_norm():
         return {"a": v[:, :2], "b": v[:, 2:], "ids": ids}
 
     ids = np.arange(ROWS)
-    found = VirtualAdversarial(1.0, 0.5)(
+    found = VirtualAdversarial(1.0, 0.5, from_logits=True)(
         model, parts(x, ids), initial_direction=parts(d, np.zeros(ROWS))
     )
     expected = power_iteration(kernel, x, d, 1.0, 0.5, 1)

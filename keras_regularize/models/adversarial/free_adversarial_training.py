@@ -9,6 +9,7 @@ from keras import ops, tree
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks._inputs import check_within
 from keras_regularize.attacks._points import check_floating, floating_leaves, replace_floating
 from keras_regularize.autodiff import backend
 from keras_regularize.models._data import is_floating
@@ -41,12 +42,13 @@ class FreeAdversarialTraining(RegularizedModel):
         epsilon: Radius $\epsilon$ of the $L_\infty$ ball, in units of the inputs, at least 0.
         replays: Number $m$ of replays, at least 1. 8 is the authors' choice for CIFAR-10, 4 for ImageNet.
         batch_size: Number of samples that have a perturbation: the size of the largest batch.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs; inputs farther than
+            `epsilon` outside are an error.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range, the model has no floating input or does not know their
-            shapes, or a batch is larger than `batch_size`.
+            shapes, inputs lie farther than `epsilon` outside the bounds, or a batch is larger than `batch_size`.
 
     Cost: `replays` forward-backward passes per batch (the same number per optimizer step as plain training), and
     memory for one batch of inputs.
@@ -96,9 +98,15 @@ class FreeAdversarialTraining(RegularizedModel):
     def updates_per_batch(self):
         return self.replays * super().updates_per_batch
 
+    @property
+    def checks_values(self):
+        return self.bounds is not None or super().checks_values
+
     def check_data(self, x, y):
         super().check_data(x, y)
         check_floating(x)
+        if self.bounds is not None:
+            check_within(x, self.bounds, self.epsilon)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
