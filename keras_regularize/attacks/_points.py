@@ -147,6 +147,8 @@ def _layers(parent, parts, seen):
         attributes = [v for v in vars(parent).values() if isinstance(v, (Layer, list, tuple))]
         held = [v for v in tree.flatten(attributes) if isinstance(v, Layer)]
     for layer in held:
+        if layer is getattr(parent, "teacher", None):
+            continue  # A copy of the network, as a rule, with layers of the same names.
         if id(layer) not in seen:
             seen[id(layer)] = layer
             _layers(layer, parts, seen)

@@ -204,6 +204,20 @@ class Forward:
         state = [(v, values.get(id(v), value)) for v, value in self._state]
         return Forward(self.model, [w for _, w in self._weights], state, self._inputs)
 
+    def redrawn(self) -> "Forward":
+        """The same pass with the random numbers that come after those of the first `loss` call."""
+        state = [
+            (v, self.updates.get(str(i), value) if _is_random(v) else value)
+            for i, (v, value) in enumerate(self._state)
+        ]
+        return Forward(self.model, [w for _, w in self._weights], state, self._inputs)
+
+    def move_seeds(self, other: "Forward") -> None:
+        """Lets the random numbers of the next step come after those that another pass has drawn."""
+        for i, (v, _) in enumerate(self._state):
+            if _is_random(v) and str(i) in other.updates:
+                self.updates[str(i)] = other.updates[str(i)]
+
     def weight(self, variable: keras.Variable) -> Any:
         """The value of a trainable variable in this pass."""
         for candidate, value in self._weights:
@@ -251,6 +265,11 @@ class Forward:
         finally:
             for (v, _), value in zip(others, ambient):
                 v.assign(value)
+
+
+def _is_random(variable):
+    """Whether a variable is the state of a `SeedGenerator`, or one of the global generators of torch."""
+    return not isinstance(variable, keras.Variable) or variable.name == "seed_generator_state"
 
 
 def read_values(variables: Sequence[keras.Variable]) -> list[Any]:

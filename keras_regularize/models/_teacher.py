@@ -52,7 +52,7 @@ class Taught(RegularizedModel):
         """Whether the teacher gives out logits: what it says itself, else what `from_logits` says."""
         known = known_logits(self.teacher, None, place)
         told = self.from_logits if known is None else known
-        return gives_logits(self.teacher, told, ", which then counts for both", place)
+        return gives_logits(self.teacher, told, place, both=True)
 
     def get_config(self) -> dict[str, Any]:
         teacher = keras.saving.serialize_keras_object(self.teacher)

@@ -455,6 +455,7 @@ def two_inputs(structure):
     ]
     inputs = {"a": a, "b": b, "ids": ids} if structure == "dict" else [a, ids, b]
     model = keras.Model(inputs, keras.layers.Add()(terms))
+    model.compile(loss=CROSSENTROPY)
     u, v = np.float32([3.0, -1.0]), np.float32([1.0, 2.0, -2.0])
     for layer in model.layers:
         if isinstance(layer, keras.layers.Embedding):
@@ -516,6 +517,7 @@ def test_optional_inputs_may_be_missing():
 
     x_in, labels_in = keras.Input((3,)), keras.Input((), dtype="int32", optional=True)
     model = keras.Model([x_in, labels_in], Head()([x_in, labels_in]))
+    model.compile(loss=CROSSENTROPY)
     x = np.zeros((2, 3), "float32")
     found, missing = FGSM(0.1, bounds=None, from_logits=True)(model, [x, None], np.array([0, 1]))
     assert missing is None
@@ -584,6 +586,7 @@ def reader(kind):
     if kind == "subclassed":
         model = Reader()
         model(np.zeros((1, 2), "int32"))
+        model.compile(loss=CROSSENTROPY)
         return model, model.embedding
     parts = [embedding, keras.layers.Flatten()]
     if kind == "in a layer":

@@ -214,6 +214,7 @@ def test_several_inputs_share_one_norm():
     logits = keras.layers.Dense(CLASSES, use_bias=False)(joined)
     logits = logits + keras.layers.Embedding(ROWS, CLASSES, "zeros")(split["ids"])
     model = keras.Model(split, logits)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     next(v for v in model.trainable_variables if v.shape[0] == INPUTS).assign(kernel)
 
     def parts(v, ids):

@@ -128,7 +128,7 @@ class FreeAdversarialTraining(RegularizedModel):
 
     def gradients(self, objective, weights, batch):
         fields = {f.name: getattr(objective, f.name) for f in dataclasses.fields(Objective)}
-        return super().gradients(_Joint(**fields, name=self.key), weights, batch)
+        return super().gradients(_Joint(**fields, key=self.key), weights, batch)
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
@@ -168,9 +168,9 @@ class FreeAdversarialTraining(RegularizedModel):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Joint(Objective):
-    """An objective whose one backward pass also gives the gradient in `batch.extra[name]`, as a value of `aux`."""
+    """An objective whose one backward pass also gives the gradient in `batch.extra[key]`, as a value of `aux`."""
 
-    name: str = ""
+    key: str = ""
 
     def __call__(self, values):
         n, objective = len(self.batch.variables), self
