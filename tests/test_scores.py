@@ -174,14 +174,14 @@ def test_columns_of_binary_cross_entropy_are_labels_of_their_own():
     for loss in (losses.BinaryCrossentropy(from_logits=True), losses.BinaryFocalCrossentropy()):
         model.compile(loss=loss)
         assert scores.class_outputs(z, model).shape == (1, 3, 1)
-        rows = ops.convert_to_numpy(scores.class_labels(y, z, model))
+        rows = ops.convert_to_numpy(scores.output_labels(y, z, model))
         np.testing.assert_allclose(rows[0], [[1, 0], [0, 1], [0.75, 0.25]])
     model.compile(loss=CE)
     assert scores.class_outputs(z, model).shape == (1, 3)
     sigmoid = network(layers.Dense(3, "sigmoid"))
     assert scores.class_outputs(z, sigmoid).shape == (1, 3, 1)
     with pytest.raises(ValueError, match="a label for each"):
-        scores.class_labels(np.array([1]), z, sigmoid)
+        scores.output_labels(np.array([1]), z, sigmoid)
 
 
 def test_accuracy_needs_no_logits_but_for_one_column():

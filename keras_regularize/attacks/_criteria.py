@@ -10,12 +10,12 @@ from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample, sa
 from keras_regularize.labels import label_ids, labelled, pick, split_labels
 from keras_regularize.numerics import kl_divergence, safe_log, upcast
 from keras_regularize.scores import (
-    class_labels,
     class_log_probabilities,
     class_logits,
     class_outputs,
     gives_logits,
     one_output,
+    output_labels,
 )
 
 # Stands for the logarithm of 0, and has a difference to other numbers in float32.
@@ -61,7 +61,7 @@ def criterion(name, point, y, attack, targeted=False):
         rule = {"cross_entropy": _log_cross_entropy, "margin": _margin, "dlr": _dlr}[name]
 
     def of_labels(outputs):
-        labels, classes = class_labels(y, outputs, model), class_outputs(outputs, model)
+        labels, classes = output_labels(y, outputs, model), class_outputs(outputs, model)
         missing = NOTHING if name == "cross_entropy" else 0.0
         values = _of_labelled(rule, labels, _scores(classes, logits), missing)
         if name != "cross_entropy":

@@ -3,11 +3,14 @@
 import contextlib
 
 import keras
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # Whether a compiled step may differentiate through a gradient.
 COMPILES_DOUBLE_BACKWARD = False
+# Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
+RUNS_ONE_BY_ONE = True
 
 
 def differentiate(fn, x):
@@ -223,3 +226,16 @@ def average(variables):
 def keep_weights_on_error(model):
     """Gives a model its weights back when an exception leaves a Keras loop (they never leave it here)."""
     return contextlib.nullcontext()
+
+
+def peek(x):
+    """A tensor's values as a NumPy array where that needs no waiting, else `None`."""
+    if isinstance(x, np.ndarray):
+        return x
+    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or x.device.type != "cpu":
+        return None
+    x = x.detach()
+    try:
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    except RuntimeError:  # Inside of `torch.vmap`.
+        return None

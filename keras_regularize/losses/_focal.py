@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_regularize.labels import pick
+from keras_regularize.labels import mean_under, pick
 
 
 def log_probability_and_error(log_p, ids, rows):
@@ -10,7 +10,7 @@ def log_probability_and_error(log_p, ids, rows):
     if rows is None:
         log_pt = pick(log_p, ids)
         return log_pt, -ops.expm1(log_pt)  # Without cancellation near a probability of 1.
-    log_pt = ops.sum(rows * log_p, axis=-1)
+    log_pt = mean_under(rows, log_p)
     return log_pt, ops.relu(1.0 - ops.sum(rows * ops.exp(log_p), axis=-1))
 
 

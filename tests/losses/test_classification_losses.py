@@ -33,7 +33,7 @@ def poly_focal(t, z, epsilon, gamma, alpha):
         error = 1 - (a * b + (1 - a) * (1 - b))
         balance = 1.0 if alpha is None else alpha * a + (1 - alpha) * (1 - a)
         bce = -a * np.log(b) - (1 - a) * np.log(1 - b)
-        total += balance * error**gamma * bce + epsilon * error ** (gamma + 1)
+        total += balance * (error**gamma * bce + epsilon * error ** (gamma + 1))
     return total / t.size
 
 

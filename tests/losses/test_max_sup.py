@@ -225,9 +225,10 @@ def test_fits_saves_and_loads(tmp_path):
 
 
 def test_config_holds_every_argument():
-    loss = MaxSup(np.float32(0.5), reduction="sum", name="mine", dtype="float64")
+    given = {"reduction": "sum", "name": "mine", "dtype": "float64", "ignore_class": 255}
+    loss = MaxSup(np.float32(0.5), **given)
     config = loss.get_config()
-    assert config == {"factor": 0.5, "reduction": "sum", "name": "mine", "dtype": "float64"}
+    assert config == {"factor": 0.5, **given}
     assert type(config["factor"]) is float
     assert MaxSup.from_config(config).get_config() == config
     assert MaxSup.from_logits

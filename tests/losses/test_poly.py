@@ -255,6 +255,7 @@ def test_config_holds_every_argument():
         "reduction": "sum",
         "name": "mine",
         "dtype": "float32",
+        "ignore_class": None,
     }
     assert PolyLoss.from_config(config).get_config() == config
     assert PolyLoss(np.float32(2)).get_config()["epsilon"] == 2.0

@@ -6,12 +6,12 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._loss import Loss
-from keras_regularize.scores import class_logits, crossentropy, shifted
+from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.scores import class_logits, crossentropy, relative, shifted
 
 
 @export
-class ACLS(Loss):
+class ACLS(ClassLoss):
     r"""Cross-entropy that smooths a label only as far as the prediction is over-confident.
 
     With logits $z$ over $K$ classes, $m = \max_k z_k$ and $[\cdot]_+$ the positive part, each sample contributes
@@ -33,11 +33,15 @@ class ACLS(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, which only
             the cross-entropy sees. Further axes between batch and classes are positions.
-        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0.
+        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0. A logit of
+            -inf, a forbidden class, makes the second sum and so the loss infinite, unless `alpha` or
+            `negative_factor` is 0.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
@@ -75,8 +79,9 @@ class ACLS(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "acls",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("alpha", alpha, minimum=0)
         check_number("positive_factor", positive_factor, minimum=0)
         check_number("negative_factor", negative_factor, minimum=0)
@@ -86,7 +91,7 @@ class ACLS(Loss):
         self.negative_factor = float(negative_factor)
         self.margin = float(margin)
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         x, top = shifted(class_logits(y_pred))
         over = ops.relu(x + (top - self.margin))
         positive = ops.sum(ops.where(ops.stop_gradient(x) >= 0, ops.square(over), 0.0), axis=-1)
@@ -94,7 +99,7 @@ class ACLS(Loss):
         negative = ops.sum(ops.square(ops.relu(-self.margin - x)), axis=-1)
         share = self.alpha * self.negative_factor / (x.shape[-1] - 1)
         penalty = self.alpha * self.positive_factor * positive + share * negative
-        return penalty + crossentropy(y_true, x)
+        return penalty + crossentropy(labels, *relative(x))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -8,12 +8,12 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import split_labels
 from keras_regularize.losses._focal import focusing, log_probability_and_error
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
 
 
 @export
-class FLSD(Loss):
+class FLSD(ClassLoss):
     r"""Focal loss with a sample-dependent exponent, for calibrated confidences (FLSD-53).
 
     With $P_t = \sum_k t_k p_k$ the probability that the model gives to the target $t$,
@@ -32,6 +32,8 @@ class FLSD(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
@@ -73,8 +75,9 @@ class FLSD(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "flsd",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("gamma", gamma, minimum=0)
         check_number("low_confidence_gamma", low_confidence_gamma, minimum=0)
         check_number("threshold", threshold, minimum=0, maximum=1)
@@ -82,9 +85,9 @@ class FLSD(Loss):
         self.low_confidence_gamma = float(low_confidence_gamma)
         self.threshold = float(threshold)
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, from_logits=True)
-        log_pt, error = log_probability_and_error(log_p, *split_labels(y_true, log_p))
+        log_pt, error = log_probability_and_error(log_p, *split_labels(labels, log_p))
         weight = ops.where(
             error > 1.0 - self.threshold,
             focusing(error, self.low_confidence_gamma),

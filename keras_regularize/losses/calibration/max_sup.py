@@ -4,13 +4,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.calibration._maximum import crossentropy_from_maximum
 from keras_regularize.scores import class_logits
 
 
 @export
-class MaxSup(Loss):
+class MaxSup(ClassLoss):
     r"""Cross-entropy with max suppression, a label smoothing that corrects wrong predictions too.
 
     With logits $z$ over $K$ classes and label $y$, each sample contributes
@@ -35,12 +35,15 @@ class MaxSup(Loss):
         reduction: Reduction of the values as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`.
             Further axes between batch and classes are positions, for instance `(batch, time)` ids.
         y_pred: Logits `(batch, classes)`, not probabilities. A single column is the logit of class
-            1 against a logit of 0 for class 0.
+            1 against a logit of 0 for class 0. A logit of -inf, a forbidden class, makes the mean
+            and so the loss infinite, unless `factor` is 0.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or per position `(batch, time)`,
@@ -77,15 +80,18 @@ class MaxSup(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "max_sup",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("factor", factor, minimum=0)
         self.factor = float(factor)
 
-    def call(self, y_true, y_pred):
-        crossentropy, x, zero = crossentropy_from_maximum(y_true, class_logits(y_pred))
+    def values(self, labels, y_pred):
+        crossentropy, x, top = crossentropy_from_maximum(labels, class_logits(y_pred))
+        if self.factor == 0:
+            return crossentropy
         mean = ops.sum(x, axis=-1) / x.shape[-1]  # `ops.mean` rounds float64 to float32 on torch.
-        return self.factor * (zero - mean) + crossentropy
+        return self.factor * (top - mean) + crossentropy
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}

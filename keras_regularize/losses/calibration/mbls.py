@@ -6,13 +6,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.calibration._maximum import crossentropy_from_maximum
 from keras_regularize.scores import class_logits
 
 
 @export
-class MbLS(Loss):
+class MbLS(ClassLoss):
     r"""Cross-entropy with a bound on how far the top logit may lead.
 
     With logits $z$ over $K$ classes each sample contributes
@@ -30,11 +30,14 @@ class MbLS(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
             between batch and classes are positions.
-        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0.
+        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0. The
+            distance to a logit of -inf, a forbidden class, and so the loss are infinite, unless `alpha` is 0.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
@@ -70,17 +73,20 @@ class MbLS(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "mbls",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("alpha", alpha, minimum=0)
         check_number("margin", margin, minimum=0)
         self.alpha = float(alpha)
         self.margin = float(margin)
 
-    def call(self, y_true, y_pred):
-        crossentropy, x, zero = crossentropy_from_maximum(y_true, class_logits(y_pred))
+    def values(self, labels, y_pred):
+        crossentropy, x, top = crossentropy_from_maximum(labels, class_logits(y_pred))
+        if self.alpha == 0:
+            return crossentropy
         # Not `relu`: XLA for CPUs takes three times as long over the mean of a sum of these.
-        lead = ops.threshold(ops.expand_dims(zero - self.margin, -1) - x, 0.0, 0.0)
+        lead = ops.threshold(ops.expand_dims(top - self.margin, -1) - x, 0.0, 0.0)
         return (self.alpha / x.shape[-1]) * ops.sum(lead, axis=-1) + crossentropy
 
     def get_config(self) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import split_labels
+from keras_regularize.labels import label_rows
 from keras_regularize.losses._focal import focusing, log_probability_and_error
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
 
 
 @export
-class MDCA(Loss):
+class MDCA(ClassLoss):
     r"""Cross-entropy or focal loss that calibrates the mean confidence of every class, batch by batch.
 
     With $n$ samples, probabilities $p_{ik} = \operatorname{softmax}(z_i)_k$ and targets $t_{ik}$, the loss of
@@ -34,6 +34,8 @@ class MDCA(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
@@ -75,21 +77,22 @@ class MDCA(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "mdca",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("factor", factor, minimum=0)
         check_number("gamma", gamma, minimum=0)
         self.factor = float(factor)
         self.gamma = float(gamma)
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, from_logits=True)
-        ids, rows = split_labels(y_true, log_p)
-        log_pt, error = log_probability_and_error(log_p, ids, rows)
+        log_pt, error = log_probability_and_error(log_p, labels.ids, labels.rows)
         focal = -log_pt if self.gamma == 0 else -focusing(error, self.gamma) * log_pt
         classes = log_p.shape[-1]
-        targets = ops.one_hot(ids, classes, dtype=log_p.dtype) if rows is None else rows
-        gaps = ops.exp(log_p) - targets
+        gaps = ops.exp(log_p) - label_rows(labels, log_p)
+        if labels.counted is not None:
+            gaps = ops.where(ops.expand_dims(labels.counted, -1), gaps, 0.0)
         positions = tuple(range(len(gaps.shape) - 1))
         signs = ops.sign(ops.stop_gradient(ops.sum(gaps, axis=positions)))
         return focal + (self.factor / classes) * ops.sum(signs * gaps, axis=-1)

@@ -8,14 +8,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import split_labels
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import upcast
 from keras_regularize.scores import label_log_probability
 
 
 @export
-class SpectralDecoupling(Loss):
+class SpectralDecoupling(ClassLoss):
     r"""Cross-entropy with squared logits, so that an easy feature cannot starve the others of gradient.
 
     With logits $z$ of $K$ outputs each sample contributes
@@ -36,11 +35,14 @@ class SpectralDecoupling(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`; the target of
             a soft row is the mean of its classes'. Further axes between batch and classes are positions.
-        y_pred: Logits `(batch, classes)`, or `(batch, 1)` of class 1.
+        y_pred: Logits `(batch, classes)`, or `(batch, 1)` of class 1. The square of a logit of -inf, a forbidden
+            class, and so the loss are infinite, unless `factor` is 0.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
@@ -77,8 +79,9 @@ class SpectralDecoupling(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "spectral_decoupling",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("factor", factor, minimum=0)
         many = hasattr(target, "__len__")
         for value in target if many else [target]:
@@ -86,14 +89,16 @@ class SpectralDecoupling(Loss):
         self.factor = float(factor)
         self.target = [float(value) for value in target] if many else float(target)
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         logits = upcast(y_pred)
-        label = label_log_probability(y_true, logits, from_logits=True)
-        distance = logits if self.target == 0 else logits - self._target(y_true, logits)
+        label = label_log_probability(labels, logits, from_logits=True)
+        if self.factor == 0:
+            return -label
+        distance = logits if self.target == 0 else logits - self._target(labels, logits)
         size = ops.sum(distance * distance, axis=-1) / logits.shape[-1]
         return self.factor * size - label
 
-    def _target(self, y_true, logits):
+    def _target(self, labels, logits):
         if not isinstance(self.target, list):
             return self.target
         classes = max(logits.shape[-1], 2)
@@ -102,11 +107,10 @@ class SpectralDecoupling(Loss):
                 f"`target` must be a number or have one entry for each of the {classes} classes. "
                 f"Received: target={self.target}"
             )
-        ids, rows = split_labels(y_true, logits)
         targets = np.asarray(self.target, "float32")
-        if rows is None:
-            return ops.expand_dims(ops.take(targets, ids, axis=0), -1)
-        return ops.sum(ops.multiply(rows, targets), axis=-1, keepdims=True)
+        if labels.rows is None:
+            return ops.expand_dims(ops.take(targets, labels.ids, axis=0), -1)
+        return ops.sum(ops.multiply(labels.rows, targets), axis=-1, keepdims=True)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor, "target": self.target}

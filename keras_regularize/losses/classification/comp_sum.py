@@ -2,13 +2,13 @@
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import at_label
-from keras_regularize.losses._loss import Loss
+from keras_regularize.labels import mean_under, pick
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import log_probabilities, safe_expm1
 
 
 @export
-class CompSum(Loss):
+class CompSum(ClassLoss):
     r"""Comp-sum loss: from the sum-exponential over cross-entropy to the mean absolute error by one number.
 
     With logits $z$, softmax $p$ and label $y$, each sample contributes
@@ -38,6 +38,8 @@ class CompSum(Loss):
         reduction: Reduction of the values as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`.
@@ -77,20 +79,24 @@ class CompSum(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "comp_sum",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("tau", tau, minimum=0)
         self.tau = float(tau)
 
-    def call(self, y_true, y_pred):
-        return at_label(y_true, comp_sum_of(log_probabilities(y_pred, True), self.tau))
+    def values(self, labels, y_pred):
+        log_p = log_probabilities(y_pred, True)
+        if labels.rows is None:
+            return comp_sum_of(pick(log_p, labels.ids), self.tau)
+        return mean_under(labels.rows, comp_sum_of(log_p, self.tau))
 
     def get_config(self):
         return {**super().get_config(), "tau": self.tau}
 
 
 def comp_sum_of(log_p, tau):
-    """The comp-sum loss for every class as the label."""
+    """The comp-sum loss of labels with these log-probabilities."""
     if tau == 1:
         return -log_p
     # `expm1` keeps every digit near `tau = 1` too.

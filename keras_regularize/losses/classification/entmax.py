@@ -7,14 +7,14 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.activations._entmax import entmax_probabilities
-from keras_regularize.labels import pick, split_labels
-from keras_regularize.losses._loss import Loss
+from keras_regularize.labels import at_label, mean_under, pick
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import xlogy
 from keras_regularize.scores import class_logits
 
 
 @export
-class Entmax(Loss):
+class Entmax(ClassLoss):
     r"""The loss that belongs to entmax, as cross-entropy belongs to softmax.
 
     With the prediction $p = \operatorname{entmax}_\alpha(z)$ of logits $z$ and a target $t$,
@@ -31,6 +31,8 @@ class Entmax(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or rows `(batch, classes)` that sum to 1: one-hot, soft, or
@@ -74,20 +76,21 @@ class Entmax(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "entmax",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("alpha", alpha, minimum=1)
         self.alpha = float(alpha)
 
-    def call(self, y_true, y_pred):
-        return _entmax_loss(y_true, y_pred, self.alpha)
+    def values(self, labels, y_pred):
+        return _entmax_loss(labels, y_pred, self.alpha)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}
 
 
 @export
-class Sparsemax(Loss):
+class Sparsemax(ClassLoss):
     r"""The loss that belongs to sparsemax: a smooth multi-class hinge with sparse probabilities.
 
     With the projection $p = \operatorname{sparsemax}(z)$ of the logits $z$ on the simplex and a target $t$,
@@ -101,6 +104,8 @@ class Sparsemax(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or rows `(batch, classes)` that sum to 1: one-hot, soft, or
@@ -142,30 +147,29 @@ class Sparsemax(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "sparsemax",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
 
-    def call(self, y_true, y_pred):
-        return _entmax_loss(y_true, y_pred, 2.0)
+    def values(self, labels, y_pred):
+        return _entmax_loss(labels, y_pred, 2.0)
 
 
-def _entmax_loss(y_true, y_pred, alpha):
+def _entmax_loss(labels, y_pred, alpha):
     logits = class_logits(y_pred)
-    ids, rows = split_labels(y_true, logits)
     if 0 in logits.shape:  # The maximum of an empty batch raises on TensorFlow.
         return ops.sum(logits, axis=-1)
     if alpha == 1.0:
         log_p = ops.log_softmax(logits, axis=-1)
-        if rows is None:
-            return -pick(log_p, ids)
-        return ops.sum(xlogy(rows, rows) - rows * log_p, axis=-1)
+        if labels.rows is None:
+            return -pick(log_p, labels.ids)
+        return ops.sum(xlogy(labels.rows, labels.rows), axis=-1) - mean_under(labels.rows, log_p)
     p = entmax_probabilities(logits, alpha)
     # At the maximum p of the conjugate its own derivative does not count, so p is a constant.
     shifted = logits - ops.stop_gradient(ops.amax(logits, axis=-1, keepdims=True))
     inner = ops.sum(p * ops.where(p > 0, shifted, 0.0), axis=-1)
-    label = pick(shifted, ids) if rows is None else ops.sum(rows * shifted, axis=-1)
-    value = inner - label + _entropy(p, alpha)
-    return value if rows is None else value - _entropy(rows, alpha)
+    value = inner - at_label(labels, shifted) + _entropy(p, alpha)
+    return value if labels.rows is None else value - _entropy(labels.rows, alpha)
 
 
 def _entropy(p, alpha):

@@ -6,14 +6,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import split_labels
 from keras_regularize.losses._focal import focusing, log_probability_and_error
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
 
 
 @export
-class PolyLoss(Loss):
+class PolyLoss(ClassLoss):
     r"""Cross-entropy or focal loss whose leading polynomial coefficients are tuned to the task.
 
     With $P_t = \sum_k t_k p_k$ the probability that the model gives to the target $t$,
@@ -42,11 +41,14 @@ class PolyLoss(Loss):
         reduction: Reduction of the values as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`.
             Further axes between batch and classes are positions, for instance `(batch, time)` ids.
-        y_pred: Logits or probabilities `(batch, classes)`. A single column is the score of class 1.
+        y_pred: Logits or probabilities `(batch, classes)`. A single column is the score of class 1. Label smoothing
+            gives a forbidden class, a logit of -inf, a share, and so an infinite loss.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or per position `(batch, time)`,
@@ -86,8 +88,9 @@ class PolyLoss(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "poly_loss",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         many = hasattr(epsilon, "__len__")
         if many and len(epsilon) == 0:
             raise ValueError(
@@ -102,10 +105,9 @@ class PolyLoss(Loss):
         self.label_smoothing = float(label_smoothing)
         self.from_logits = bool(from_logits)
 
-    def call(self, y_true, y_pred):
-        ids, rows = split_labels(y_true, y_pred)
+    def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, self.from_logits)
-        log_pt, rest = log_probability_and_error(log_p, ids, rows)
+        log_pt, rest = log_probability_and_error(log_p, labels.ids, labels.rows)
         if self.label_smoothing:
             s, classes = self.label_smoothing, log_p.shape[-1]
             log_pt = (1.0 - s) * log_pt + (s / classes) * ops.sum(log_p, axis=-1)

@@ -7,23 +7,23 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import align, label_rows
+from keras_regularize.labels import Labels, label_rows, read_targets
 from keras_regularize.losses._focal import focusing
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import upcast
 
 
 @export
-class PolyFocal(Loss):
+class PolyFocal(ClassLoss):
     r"""Focal loss with a sigmoid per class and a tuned leading coefficient, as detectors use it.
 
     With $p_k = \sigma(z_k)$, targets $t_k$ and $P_k = t_k p_k + (1 - t_k)(1 - p_k)$, a sample contributes
 
-    $$\frac1K \sum_k \alpha_k (1 - P_k)^\gamma \big(-t_k \log p_k - (1 - t_k) \log (1 - p_k)\big)
-      + \epsilon\, (1 - P_k)^{\gamma + 1}, \qquad \alpha_k = \alpha\, t_k + (1 - \alpha)(1 - t_k).$$
+    $$\frac1K \sum_k \alpha_k \Big( (1 - P_k)^\gamma \big(-t_k \log p_k - (1 - t_k) \log (1 - p_k)\big)
+      + \epsilon\, (1 - P_k)^{\gamma + 1} \Big), \qquad \alpha_k = \alpha\, t_k + (1 - \alpha)(1 - t_k).$$
 
-    `epsilon=0` is the sigmoid focal loss. Without `alpha`, $\alpha_k = 1$. As in the usual re-implementation,
-    `alpha` does not scale the second term, which the paper leaves open.
+    `epsilon=0` is the sigmoid focal loss. Without `alpha`, $\alpha_k = 1$; it scales both terms, as in the listing
+    of the paper's appendix.
 
     Args:
         epsilon: Shift $\epsilon$ of the leading coefficient. The paper's detectors are best at -1 to 2.
@@ -33,6 +33,8 @@ class PolyFocal(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Multi-label rows `(batch, classes)` with entries in `[0, 1]`, or class ids `(batch,)` or
@@ -73,8 +75,9 @@ class PolyFocal(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "poly_focal",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("epsilon", epsilon)
         check_number("gamma", gamma, minimum=0)
         if alpha is not None:
@@ -84,23 +87,29 @@ class PolyFocal(Loss):
         self.alpha = None if alpha is None else float(alpha)
         self.from_logits = bool(from_logits)
 
+    def read(self, y_true, y_pred):
+        if isinstance(y_true, Labels) or (len(y_pred.shape) > 1 and y_pred.shape[-1] > 1):
+            return super().read(y_true, y_pred)
+        return read_targets(y_true, y_pred, self.ignore_class)
+
     def call(self, y_true, y_pred):
+        column = len(y_pred.shape) == 1
+        return super().call(y_true, ops.expand_dims(y_pred, -1) if column else y_pred)
+
+    def values(self, labels, y_pred):
         outputs = upcast(y_pred)
-        if len(outputs.shape) < 2 or outputs.shape[-1] == 1:
-            t, outputs = (ops.expand_dims(x, -1) for x in align(y_true, outputs))
-        else:
-            t = label_rows(y_true, outputs)
+        t = label_rows(labels, outputs)
         if self.from_logits:
             p = ops.sigmoid(outputs)
-            crossentropy = ops.softplus(outputs) - t * outputs
+            crossentropy = ops.softplus(outputs) - ops.where(ops.equal(t, 0), 0.0, t * outputs)
         else:
             epsilon = keras.config.epsilon()
             p, q = (ops.clip(x, epsilon, 1.0 - epsilon) for x in (outputs, 1.0 - outputs))
             crossentropy = -t * ops.log(p) - (1.0 - t) * ops.log(q)
         error = t + (1.0 - 2.0 * t) * p
-        if self.alpha is not None:
-            crossentropy = (1.0 - self.alpha + (2.0 * self.alpha - 1.0) * t) * crossentropy
         value = crossentropy + self.epsilon * error
+        if self.alpha is not None:
+            value = (1.0 - self.alpha + (2.0 * self.alpha - 1.0) * t) * value
         if self.gamma:
             value = focusing(error, self.gamma) * value
         return ops.mean(value, axis=-1)

@@ -6,13 +6,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import pick, split_labels
-from keras_regularize.losses._loss import Loss
+from keras_regularize.labels import at_label
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.scores import class_logits
 
 
 @export
-class ZLoss(Loss):
+class ZLoss(ClassLoss):
     r"""A ranking-minded classification loss that does not change when logits are shifted or scaled.
 
     With the mean $\mu$ and the population standard deviation $\sigma$ of a sample's $K$ logits $z$,
@@ -35,11 +35,14 @@ class ZLoss(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, for which $\zeta$
             is the mean under the row. Further axes between batch and classes are positions.
-        y_pred: Logits `(batch, classes)`.
+        y_pred: Logits `(batch, classes)`, all of them finite: with a logit of -inf, a forbidden class, mean and
+            deviation are infinite, and the loss is NaN.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or position, else a scalar.
@@ -75,8 +78,9 @@ class ZLoss(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "z_loss",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("scale", scale, minimum=0)
         if scale == 0:
             raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
@@ -84,13 +88,12 @@ class ZLoss(Loss):
         self.scale = float(scale)
         self.shift = float(shift)
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         logits = class_logits(y_pred)
-        ids, rows = split_labels(y_true, logits)
         mean = ops.mean(logits, axis=-1, keepdims=True)
         centred = logits - mean
         variance = ops.mean(ops.square(centred), axis=-1)
-        label = pick(centred, ids) if rows is None else ops.sum(rows * centred, axis=-1)
+        label = at_label(labels, centred)
         # A spread that is all rounding of the mean is none.
         some = variance > 1e-12 * ops.square(ops.squeeze(mean, axis=-1)) + 1e-24
         zeta = ops.where(some, label / ops.sqrt(ops.where(some, variance, 1.0)), 0.0)

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.labels import align
+from keras_regularize.labels import align_binary
 from keras_regularize.losses._loss import Loss
 
 _TINY = 1e-7
@@ -102,7 +102,7 @@ class AnyLoss(Loss):
         self.from_logits = bool(from_logits)
 
     def call(self, y_true, y_pred):
-        labels, p = align(y_true, y_pred)
+        labels, p = align_binary(y_true, y_pred)
         p = ops.sigmoid(p) if self.from_logits else p
         steep = self.amplification * (p - 0.5)
         # Not `1 - h`, which is 0 from a margin of 17 on.

@@ -8,14 +8,14 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import at_label, label_rows
-from keras_regularize.losses._loss import Loss
+from keras_regularize.labels import at_label
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 from keras_regularize.scores import class_logits, shifted
 
 
 @export
-class LDAM(Loss):
+class LDAM(ClassLoss):
     r"""Cross-entropy in which rare classes must win by a larger margin.
 
     With class counts $n_k$ and scores $z$, the cosines of a normalised head,
@@ -35,6 +35,8 @@ class LDAM(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
@@ -80,8 +82,9 @@ class LDAM(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "ldam",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         self.class_counts = check_counts(class_counts)
         check_number("max_margin", max_margin, minimum=0)
         check_number("scale", scale, minimum=0)
@@ -92,13 +95,20 @@ class LDAM(Loss):
         margins = np.asarray(self.class_counts, "float64") ** -0.25
         self._margins = constants(self.scale * self.max_margin * margins / margins.max())
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
         # Shifted first: large logits would round the margins away.
-        margins = ops.multiply(label_rows(y_true, logits), self._margins)
-        log_p = ops.log_softmax(self.scale * shifted(logits)[0] - margins, axis=-1)
-        return -at_label(y_true, log_p)
+        scores = self.scale * shifted(logits)[0] - self._of_labels(labels, logits)
+        return -at_label(labels, ops.log_softmax(scores, axis=-1))
+
+    def _of_labels(self, labels, logits):
+        """The margins `(…, classes)`, which are those of the labels and 0 elsewhere."""
+        if labels.rows is not None:
+            return ops.multiply(labels.rows, self._margins)
+        places = ops.arange(logits.shape[-1], dtype="int32")
+        own = ops.cast(ops.take(self._margins, labels.ids, axis=0), logits.dtype)
+        return ops.where(ops.equal(labels.ids[..., None], places), own[..., None], 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {

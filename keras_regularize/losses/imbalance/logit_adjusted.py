@@ -8,13 +8,13 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 from keras_regularize.scores import class_logits, label_log_probability, shifted
 
 
 @export
-class LogitAdjusted(Loss):
+class LogitAdjusted(ClassLoss):
     r"""Cross-entropy that takes the class prior out of what the network learns (balanced softmax).
 
     With class counts $n_k$ and the prior $\pi_k = n_k / \sum_j n_j$,
@@ -32,6 +32,8 @@ class LogitAdjusted(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
@@ -73,20 +75,21 @@ class LogitAdjusted(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "logit_adjusted",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         self.class_counts = check_counts(class_counts)
         check_number("tau", tau)
         self.tau = float(tau)
         counts = np.asarray(self.class_counts, "float64")
         self._shift = constants(self.tau * np.log(counts / counts.sum()))
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
         # Shifted first: large logits would round the prior away.
         adjusted = ops.add(shifted(logits)[0], self._shift)
-        return -label_log_probability(y_true, adjusted, from_logits=True)
+        return -label_log_probability(labels, adjusted, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "class_counts": self.class_counts, "tau": self.tau}

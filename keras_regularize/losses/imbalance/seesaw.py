@@ -10,13 +10,13 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import label_ids
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
-from keras_regularize.scores import class_logits, label_log_probability, shifted
+from keras_regularize.scores import class_logits, label_log_probability
 
 
 @export
-class Seesaw(Loss):
+class Seesaw(ClassLoss):
     r"""Cross-entropy that spares rare classes the negative gradients of frequent ones, unless they err.
 
     With class counts $n$, probabilities $p = \operatorname{softmax}(z)$ and the label $y$, a sample contributes
@@ -36,6 +36,8 @@ class Seesaw(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, whose largest
@@ -77,8 +79,9 @@ class Seesaw(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "seesaw",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         self.class_counts = check_counts(class_counts)
         check_number("p", p, minimum=0)
         check_number("q", q, minimum=0)
@@ -86,21 +89,21 @@ class Seesaw(Loss):
         self.q = float(q)
         self._log_counts = constants(self.p * np.log(np.asarray(self.class_counts, "float64")))
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
-        ids = label_ids(y_true, logits)
-        log_p = ops.log_softmax(ops.stop_gradient(logits), axis=-1)
-        own = ops.take_along_axis(log_p, ops.expand_dims(ids, -1), axis=-1)
+        ids = label_ids(labels, logits)
+        # Large logits would round the weights away, log-probabilities do not.
+        log_p = ops.log_softmax(logits, axis=-1)
+        constant = ops.stop_gradient(log_p)
+        own = ops.take_along_axis(constant, ops.expand_dims(ids, -1), axis=-1)
         # log M and log C up to constants of the sample, which cancel in the softmax.
         log_counts = ops.cast(self._log_counts, logits.dtype)
         own_count = ops.expand_dims(ops.take(log_counts, ids, axis=0), -1)
         mitigation = ops.minimum(own_count, log_counts)
-        compensation = self.q * ops.maximum(log_p, ops.maximum(own, math.log(0.01)))
-        weights = ops.cast(mitigation, log_p.dtype) + compensation
-        # Shifted first: large logits would round the weights away.
-        adjusted = shifted(logits)[0] + ops.stop_gradient(weights)
-        return -label_log_probability(y_true, adjusted, from_logits=True)
+        compensation = self.q * ops.maximum(constant, ops.maximum(own, math.log(0.01)))
+        adjusted = log_p + (mitigation + compensation)
+        return -label_log_probability(labels, adjusted, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
         return {

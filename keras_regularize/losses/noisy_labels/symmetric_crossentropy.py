@@ -7,16 +7,16 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import split_labels
+from keras_regularize.labels import mean_under
 from keras_regularize.losses._focal import log_probability_and_error
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
 
 _FLOOR = 1e-4  # Of target probabilities, whose logarithm is taken.
 
 
 @export
-class SymmetricCrossentropy(Loss):
+class SymmetricCrossentropy(ClassLoss):
     r"""Cross-entropy plus reverse cross-entropy, for training on partly wrong labels.
 
     $$\ell(t, p) = -\alpha \sum_k t_k \log p_k - \beta \sum_k p_k \log \operatorname{clip}(t_k, 10^{-4}, 1).$$
@@ -34,6 +34,8 @@ class SymmetricCrossentropy(Loss):
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a label: as in
+            `keras.losses.SparseCategoricalCrossentropy` their value is 0 and means leave them out. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`. Further axes
@@ -73,22 +75,23 @@ class SymmetricCrossentropy(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "symmetric_crossentropy",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         check_number("alpha", alpha, minimum=0)
         check_number("beta", beta, minimum=0)
         self.alpha = float(alpha)
         self.beta = float(beta)
         self.from_logits = bool(from_logits)
 
-    def call(self, y_true, y_pred):
+    def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, self.from_logits)
-        ids, rows = split_labels(y_true, log_p)
+        rows = labels.rows
         if rows is None:
-            log_pt, error = log_probability_and_error(log_p, ids, rows)
+            log_pt, error = log_probability_and_error(log_p, labels.ids, rows)
             reverse = -math.log(_FLOOR) * error
         else:
-            log_pt = ops.sum(rows * log_p, axis=-1)
+            log_pt = mean_under(rows, log_p)
             reverse = -ops.sum(ops.exp(log_p) * ops.log(ops.clip(rows, _FLOOR, 1.0)), axis=-1)
         return self.beta * reverse - self.alpha * log_pt
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number, compatible
-from keras_regularize.labels import pick
+from keras_regularize.labels import at_label
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import upcast
 
@@ -84,7 +84,7 @@ class SmoothedIPS(Loss):
             )
         action, propensity, cost = ops.unstack(logged, 3, axis=-1)
         weight = ops.exp(-self.alpha * ops.log(ops.maximum(propensity, 1e-30)))
-        return cost * weight * pick(policy, ops.cast(action, "int32"))
+        return cost * weight * at_label(action, policy)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.labels import align
+from keras_regularize.labels import align_binary
 from keras_regularize.losses._loss import Loss
 
 
@@ -95,7 +95,7 @@ class Rejection(Loss):
         self._beta = half * calibrated if self.beta is None else self.beta
 
     def call(self, y_true, y_pred):
-        right, score = align(y_true, y_pred)
+        right, score = align_binary(y_true, y_pred)
         half = self.alpha / 2.0
         # The steepest slope that still fits, as an exponent.
         largest = 9.0 if keras.backend.standardize_dtype(y_pred.dtype) == "float16" else 60.0

@@ -5,11 +5,11 @@ from keras import ops
 from keras_regularize.autodiff.functional import without_samples
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.scores import (
-    class_labels,
     class_outputs,
     class_scores,
     gives_logits,
     one_output,
+    output_labels,
     sample_mean,
 )
 
@@ -35,7 +35,7 @@ class PairedLossModel(AttackedModel):
         penalties, values = super().objective(without_samples(batch), forward)
         from_logits = gives_logits(forward)
         clean, attacked = forward.outputs_at(batch.x), self.adversarial_outputs(batch, forward)
-        labels = class_labels(batch.y, clean, forward)
+        labels = output_labels(batch.y, clean, forward)
         pair = [class_scores(class_outputs(z, forward), from_logits) for z in (clean, attacked)]
         given = batch.replace(y=labels).add(clean=one_output(clean, forward))
         loss = sample_mean(forward, self.paired_loss(given, *pair), batch)

@@ -12,13 +12,13 @@ from keras_regularize.losses.distillation._distillation import softened_divergen
 from keras_regularize.models._teacher import Taught
 from keras_regularize.numerics import upcast
 from keras_regularize.scores import (
-    class_labels,
     class_outputs,
     class_scores,
     gives_logits,
     is_regression,
     loss_at,
     one_output,
+    output_labels,
     places_of_losses,
     sample_mean,
     scored_places,
@@ -180,7 +180,7 @@ class Distillation(Taught):
             return ops.mean(ops.square(pair[0] - pair[1]), axis=-1)
         if self.loss_name == "kl":
             return softened_divergence(*pair, self.temperature)
-        labels = class_labels(y, outputs, forward, place)
+        labels = output_labels(y, outputs, forward, place)
         return decoupled_distillation_loss(labels, *pair, temperature=self.temperature)
 
     @property
