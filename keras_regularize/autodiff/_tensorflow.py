@@ -38,6 +38,11 @@ def read(variable):
     return tf.stop_gradient(variable.value)
 
 
+def readable(x):
+    """Whether the values of a tensor are there to be looked at."""
+    return not tf.is_symbolic_tensor(x)
+
+
 def random_states():
     """State of random numbers outside of the model's variables (none here)."""
     return []

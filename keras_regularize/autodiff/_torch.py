@@ -92,6 +92,11 @@ def read(variable):
     return variable.value.detach()
 
 
+def readable(x):
+    """Whether the values of a tensor are there to be looked at, without waiting for a device."""
+    return not torch.compiler.is_compiling() and torch.as_tensor(x).device.type == "cpu"
+
+
 class _RandomState:
     """A global generator of torch, which dropout without a seed draws from, read and assigned like a variable."""
 

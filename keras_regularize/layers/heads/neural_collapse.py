@@ -92,7 +92,7 @@ class NeuralCollapse(keras.layers.Layer):
         )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        features, labels = features_and_labels(self, inputs, training)
+        features, labels = features_and_labels(self, inputs, training, self.num_classes)
         if labels is not None:
             within = neural_collapse_within(features, labels, self.centers)
             between = neural_collapse_between(self.centers)
