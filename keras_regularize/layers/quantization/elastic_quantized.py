@@ -17,7 +17,7 @@ from keras_regularize.layers.quantization._rounding import (
 )
 from keras_regularize.layers.quantization.fake_quantize import check_bits
 from keras_regularize.layers.quantization.quantized_weights import step_gradient_scale
-from keras_regularize.layers.reparameterization._kernels import kernels_of, output_axes
+from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
@@ -81,16 +81,14 @@ class ElasticQuantized(Reparameterized):
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
         require_kernel(self)
-        count, axes = len(self.bits), output_axes(self.layer)
+        count = len(self.bits)
         self._lows = np.array([first_level(b) for b in self.bits], "float32")
         self._spans = np.array([2**b - 1 for b in self.bits], "float32")
-        self._axes = {id(kernel): (axes[id(kernel)], ()) for kernel in kernels_of(self.layer)}
-        self._steps = {}
-        for kernel in kernels_of(self.layer):
-            self._steps[id(kernel)] = [
-                self._kernel_steps(kernel, kept, name)
-                for kept, name in zip(self._axes[id(kernel)], ("unit", "kernel"))
-            ]
+        self._axes = [(axes, ()) for axes in output_axes(self.layer)]
+        self._steps = [
+            [self._kernel_steps(kernel, kept, n) for kept, n in zip(axes, ("unit", "kernel"))]
+            for kernel, axes in zip(kernels_of(self.layer), self._axes)
+        ]
         widest = np.repeat(_DEFAULT_RANGE / (self._lows + self._spans), 2).reshape((count, 2))
         self.input_scale = self._weight("input_scale", (count, 2), lambda: widest)
         self.input_offset = self._weight("input_offset", (count,), lambda: np.zeros(count))
@@ -160,8 +158,8 @@ class ElasticQuantized(Reparameterized):
         return super().call(self._quantized(inputs), *args, **kwargs)
 
     def _calibrate(self, inputs):
-        for kernel in kernels_of(self.layer):
-            for kept, pair in zip(self._axes[id(kernel)], self._steps[id(kernel)]):
+        for kernel, axes, steps in zip(kernels_of(self.layer), self._axes, self._steps):
+            for kept, pair in zip(axes, steps):
                 for variable, value in zip(pair, self._fit(kernel, kept)):
                     variable.assign(np.reshape(value, variable.shape))
         x = ops.convert_to_numpy(ops.cast(inputs, "float32"))
@@ -190,13 +188,14 @@ class ElasticQuantized(Reparameterized):
         return learned_step(inputs, scale, offset, low, low + span, gradient_scale)
 
     def _effective_of(self, variable, value):
-        if id(variable) not in self._steps:
+        position = index_of(variable, kernels_of(self.layer))
+        if position is None:
             return value
         choice = self.choice.value
         low, span = self._levels(choice[0])
         per_unit = ops.cast(choice[3], "float32")
         moved = ops.cast(choice[2], "float32")
-        steps = zip(self._steps[id(variable)], self._axes[id(variable)], (per_unit, 1.0 - per_unit))
+        steps = zip(self._steps[position], self._axes[position], (per_unit, 1.0 - per_unit))
         scale = offset = 0.0
         for (scales, offsets), kept, acts in steps:
             # Scaled here, since the factor differs between the two granularities.
