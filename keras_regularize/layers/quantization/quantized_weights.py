@@ -12,6 +12,7 @@ from keras_regularize.layers.quantization._rounding import (
     fitted_range,
     is_calibrating,
     learned_step,
+    step_dtype,
 )
 from keras_regularize.layers.quantization.fake_quantize import check_bits
 from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
@@ -19,6 +20,7 @@ from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
+from keras_regularize.numerics import upcast
 
 
 @export
@@ -94,7 +96,7 @@ class QuantizedWeights(Reparameterized):
                 self.add_weight(
                     shape,
                     self._fitted(kernel, kept, part),
-                    "float32",
+                    step_dtype(self),
                     trainable=part == 0 or not self.symmetric,
                     name=f"{kernel.name}_{name}",
                 )
@@ -111,7 +113,7 @@ class QuantizedWeights(Reparameterized):
         return initializer
 
     def _fit(self, kernel, kept):
-        value = ops.convert_to_numpy(ops.cast(kernel.value, "float32"))
+        value = ops.convert_to_numpy(upcast(kernel.value))
         # Signed in any case: a kernel that is positive at first need not stay so.
         return fitted_range(value, self.bits, self.symmetric, kept, signed=True)[:2]
 
