@@ -84,8 +84,8 @@ def unit_vectors(x: Any, axis: int = -1) -> Any:
     """
     x = ops.convert_to_tensor(x)
     wide = upcast(x)
-    norm = safe_norm(wide, axis=axis, keepdims=True)
-    return ops.cast(wide / ops.where(norm > 1e-12, norm, 1.0), x.dtype)
+    squares = ops.sum(wide * wide, axis=axis, keepdims=True)
+    return ops.cast(wide / ops.sqrt(ops.where(squares > 1e-24, squares, 1.0)), x.dtype)
 
 
 def global_norm(tensors: Sequence[Any]) -> Any:

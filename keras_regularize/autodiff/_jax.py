@@ -35,6 +35,16 @@ def read(variable):
     return jax.lax.stop_gradient(value) if isinstance(value, jax.core.Tracer) else value
 
 
+def eager():
+    """Context in which variables are made at once, also while a step is traced (nothing to do)."""
+    return contextlib.nullcontext()
+
+
+def readable(x):
+    """Whether the values of a tensor are there to be looked at."""
+    return not isinstance(x, jax.core.Tracer)
+
+
 def random_states():
     """State of random numbers outside of the model's variables (none here)."""
     return []

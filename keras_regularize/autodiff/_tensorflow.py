@@ -41,6 +41,16 @@ def read(variable):
     return tf.stop_gradient(variable.value)
 
 
+def eager():
+    """Context in which variables are made at once, also while a step is traced."""
+    return tf.init_scope()
+
+
+def readable(x):
+    """Whether the values of a tensor are there to be looked at."""
+    return not tf.is_symbolic_tensor(x)
+
+
 def random_states():
     """State of random numbers outside of the model's variables (none here)."""
     return []

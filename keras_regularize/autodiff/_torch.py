@@ -95,6 +95,16 @@ def read(variable):
     return variable.value.detach()
 
 
+def eager():
+    """Context in which variables are made at once, also while a step is traced (nothing to do)."""
+    return contextlib.nullcontext()
+
+
+def readable(x):
+    """Whether the values of a tensor are there to be looked at, without waiting for a device."""
+    return not torch.compiler.is_compiling() and torch.as_tensor(x).device.type == "cpu"
+
+
 class _RandomState:
     """A global generator of torch, which dropout without a seed draws from, read and assigned like a variable."""
 

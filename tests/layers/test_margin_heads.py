@@ -114,11 +114,14 @@ def test_labels_act_in_training_alone(neutral, other):
     np.testing.assert_allclose(train(neutral)[0], plain, rtol=1e-4, atol=1e-3)
 
 
-def test_an_overflow_leaves_the_statistics():
-    layer = built(AdaFace(4))
-    logits, state, _ = train(layer, np.where(np.arange(8)[:, None] == 3, np.nan, X))
+@pytest.mark.parametrize("make", [AdaFace, CurricularFace])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_overflow_leaves_the_statistics(make, value):
+    layer = built(make(4))
+    before = [float(np.squeeze(to_numpy(v))) for v in layer.non_trainable_variables]
+    logits, state, _ = train(layer, np.where(np.arange(8)[:, None] == 3, value, X))
     assert np.isnan(logits[3]).all()
-    np.testing.assert_array_equal(state, [20.0, 100.0])
+    np.testing.assert_array_equal(state, before)
 
 
 def test_labels_may_be_rows_or_missing():
@@ -159,6 +162,124 @@ def test_gradients_are_small_where_the_arccosine_has_none(make):
         assert np.all(np.isfinite(to_numpy(value)))
     assert np.abs(to_numpy(slopes[0])[:12]).max() < 100
     assert np.abs(to_numpy(slopes[1])).max() < 100
+
+
+# Margins in the angle of the label and in its cosine; that of AdaFace at q = -1.
+MARGINS = {
+    ArcFace: (0.5, 0.0),
+    CosFace: (0.0, 0.4),
+    CurricularFace: (0.5, 0.0),
+    AdaFace: (0.4, 0.0),
+    MagFace: (0.45, 0.0),
+}
+
+
+@pytest.mark.parametrize("make", MARGINS)
+def test_logits_and_gradients_are_exact_up_to_the_centre_of_the_class(make):
+    options = {"factor": 0.0} if make is MagFace else {}
+    layer = built(make(2, **options), 3)
+    if make is AdaFace:  # All lengths are far below the mean.
+        layer.norm_mean.assign([1e4])
+        layer.norm_deviation.assign([1.0])
+    layer.kernel.assign(np.array([[0.0, 2.0], [0.6, 0.0], [0.8, 0.0]]))
+    rotation, subtracted = MARGINS[make]
+    angles = np.array([0.0, 1e-6, 1e-4, 1e-3, 0.01, 0.014, 0.1, 0.7])
+    # Lengths of 5 in the plane of the class' direction and the first axis.
+    x = 5 * np.outer(np.cos(angles), [0, 0.6, 0.8]) - 5 * np.outer(np.sin(angles), [1, 0, 0])
+    labels = np.zeros(len(angles), "int32")
+    trainable = [v.value for v in layer.trainable_variables]
+    others = [v.value for v in layer.non_trainable_variables]
+
+    def total(x, labels):
+        logits, _ = layer.stateless_call(trainable, others, [x, labels], training=True)
+        return ops.sum(logits[:, 0]), logits[:, 0]
+
+    run = fused(autodiff.value_and_grad(total, has_aux=True))
+    (_, logits), slopes = run(x.astype("float32"), labels)
+    expected = 64 * (np.cos(angles + rotation) - subtracted)
+    np.testing.assert_allclose(to_numpy(logits), expected, rtol=0, atol=1e-3)
+    away = 64 / 5 * np.sin(angles + rotation)  # Of the logit, along the arc away from the class.
+    arc = -np.outer(np.sin(angles), [0, 0.6, 0.8]) - np.outer(np.cos(angles), [1, 0, 0])
+    # At 1e-6 the direction of float32 vectors is known to a tenth, at 0 not at all.
+    for i, tolerance in enumerate([None, 0.2, 2e-3, 2e-3, 1e-3, 1e-3, 1e-3, 1e-3]):
+        if tolerance is None:
+            assert np.linalg.norm(to_numpy(slopes)[0]) < 1e-4
+        else:
+            np.testing.assert_allclose(
+                to_numpy(slopes)[i], -away[i] * arc[i], rtol=0, atol=tolerance * 64 / 5
+            )
+
+
+@pytest.mark.parametrize("make", [ArcFace, CosFace])
+def test_sub_centers_and_margins_of_classes_equal_a_loop(make):
+    margins = [0.1, 0.5, 0.3, 0.0]
+    layer = built(make(4, margins, scale=10.0, sub_centers=3))
+    assert tuple(layer.kernel.shape) == (5, 12)
+    each = cosines(layer).reshape(8, 4, 3)
+    labels = LABELS.copy()
+    labels[2] = -1
+    expected = np.zeros((8, 4))
+    for i in range(8):
+        for k in range(4):
+            c = max(each[i, k])
+            if k == labels[i] and make is ArcFace:
+                c = np.cos(min(np.arccos(c) + margins[k], np.pi))
+            elif k == labels[i]:
+                c = c - margins[k]
+            expected[i, k] = 10 * c
+    logits, _, _ = train(layer, X, labels)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(to_numpy(layer(X)), 10 * each.max(-1), rtol=1e-4, atol=1e-4)
+    copy = built(make.from_config(layer.get_config()))
+    assert copy.margins.config == margins and copy.sub_centers == 3
+    # Only the nearest centre of a class learns.
+    others = [v.value for v in layer.non_trainable_variables]
+
+    def own(kernel, labels):
+        return ops.sum(layer.stateless_call([kernel], others, [X, labels], training=True)[0][0])
+
+    slope = to_numpy(fused(autodiff.grad(own))(layer.kernel.value, labels)).reshape(5, 4, 3)
+    assert np.array_equal(np.abs(slope).sum(0) > 1e-6, each[0] == each[0].max(-1, keepdims=True))
+
+
+def test_one_margin_for_all_classes_equals_a_number():
+    for make in (ArcFace, CosFace):
+        layer, other = built(make(4, 0.3)), built(make(4, np.full(4, 0.3)))
+        other.kernel.assign(to_numpy(layer.kernel))
+        np.testing.assert_allclose(train(layer)[0], train(other)[0], rtol=1e-5, atol=1e-4)
+
+
+def test_sub_centers_take_wrong_labels_apart():
+    """A third of a class' samples come from somewhere else: they get a centre of their own."""
+    rng = np.random.default_rng(3)
+    means = np.eye(6)[:4]
+    y = np.repeat(np.arange(3), 60)
+    wrong = np.arange(180) % 60 >= 40
+    x = (means[np.where(wrong, 3, y)] + 0.15 * rng.normal(size=(180, 6))).astype("float32")
+
+    def angle_to_mean(sub_centers):
+        keras.utils.set_random_seed(0)
+        inputs, labels = keras.Input((6,)), keras.Input((), dtype="int32", optional=True)
+        head = ArcFace(3, margin=0.2, scale=8.0, sub_centers=sub_centers)
+        model = keras.Model([inputs, labels], head([inputs, labels]))
+        model.compile(
+            keras.optimizers.Adam(0.05),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        model.fit([x, y], y, batch_size=180, epochs=150, verbose=0)
+        kernel = to_numpy(head.kernel).reshape(6, 3, sub_centers)
+        unit = kernel / np.linalg.norm(kernel, axis=0)
+        return np.mean([max(unit[k, k]) for k in range(3)])
+
+    assert angle_to_mean(3) > angle_to_mean(1) + 0.02
+
+
+@pytest.mark.parametrize("make", [ArcFace, CosFace, AdaFace, CurricularFace, MagFace])
+def test_ids_that_are_no_class_are_refused(make):
+    layer = built(make(4))
+    with pytest.raises(ValueError, match="class ids from 0 to 3, or negative.*labels up to 4"):
+        layer([X, np.array([0, 1, 2, 3, 4, 0, 0, 0])], training=True)
+    layer([X, np.array([0, 1, 2, 3, -4, 0, 0, -1])], training=True)
 
 
 @pytest.mark.parametrize("make", [AdaFace, CurricularFace, MagFace])
@@ -213,6 +334,9 @@ def test_training_without_labels_is_an_error():
     [
         (lambda: ArcFace(0), "`units` must be an integer of at least 1. Received: units=0"),
         (lambda: ArcFace(4, -0.1), "`margin` must be a number at least 0. Received: margin=-0.1"),
+        (lambda: ArcFace(4, [0.1, 0.2]), "one for each of the 4 classes. Received: 2 numbers"),
+        (lambda: CosFace(2, [0.1, -0.2]), "`margin` must be a number at least 0"),
+        (lambda: CosFace(2, sub_centers=0), "`sub_centers` must be an integer of at least 1"),
         (lambda: CosFace(4, scale=0), "`scale` must be positive. Received: scale=0"),
         (lambda: AdaFace(4, momentum=1.5), "`momentum` must be a number at least 0 and at most 1"),
         (lambda: CurricularFace(4, 2.0), "`margin` must be a number at least 0 and at most 1.57"),

@@ -8,6 +8,7 @@ from keras import layers, ops
 import keras_regularize as kr
 from keras_regularize import autodiff
 from keras_regularize.layers import (
+    ElasticQuantized,
     FakeQuantize,
     LearnedClipQuantizer,
     QuantizedInputs,
@@ -225,3 +226,104 @@ def test_integers_are_quantized_to_floats():
     np.testing.assert_allclose(ops.convert_to_numpy(found), [0.0, 1.5, 4.5], rtol=1e-5)
     found = kr.layers.learned_clip_quantize(x, lower=0.0, upper=1.5, bits=1)
     np.testing.assert_allclose(ops.convert_to_numpy(found), [0.0, 1.5, 1.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_nan_is_handed_on_and_calibration_refuses_it(value):
+    x = normal(8, 4)
+    x[3, 1] = value
+    quantized = [fake_quantize(x, 0.5, bits=3), learned_clip_quantize(x, -1.0, 1.0, bits=2)]
+    quantized += [FakeQuantize(4)(x), LearnedClipQuantizer(4)(x)]
+    for result in map(to_numpy, quantized):
+        assert np.isnan(result[3, 1]) == np.isnan(value)
+        assert np.isfinite(np.delete(result.ravel(), 13)).all()
+    for layer in (
+        FakeQuantize(4),
+        FakeQuantize(4, symmetric=False, per_channel=True),
+        LearnedClipQuantizer(4),
+        QuantizedInputs(layers.Dense(2)),
+        ElasticQuantized(layers.Dense(2), bits=(2, 4)),
+    ):
+        layer(normal(8, 4))
+        with pytest.raises(
+            ValueError, match="Received an array with 1 NaN or infinite entries of 32"
+        ):
+            calibrate_quantizers(layer, x)
+    for ends in ((np.nan, 1.0), (-1.0, np.nan)):
+        ends = [np.float32(end) for end in ends]
+        assert np.isnan(to_numpy(learned_clip_quantize(normal(5), *ends))).all()
+    assert np.isnan(to_numpy(fake_quantize(normal(5), np.float32(np.nan)))).all()
+    # A weight that is NaN is one for the network, too.
+    wrapper = QuantizedWeights(layers.Dense(2), 4)
+    wrapper(x)
+    kernel = to_numpy(wrapper.layer.kernel)
+    kernel[0, 0] = np.nan
+    wrapper.layer.kernel.assign(kernel)
+    assert np.isnan(to_numpy(wrapper(normal(3, 4)))[:, 0]).all()
+
+
+@pytest.mark.parametrize(
+    "make", [LearnedClipQuantizer, lambda b: QuantizedInputs(layers.Dense(2), b)]
+)
+@pytest.mark.parametrize("x", [normal(64, 4), np.abs(normal(64, 4)), np.zeros((4, 4), "float32")])
+def test_one_bit_is_calibrated(make, x):
+    layer = make(1)
+    layer(x)
+    with np.errstate(all="raise"):
+        calibrate_quantizers(layer, x)
+    quantizer = getattr(layer, "quantizer", layer)
+    ends = [float(to_numpy(end)) for end in (quantizer.lower, quantizer.upper)]
+    assert ends[0] < ends[1] and np.isfinite(ends).all()
+    rounded = to_numpy(quantizer(x))
+    assert len(np.unique(rounded)) <= 2
+    # No worse than the full range.
+    full = [min(x.min(), 0.0), max(x.max(), 1e-6)]
+    plain = to_numpy(learned_clip_quantize(x, *map(np.float32, full), bits=1))
+    assert np.mean(np.abs(x - rounded) ** 2.4) <= np.mean(np.abs(x - plain) ** 2.4) + 1e-6
+
+
+@pytest.mark.parametrize("make", [QuantizedInputs, ElasticQuantized])
+def test_layers_of_several_inputs_and_of_ids_are_refused(make):
+    with pytest.raises(
+        ValueError, match=r"takes one floating tensor.*several: \['query', 'value'\]"
+    ):
+        make(layers.MultiHeadAttention(2, 3))
+    with pytest.raises(ValueError, match="takes ids, which cannot be quantized"):
+        make(layers.Embedding(5, 3))
+    with pytest.raises(ValueError, match="takes ids"):
+        make(QuantizedWeights(layers.Embedding(5, 3)))
+
+
+def test_a_list_of_inputs_is_refused():
+    x = normal(2, 3, 4)
+    with pytest.raises(
+        ValueError, match="quantizes one floating tensor. Received inputs of 2 parts"
+    ):
+        QuantizedInputs(layers.Attention())([x, x])
+
+
+def test_float64_is_quantized_in_float64():
+    keras.config.set_dtype_policy("float64")
+    x = np.random.default_rng(0).normal(size=(16, 4))
+    for layer in (FakeQuantize(16), LearnedClipQuantizer(16)):
+        layer(x)
+        calibrate_quantizers(layer, x)
+        values = to_numpy(layer(x))
+        assert values.dtype == "float64"
+        again = to_numpy(layer(values))
+        # Levels are hit more closely than float32 could.
+        np.testing.assert_allclose(again, values, rtol=0, atol=1e-12)
+        assert all(v.dtype == "float64" for v in layer.weights)
+
+
+@pytest.mark.parametrize("wrap", [QuantizedWeights, lambda layer: ElasticQuantized(layer, (2, 4))])
+def test_unbuilt_models_are_built_by_fit(wrap):
+    """The steps fit the kernel also where the model is built while the step is traced."""
+    dense = layers.Dense(3)
+    model = keras.Sequential([wrap(dense)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = normal(8, 4)
+    loss = model.fit(x, x[:, :3], batch_size=8, verbose=0).history["loss"][0]
+    assert loss == pytest.approx(model.evaluate(x, x[:, :3], verbose=0), rel=1e-5)
+    scale = to_numpy(next(v for v in model.weights if v.name.endswith("scale")))
+    assert np.all(scale > 0) and len(np.unique(scale)) > 2

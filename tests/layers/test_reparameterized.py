@@ -483,6 +483,91 @@ def test_compander_around_layers(name):
     assert [v.name for v in wrapper.weights][:3] == ["scale", "width", layer.weights[0].name]
 
 
+@pytest.mark.parametrize("learnt", [True, False])
+@pytest.mark.parametrize("name", CASES)
+def test_the_kernel_starts_at_the_values_of_the_initializer(name, learnt):
+    keras.utils.set_random_seed(1)
+    layer, x = case(name)
+    layer(x)
+    given = {v.path: array(v.value) for v in layer.weights}
+    wrapper = WeightCompander(layer, scale=2.0, width=1.5, trainable=learnt)  # A pretrained layer.
+    wrapper(x)
+    for stored, effective in zip(layer.weights, wrapper.fold().weights):
+        np.testing.assert_allclose(
+            array(effective.value), given[stored.path], rtol=1e-5, atol=1e-6, err_msg=name
+        )
+        moved = np.any(array(stored.value) != given[stored.path])
+        assert moved == (is_kernel(stored.name) and bool(given[stored.path].any()))
+
+
+@pytest.mark.parametrize("build", ["call", "symbolic", "fit", "subclassed"])
+def test_the_start_does_not_depend_on_how_the_layer_is_built(build):
+    initializer = keras.initializers.RandomNormal(stddev=0.3, seed=3)
+    x = inputs_of((8, 4))
+    wrapper = WeightCompander(
+        layers.Dense(2, kernel_initializer=initializer, kernel_regularizer="l2"), trainable=False
+    )
+    expected = array(initializer((4, 2)))
+    if build == "call":
+        wrapper(x)
+    elif build == "symbolic":
+        wrapper(keras.Input((4,)))
+    else:
+        model = keras.Sequential([wrapper]) if build == "fit" else Calls(wrapper)
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        loss = model.fit(x, x[:, :2], verbose=0).history["loss"][0]
+        error = np.square(x @ expected - x[:, :2]).mean()
+        assert loss == pytest.approx(error + 0.01 * np.square(expected).sum(), rel=1e-5)
+    np.testing.assert_allclose(array(wrapper.fold().kernel.value), expected, rtol=1e-5, atol=1e-6)
+
+
+class Calls(keras.Model):
+    """A subclassed model, whose layers are built while it is traced."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+def test_weights_beyond_the_bound_start_just_inside():
+    layer = layers.Dense(3, use_bias=False, kernel_initializer=keras.initializers.Constant(5.0))
+    wrapper = WeightCompander(layer, scale=0.5, width=1.0)
+    wrapper(np.ones((2, 4), "float32"))
+    kernel = array(wrapper.fold().kernel.value)
+    assert np.all(kernel < 0.5 * np.pi / 2) and np.all(kernel > 0.998 * 0.5 * np.pi / 2)
+    for dtype in ("bfloat16", "float16"):
+        wrapper = WeightCompander(layers.Dense(3, kernel_initializer="ones", dtype=dtype), 0.5)
+        wrapper(np.ones((2, 4), "float32"))
+        assert np.all(np.isfinite(array(ops.cast(layer.kernel.value, "float32"))))
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_a_regularizer_sees_the_effective_kernel_if_it_is_fixed(learnt, tmp_path):
+    layer = layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1))
+    wrapper = WeightCompander(layer, scale=0.5, width=0.3, trainable=learnt)
+    model = keras.Sequential([keras.Input((4,)), wrapper])
+    stored = array(layer.kernel.value)
+    seen = stored if learnt else compand(stored, 0.5, 0.3)
+    penalty = 0.1 * np.square(seen).sum()
+    assert float(array(sum(model.losses))) == pytest.approx(penalty, rel=1e-5)
+    model.save(tmp_path / "model.keras")
+    # The gradient goes through.
+    model.compile(keras.optimizers.SGD(1.0), lambda t, p: 0.0 * ops.sum(p, axis=-1))
+    model.fit(inputs_of((8, 4)), inputs_of((8, 3)), verbose=0)
+    slope = 1.0 if learnt else (0.5 / 0.3) / (1 + (stored / 0.3) ** 2)
+    np.testing.assert_allclose(
+        array(layer.kernel.value), stored - 0.2 * seen * slope, rtol=1e-4, atol=1e-6
+    )
+    restored = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    assert float(array(sum(restored.losses))) == pytest.approx(penalty, rel=1e-5)
+    folded = restored.layers[0].fold()
+    assert isinstance(folded.kernel.regularizer, keras.regularizers.L2)
+    assert isinstance(folded.kernel_regularizer, keras.regularizers.L2)
+
+
 def test_scalars_are_learnt_or_not():
     x = inputs_of((16, 4))
     for trainable in (True, False):

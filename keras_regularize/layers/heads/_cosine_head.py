@@ -1,33 +1,47 @@
-"""What the margin heads share: cosines with one direction per class, and a changed logit of the label."""
+"""What the margin heads share: cosines with the directions of the classes, and a changed logit of the label."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.labels import label_mask
-from keras_regularize.layers.heads._labels import features_and_labels, features_shape
-from keras_regularize.numerics import unit_vectors, upcast
+from keras_regularize.layers.heads._labels import class_ids, features_and_labels, features_shape
+from keras_regularize.numerics import safe_norm, unit_vectors, upcast
+
+
+class Samples(NamedTuple):
+    """What a head knows of a batch in training: `(batch, d)` features, and per sample the id and the angle.
+
+    The id is -1 without a label; the angle between features and label's direction means nothing there.
+    """
+
+    features: Any
+    ids: Any
+    angle: Any
 
 
 class CosineHead(keras.layers.Layer):
     """Scaled cosines; subclasses say in `with_margin` what training makes of them.
 
-    The cosines that training sees are clipped `_clip` inside ±1, where the arccosine has a slope.
+    Of the `sub_centers` directions of a class, which stand side by side in the kernel, the nearest counts.
     """
 
-    _clip = 1e-4
+    _uses_angle = True
 
-    def __init__(self, units, scale, **kwargs):
+    def __init__(self, units, scale, sub_centers=1, **kwargs):
         check_integer("units", units, minimum=1)
+        check_integer("sub_centers", sub_centers, minimum=1)
         check_number("scale", scale, minimum=0)
         if scale == 0:
             raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
         super().__init__(**kwargs)
         self.units = int(units)
         self.scale = float(scale)
+        self.sub_centers = int(sub_centers)
         self.autocast = False  # Labels stay exact, and cosines are computed in full precision.
 
     def build(self, input_shape: Any) -> None:
@@ -37,22 +51,30 @@ class CosineHead(keras.layers.Layer):
                 f"`{type(self).__name__}` needs a known number of features, the last axis. "
                 f"Received: input_shape={shape}"
             )
+        columns = self.units * self.sub_centers
         self.kernel = self.add_weight(
-            (shape[-1], self.units), _unit_columns, name="kernel", autocast=False
+            (shape[-1], columns), _unit_columns, name="kernel", autocast=False
         )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        features, labels = features_and_labels(self, inputs, training)
+        features, labels = features_and_labels(self, inputs, training, self.units)
         features = upcast(ops.cast(features, self.variable_dtype))
-        kernel = upcast(self.kernel)
-        cosine = ops.matmul(unit_vectors(features), unit_vectors(kernel, axis=0))
+        directions = unit_vectors(features)
+        kernel = unit_vectors(upcast(self.kernel), axis=0)
+        cosine = ops.matmul(directions, kernel)
+        nearest = None
+        if self.sub_centers > 1:
+            each = ops.reshape(cosine, (-1, self.units, self.sub_centers))
+            nearest, cosine = ops.argmax(each, axis=-1), ops.max(each, axis=-1)
         if labels is not None:
-            cosine = ops.clip(cosine, -1.0 + self._clip, 1.0 - self._clip)
-            cosine = self.with_margin(features, cosine, label_mask(labels, cosine))
+            ids, angle = class_ids(labels, cosine), None
+            if self._uses_angle:
+                angle = _angles(directions, _columns(kernel, ids, nearest, self.sub_centers))
+            cosine = self.with_margin(cosine, Samples(features, ids, angle))
         return ops.cast(self.scale * cosine, self.compute_dtype)
 
-    def with_margin(self, features, cosine, label):
-        """The cosines `(batch, units)` that training sees; `label` is set at each sample's label."""
+    def with_margin(self, cosine, samples):
+        """The cosines `(batch, units)` that training sees."""
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -62,19 +84,69 @@ class CosineHead(keras.layers.Layer):
         return {**super().get_config(), "units": self.units, "scale": self.scale}
 
 
-def own_cosine(cosine, label):
-    """The cosine with the direction of the label, `(batch,)`; 0 without a label."""
-    return ops.sum(ops.where(label, cosine, 0.0), axis=-1)
+class ClassMargins:
+    """One margin for all classes, or one for each."""
+
+    def __init__(self, margin, units):
+        self.config = _margins(margin, units)
+        self._values = np.asarray(self.config, "float32")
+
+    def of(self, ids, dtype):
+        """A number, or `(batch,)` margins of the samples' classes."""
+        if not self._values.ndim:
+            return self.config
+        values = ops.convert_to_tensor(self._values, dtype=dtype)
+        return ops.take(values, ops.clip(ids, 0, len(self._values) - 1), axis=0)
 
 
-def replace_own(cosine, label, own):
+def at_label(ids, units):
+    """Bools `(batch, units)`, set at the label."""
+    return ops.equal(ops.expand_dims(ids, -1), ops.arange(units, dtype="int32"))
+
+
+def replace_own(cosine, ids, own):
     """The cosines with those of the labels replaced."""
-    return ops.where(label, ops.expand_dims(own, -1), cosine)
+    return ops.where(at_label(ids, cosine.shape[-1]), ops.expand_dims(own, -1), cosine)
 
 
-def rotated(cosine, angle, clip=1e-4):
-    """The cosine of the same angle plus another, both in radians; the sum stays within 0 and π."""
-    return ops.cos(ops.clip(ops.arccos(cosine) + angle, clip, math.pi - clip))
+def cosine_of(angle):
+    """The cosine of an angle in radians that is kept from 0 to π."""
+    return ops.cos(ops.clip(angle, 0.0, math.pi))
+
+
+def _angles(x, y):
+    """Angles in radians between unit vectors `(batch, d)`.
+
+    From the lengths of difference and sum: the cosine has lost the angle where it is close to ±1, and the
+    arccosine has an infinite slope there, which cancels only on paper. The gradient is of length one everywhere,
+    but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles to all.
+    """
+    lengths = safe_norm(ops.stack([x - y, x + y]), axis=-1)
+    return 2.0 * ops.arctan2(lengths[0], ops.where(lengths[0] + lengths[1] > 0, lengths[1], 1.0))
+
+
+def _columns(kernel, ids, nearest, sub_centers):
+    """The directions `(batch, d)` of the labels, of several the nearest."""
+    ids = ops.clip(ids, 0, kernel.shape[-1] // sub_centers - 1)
+    if nearest is not None:
+        own = ops.take_along_axis(nearest, ops.expand_dims(ids, -1), axis=-1)
+        ids = ids * sub_centers + ops.cast(ops.squeeze(own, axis=-1), ids.dtype)
+    return ops.transpose(ops.take(kernel, ids, axis=1))
+
+
+def _margins(margin, units):
+    if not isinstance(margin, (Sequence, np.ndarray)) or isinstance(margin, str):
+        check_number("margin", margin, minimum=0)
+        return float(margin)
+    margins = list(margin)
+    if len(margins) != units:
+        raise ValueError(
+            f"`margin` must be a number, or one for each of the {units} classes. "
+            f"Received: {len(margins)} numbers"
+        )
+    for value in margins:
+        check_number("margin", value.item() if hasattr(value, "item") else value, minimum=0)
+    return [float(value) for value in margins]
 
 
 def _unit_columns(shape, dtype=None):

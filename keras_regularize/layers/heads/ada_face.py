@@ -9,9 +9,8 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
-    own_cosine,
+    cosine_of,
     replace_own,
-    rotated,
 )
 from keras_regularize.numerics import safe_norm
 
@@ -50,7 +49,8 @@ class AdaFace(CosineHead):
     which are not trained.
 
     Raises:
-        ValueError: If an argument is out of its range, or in training without labels.
+        ValueError: If an argument is out of its range, in training without labels, or with ids that are no class
+            where they can be read (not in a compiled step).
 
     Cost: a dense layer's, and a few elementwise passes over the logits.
 
@@ -71,11 +71,10 @@ class AdaFace(CosineHead):
     ```
 
     Reference: Minchul Kim, Anil K. Jain and Xiaoming Liu, *AdaFace: Quality Adaptive Margin for Face Recognition*,
-    CVPR 2022, arXiv:2204.00964. The deviation of a batch of one, undefined in their code, leaves the running one
-    as it is.
+    CVPR 2022, arXiv:2204.00964. Their code clips cosines at 0.999 and keeps angles 0.001 from 0 and
+    $\pi$; here no cosine is clipped, see `ArcFace`. The deviation of a batch of one, undefined in their code,
+    leaves the running one as it is.
     """
-
-    _clip = 1e-3
 
     def __init__(
         self,
@@ -109,20 +108,20 @@ class AdaFace(CosineHead):
             name=name,
         )
 
-    def with_margin(self, features, cosine, label):
-        norms = ops.stop_gradient(ops.clip(safe_norm(features, axis=-1), 1e-3, 100.0))
-        mean, deviation = self._updated_statistics(norms)
+    def with_margin(self, cosine, samples):
+        lengths = ops.stop_gradient(safe_norm(samples.features, axis=-1))
+        norms = ops.clip(lengths, 1e-3, 100.0)
+        # An overflow under loss scaling would stay for ever.
+        mean, deviation = self._updated_statistics(norms, ops.all(ops.isfinite(lengths)))
         quality = self.concentration * (norms - mean) / (deviation + 1e-3)
         quality = self.margin * ops.clip(quality, -1.0, 1.0)
-        own = rotated(own_cosine(cosine, label), -quality, clip=1e-3)
-        return replace_own(cosine, label, own - (self.margin + quality))
+        own = cosine_of(samples.angle - quality) - (self.margin + quality)
+        return replace_own(cosine, samples.ids, own)
 
-    def _updated_statistics(self, norms):
+    def _updated_statistics(self, norms, finite):
         count = ops.sum(ops.ones_like(norms))
         batch_mean = ops.sum(norms) / ops.maximum(count, 1.0)
         squares = ops.sum(ops.square(norms - batch_mean)) / ops.maximum(count - 1.0, 1.0)
-        # An overflow under loss scaling would stay for ever.
-        finite = ops.isfinite(batch_mean)
         return (
             self._moved(self.norm_mean, batch_mean, finite & (count > 0)),
             self._moved(self.norm_deviation, ops.sqrt(squares), finite & (count > 1)),

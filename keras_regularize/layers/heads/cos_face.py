@@ -1,12 +1,16 @@
 """CosFace: a margin in the cosine."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.layers.heads._cosine_head import CosineHead
+from keras_regularize.layers.heads._cosine_head import (
+    ClassMargins,
+    CosineHead,
+    at_label,
+)
 
 
 @export
@@ -24,21 +28,26 @@ class CosFace(CosineHead):
 
     The margin takes the same from a logit at any angle; that of `ArcFace` takes most near right angles. Lengths of
     features and columns do not matter. `margin=0` is the normalised softmax. With few classes or few features
-    lower the scale.
+    lower the scale. Classes with few samples are helped by a larger margin of their own. With `sub_centers` a
+    class has several columns, of which the nearest counts, see `ArcFace`. No cosine is clipped.
 
     Args:
         units: Number of classes.
-        margin: $m \ge 0$, in units of the cosine.
+        margin: $m \ge 0$, in units of the cosine, one number or a list of one for each class.
         scale: $s > 0$.
+        sub_centers: Columns of the kernel for each class, at least 1.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
     Input: `[features, labels]`, where features are `(batch, features)`, neither normalised nor activated, and
     labels class ids `(batch,)` or `(batch, 1)`, or rows `(batch, units)`, of which the largest entry counts.
     Rows with the id -1 get no margin. Without labels, `[features, None]` or the features alone. Output: logits
-    `(batch, units)`, computed in at least float32.
+    `(batch, units)`, computed in at least float32 (in half precision they are rounded at the end, by 0.25 at a
+    scale of 64 in bfloat16: give the head `dtype="float32"`). The kernel is `(features, units * sub_centers)`,
+    the columns of a class side by side.
 
     Raises:
-        ValueError: If an argument is out of its range, or in training without labels.
+        ValueError: If an argument is out of its range, in training without labels, or with ids that are no class
+            where they can be read (not in a compiled step).
 
     Cost: a dense layer's, and a few elementwise passes over the logits.
 
@@ -62,13 +71,29 @@ class CosFace(CosineHead):
     *CosFace: Large Margin Cosine Loss for Deep Face Recognition*, CVPR 2018, arXiv:1801.09414.
     """
 
-    def __init__(self, units: int, margin: float = 0.4, scale: float = 64.0, **kwargs: Any):
-        check_number("margin", margin, minimum=0)
-        super().__init__(units, scale, **kwargs)
-        self.margin = float(margin)
+    _uses_angle = False
 
-    def with_margin(self, features, cosine, label):
-        return ops.where(label, cosine - self.margin, cosine)
+    def __init__(
+        self,
+        units: int,
+        margin: float | Sequence[float] = 0.4,
+        scale: float = 64.0,
+        sub_centers: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(units, scale, sub_centers, **kwargs)
+        self.margins = ClassMargins(margin, self.units)
+
+    def with_margin(self, cosine, samples):
+        label = at_label(samples.ids, self.units)
+        margin = self.margins.of(samples.ids, cosine.dtype)
+        if not isinstance(margin, float):
+            margin = ops.expand_dims(margin, -1)
+        return cosine - margin * ops.cast(label, cosine.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "margin": self.margin}
+        return {
+            **super().get_config(),
+            "margin": self.margins.config,
+            "sub_centers": self.sub_centers,
+        }

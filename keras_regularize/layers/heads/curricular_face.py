@@ -9,9 +9,9 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
-    own_cosine,
+    at_label,
+    cosine_of,
     replace_own,
-    rotated,
 )
 from keras_regularize.numerics import masked_mean
 
@@ -45,7 +45,8 @@ class CurricularFace(CosineHead):
     logits `(batch, units)`, computed in at least float32. Weights: the kernel, then $\tau$, which is not trained.
 
     Raises:
-        ValueError: If an argument is out of its range, or in training without labels.
+        ValueError: If an argument is out of its range, in training without labels, or with ids that are no class
+            where they can be read (not in a compiled step).
 
     Cost: a dense layer's, and a few elementwise passes over the logits.
 
@@ -91,21 +92,24 @@ class CurricularFace(CosineHead):
             (), "zeros", trainable=False, autocast=False, aggregation="mean", name="tau"
         )
 
-    def with_margin(self, features, cosine, label):
-        own, known = own_cosine(cosine, label), ops.any(label, axis=-1)
+    def with_margin(self, cosine, samples):
+        angle, known = samples.angle, ops.any(at_label(samples.ids, self.units), axis=-1)
+        own = cosine_of(angle)
         tau = self._updated_tau(ops.stop_gradient(own), known)
         target = ops.where(
-            own > -np.cos(self.margin),
-            rotated(own, self.margin),
+            angle < np.pi - self.margin,
+            cosine_of(angle + self.margin),
             own - self.margin * np.sin(self.margin),
         )
         hard = ops.logical_and(ops.expand_dims(known, -1), cosine > ops.expand_dims(target, -1))
-        return replace_own(ops.where(hard, cosine * (tau + cosine), cosine), label, target)
+        others = ops.where(hard, cosine * (tau + cosine), cosine)
+        return replace_own(others, samples.ids, target)
 
     def _updated_tau(self, own, known):
         old = ops.cast(self.tau.value, own.dtype)
         moved = self.momentum * masked_mean(own, known) + (1.0 - self.momentum) * old
-        new = ops.where(ops.any(known), moved, old)
+        # An overflow under loss scaling would stay for ever.
+        new = ops.where(ops.any(known) & ops.isfinite(moved), moved, old)
         self.tau.assign(new)
         return new
 

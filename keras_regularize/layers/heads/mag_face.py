@@ -1,5 +1,6 @@
 """MagFace: features whose length says how good the image is."""
 
+import math
 from typing import Any
 
 from keras import ops
@@ -8,9 +9,8 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
-    own_cosine,
+    cosine_of,
     replace_own,
-    rotated,
 )
 from keras_regularize.numerics import masked_mean, safe_norm
 
@@ -49,7 +49,8 @@ class MagFace(CosineHead):
     `(batch, units)`, computed in at least float32.
 
     Raises:
-        ValueError: If an argument is out of its range, or in training without labels.
+        ValueError: If an argument is out of its range, in training without labels, or with ids that are no class
+            where they can be read (not in a compiled step).
 
     Cost: a dense layer's, and a few elementwise passes over the logits.
 
@@ -102,14 +103,14 @@ class MagFace(CosineHead):
         self.min_norm, self.max_norm = float(min_norm), float(max_norm)
         self.factor = float(factor)
 
-    def with_margin(self, features, cosine, label):
-        norms = ops.clip(safe_norm(features, axis=-1), self.min_norm, self.max_norm)
+    def with_margin(self, cosine, samples):
+        norms = ops.clip(safe_norm(samples.features, axis=-1), self.min_norm, self.max_norm)
         penalty = norms / self.max_norm**2 + 1.0 / norms
         self.add_loss(self.factor * masked_mean(penalty, ops.ones_like(penalty)))
         slope = (self.max_margin - self.min_margin) / (self.max_norm - self.min_norm)
         margin = self.min_margin + slope * (norms - self.min_norm)
-        own = own_cosine(cosine, label)
-        return replace_own(cosine, label, ops.where(own > 0, rotated(own, margin), own))
+        margin = ops.where(samples.angle < math.pi / 2, margin, 0.0)
+        return replace_own(cosine, samples.ids, cosine_of(samples.angle + margin))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
+from keras_regularize.autodiff import straight_through
 from keras_regularize.layers.heads._labels import features_and_labels, features_shape
 from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
 
@@ -27,13 +28,20 @@ class NeuralCollapse(keras.layers.Layer):
     layer before the classifier; it goes with any loss.
 
     The centres start normally distributed and are trained with the model. The first part grows with the square
-    of the features: normalise them, or lower its weight. Leave the centres out of weight decay. The default
-    weights are this package's choice.
+    of the features: normalise them, or lower its weight. Leave the centres out of weight decay.
+
+    The authors train the centres by a plain SGD of their own at 0.5, with gradients divided by $\lambda_1$: they
+    follow the first part with the weight 1 and the second with $\lambda_2 / \lambda_1$. Here the gradients of the
+    centres, not of the features, are multiplied likewise and go to the model's optimizer; with SGD at a rate $r$
+    the centres move as theirs do if the multiplier is $0.5 / (r \lambda_1)$. An optimizer that divides by the size
+    of gradients, such as Adam, takes the factor out again: only the ratio of the two parts counts there.
 
     Args:
         num_classes: $K \ge 2$.
         within_factor: $\lambda_1 \ge 0$.
         between_factor: $\lambda_2 \ge 0$.
+        center_learning_rate_multiplier: What the gradients of the centres are multiplied by, above 0; by default
+            $1 / \lambda_1$, or 1 if $\lambda_1 = 0$.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
     Input: `[features, labels]`, where features are `(batch, features)`, and labels class ids `(batch,)` or
@@ -70,17 +78,26 @@ class NeuralCollapse(keras.layers.Layer):
     def __init__(
         self,
         num_classes: int,
-        within_factor: float = 0.1,
+        within_factor: float = 0.01,
         between_factor: float = 0.1,
+        center_learning_rate_multiplier: float | None = None,
         **kwargs: Any,
     ):
         check_integer("num_classes", num_classes, minimum=2)
         check_number("within_factor", within_factor, minimum=0)
         check_number("between_factor", between_factor, minimum=0)
+        if center_learning_rate_multiplier is not None:
+            check_number("center_learning_rate_multiplier", center_learning_rate_multiplier, 0)
+            if center_learning_rate_multiplier == 0:
+                raise ValueError(
+                    "`center_learning_rate_multiplier` must be positive. Received: "
+                    f"center_learning_rate_multiplier={center_learning_rate_multiplier!r}"
+                )
         super().__init__(**kwargs)
         self.num_classes = int(num_classes)
         self.within_factor = float(within_factor)
         self.between_factor = float(between_factor)
+        self.center_learning_rate_multiplier = center_learning_rate_multiplier
         self.autocast = False  # Labels stay exact, and distances are computed in full precision.
 
     def build(self, input_shape: Any) -> None:
@@ -92,12 +109,19 @@ class NeuralCollapse(keras.layers.Layer):
         )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        features, labels = features_and_labels(self, inputs, training)
+        features, labels = features_and_labels(self, inputs, training, self.num_classes)
         if labels is not None:
-            within = neural_collapse_within(features, labels, self.centers)
-            between = neural_collapse_between(self.centers)
+            centers = ops.convert_to_tensor(self.centers)
+            centers = straight_through(centers, self._multiplier() * centers)
+            within = neural_collapse_within(features, labels, centers)
+            between = neural_collapse_between(centers)
             self.add_loss(self.within_factor * within + self.between_factor * between)
         return ops.cast(features, self.compute_dtype)
+
+    def _multiplier(self):
+        if self.center_learning_rate_multiplier is not None:
+            return self.center_learning_rate_multiplier
+        return 1.0 / self.within_factor if self.within_factor > 0 else 1.0
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return features_shape(input_shape)
@@ -108,4 +132,5 @@ class NeuralCollapse(keras.layers.Layer):
             "num_classes": self.num_classes,
             "within_factor": self.within_factor,
             "between_factor": self.between_factor,
+            "center_learning_rate_multiplier": self.center_learning_rate_multiplier,
         }

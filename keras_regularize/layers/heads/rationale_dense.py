@@ -90,7 +90,7 @@ class RationaleDense(keras.layers.Layer):
         self.seen = self.add_weight((self.units,), "zeros", name="seen", **memory)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        features, labels = features_and_labels(self, inputs, training)
+        features, labels = features_and_labels(self, inputs, training, self.units)
         x, kernel, bias = (
             ops.cast(value, self.compute_dtype) for value in (features, self.kernel, self.bias)
         )

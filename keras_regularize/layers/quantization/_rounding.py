@@ -1,7 +1,9 @@
 """Rounding to levels with the gradients of learned step sizes, and where the steps start."""
 
 import contextlib
+import inspect
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -30,12 +32,53 @@ def round_to_levels(x, scale, offset, low, high, with_ends=True):
 def learned_step(x, scale, offset, low, high, gradient_scale):
     """`round_to_levels` with `|scale| + 1e-6` and scaled gradients of scale and offset, in the dtype of `x`."""
     wide = upcast(x)
+    low, high, gradient_scale = (_cast(entry, wide.dtype) for entry in (low, high, gradient_scale))
     scale, offset = (
         straight_through(entry, gradient_scale * entry)
         for entry in (ops.cast(scale, wide.dtype), ops.cast(offset, wide.dtype))
     )
     result = round_to_levels(wide, safe_abs(scale) + 1e-6, offset, low, high)
     return ops.cast(result, x.dtype)
+
+
+def _cast(x, dtype):
+    return x if isinstance(x, (int, float)) else ops.cast(x, dtype)
+
+
+def step_dtype(layer):
+    """Of steps, offsets and ends: float32 also where a layer's weights are in half precision."""
+    return "float64" if layer.variable_dtype == "float64" else "float32"
+
+
+def require_one_input(wrapper, layer):
+    """Raises unless a layer is called on one floating tensor, which a wrapper quantizes."""
+    inner = layer
+    while isinstance(inner, keras.layers.Wrapper):
+        inner = inner.layer
+    named = [
+        p.name
+        for p in inspect.signature(layer.call).parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    if len(named) > 1:
+        problem = f"is called on several: {named}. Put `LearnedClipQuantizer` layers before it"
+    elif isinstance(inner, keras.layers.Embedding):
+        problem = "takes ids, which cannot be quantized. Use `QuantizedWeights` around it"
+    else:
+        return
+    raise ValueError(
+        f"`{type(wrapper).__name__}` needs a layer that takes one floating tensor. Received: layer={layer!r}, "
+        f"which {problem}"
+    )
+
+
+def require_one_tensor(wrapper, inputs):
+    """Raises unless what a layer is called on is one tensor."""
+    if isinstance(inputs, (list, tuple, dict)):
+        raise ValueError(
+            f"`{type(wrapper).__name__}` quantizes one floating tensor. Received inputs of "
+            f"{len(inputs)} parts; put `LearnedClipQuantizer` layers before the layer instead"
+        )
 
 
 def first_level(bits, signed=True):
@@ -49,6 +92,11 @@ def fitted_range(x, bits, symmetric, axis=None, signed=None):
     ranges of data without negative values get unsigned levels, unless `signed` says otherwise.
     """
     x = np.asarray(x, "float64")
+    if not np.isfinite(x).all():
+        raise ValueError(
+            "A quantizer finds its range in finite numbers. Received an array with "
+            f"{np.count_nonzero(~np.isfinite(x))} NaN or infinite entries of {x.size}"
+        )
     kept = () if axis is None else tuple(a % x.ndim for a in axis)
     axes = tuple(a for a in range(x.ndim) if a not in kept)
     if signed is None:
@@ -65,14 +113,14 @@ def fitted_range(x, bits, symmetric, axis=None, signed=None):
         else:
             scale = shrink * (largest - smallest) / (high - low)
             offset = shrink * smallest - scale * low
-        scale = np.where(scale > 0, scale, 1.0 / high)
+        scale = np.where(scale > 0, scale, 1.0 / max(high, 1))
         level = np.clip(np.round((x - offset) / scale), low, high)
         error = (np.abs(x - level * scale - offset) ** 2.4).sum(axis=axes, keepdims=True)
         if best is None:
             best = error, scale, offset
         better = error < best[0]
         best = [np.where(better, new, old) for new, old in zip((error, scale, offset), best)]
-    return best[1].astype("float32"), best[2].astype("float32"), low
+    return best[1], best[2], low
 
 
 @contextlib.contextmanager

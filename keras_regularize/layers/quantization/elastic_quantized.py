@@ -14,14 +14,18 @@ from keras_regularize.layers.quantization._rounding import (
     fitted_range,
     is_calibrating,
     learned_step,
+    require_one_input,
+    require_one_tensor,
+    step_dtype,
 )
 from keras_regularize.layers.quantization.fake_quantize import check_bits
 from keras_regularize.layers.quantization.quantized_weights import step_gradient_scale
-from keras_regularize.layers.reparameterization._kernels import kernels_of, output_axes
+from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
+from keras_regularize.numerics import upcast
 
 _DEFAULT_RANGE = 4.0  # Of inputs, of either sign, until the layer is calibrated.
 
@@ -49,7 +53,8 @@ class ElasticQuantized(Reparameterized):
     of inputs from data; until then they are ±4.
 
     Raises:
-        ValueError: If `bits` is out of range or not ascending, or the layer has no kernel.
+        ValueError: If `bits` is out of range or not ascending, or the layer has no kernel or takes other than one
+            floating tensor.
 
     Cost: about twenty elementwise passes over kernels and inputs in every call; when built, 320 over the
     kernels for each bit width, in NumPy.
@@ -76,21 +81,20 @@ class ElasticQuantized(Reparameterized):
     ):
         check_bit_widths(bits)
         super().__init__(layer, **kwargs)
+        require_one_input(self, layer)
         self.bits = [int(b) for b in bits]
 
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
         require_kernel(self)
-        count, axes = len(self.bits), output_axes(self.layer)
-        self._lows = np.array([first_level(b) for b in self.bits], "float32")
-        self._spans = np.array([2**b - 1 for b in self.bits], "float32")
-        self._axes = {id(kernel): (axes[id(kernel)], ()) for kernel in kernels_of(self.layer)}
-        self._steps = {}
-        for kernel in kernels_of(self.layer):
-            self._steps[id(kernel)] = [
-                self._kernel_steps(kernel, kept, name)
-                for kept, name in zip(self._axes[id(kernel)], ("unit", "kernel"))
-            ]
+        count = len(self.bits)
+        self._lows = np.array([first_level(b) for b in self.bits], step_dtype(self))
+        self._spans = np.array([2**b - 1 for b in self.bits], step_dtype(self))
+        self._axes = [(axes, ()) for axes in output_axes(self.layer)]
+        self._steps = [
+            [self._kernel_steps(kernel, kept, n) for kept, n in zip(axes, ("unit", "kernel"))]
+            for kernel, axes in zip(kernels_of(self.layer), self._axes)
+        ]
         widest = np.repeat(_DEFAULT_RANGE / (self._lows + self._spans), 2).reshape((count, 2))
         self.input_scale = self._weight("input_scale", (count, 2), lambda: widest)
         self.input_offset = self._weight("input_offset", (count,), lambda: np.zeros(count))
@@ -99,7 +103,9 @@ class ElasticQuantized(Reparameterized):
             "choice", (5,), lambda: [count - 1, count - 1, 0, 1, 0], "int32", trainable=False
         )
 
-    def _weight(self, name, shape, value, dtype="float32", **options):
+    def _weight(self, name, shape, value, dtype=None, **options):
+        dtype = dtype or step_dtype(self)
+
         def initializer(shape, dtype=None):
             return ops.reshape(ops.convert_to_tensor(np.asarray(value()), dtype=dtype), shape)
 
@@ -116,7 +122,7 @@ class ElasticQuantized(Reparameterized):
         ]
 
     def _fit(self, kernel, kept):
-        value = ops.convert_to_numpy(ops.cast(kernel.value, "float32"))
+        value = ops.convert_to_numpy(upcast(kernel.value))
         return self._fit_array(value, kept, signed=True)[:2]
 
     def _fit_array(self, x, kept, signed=None):
@@ -155,16 +161,17 @@ class ElasticQuantized(Reparameterized):
         self.choice.assign(np.array([*positions, *flags], "int32"))
 
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        require_one_tensor(self, inputs)
         if is_calibrating():
             self._calibrate(inputs)
         return super().call(self._quantized(inputs), *args, **kwargs)
 
     def _calibrate(self, inputs):
-        for kernel in kernels_of(self.layer):
-            for kept, pair in zip(self._axes[id(kernel)], self._steps[id(kernel)]):
+        for kernel, axes, steps in zip(kernels_of(self.layer), self._axes, self._steps):
+            for kept, pair in zip(axes, steps):
                 for variable, value in zip(pair, self._fit(kernel, kept)):
                     variable.assign(np.reshape(value, variable.shape))
-        x = ops.convert_to_numpy(ops.cast(inputs, "float32"))
+        x = ops.convert_to_numpy(upcast(inputs))
         scale, offset, signed = self._fit_array(x, None)
         self.input_scale.assign(np.reshape(scale, self.input_scale.shape))
         self.input_offset.assign(np.reshape(offset, self.input_offset.shape))
@@ -181,22 +188,22 @@ class ElasticQuantized(Reparameterized):
         choice = self.choice.value
         position, with_offset = choice[1], choice[4]
         scale = ops.take(ops.take(self.input_scale.value, position, axis=0), with_offset)
-        moved = ops.cast(with_offset, "float32")
+        moved = ops.cast(with_offset, step_dtype(self))
         offset = ops.take(self.input_offset.value, position) * moved
         low, span = self._levels(position)
         low = low * ops.maximum(moved, self.input_signed.value)
-        size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), "float32")
+        size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), low.dtype)
         gradient_scale = ops.rsqrt((low + span) * ops.maximum(size, 1.0))
         return learned_step(inputs, scale, offset, low, low + span, gradient_scale)
 
     def _effective_of(self, variable, value):
-        if id(variable) not in self._steps:
+        position = index_of(variable, kernels_of(self.layer))
+        if position is None:
             return value
         choice = self.choice.value
         low, span = self._levels(choice[0])
-        per_unit = ops.cast(choice[3], "float32")
-        moved = ops.cast(choice[2], "float32")
-        steps = zip(self._steps[id(variable)], self._axes[id(variable)], (per_unit, 1.0 - per_unit))
+        per_unit, moved = (ops.cast(choice[i], step_dtype(self)) for i in (3, 2))
+        steps = zip(self._steps[position], self._axes[position], (per_unit, 1.0 - per_unit))
         scale = offset = 0.0
         for (scales, offsets), kept, acts in steps:
             # Scaled here, since the factor differs between the two granularities.

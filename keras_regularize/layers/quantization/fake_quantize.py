@@ -12,7 +12,9 @@ from keras_regularize.layers.quantization._rounding import (
     fitted_range,
     is_calibrating,
     learned_step,
+    step_dtype,
 )
+from keras_regularize.numerics import upcast
 
 _DEFAULT_RANGE = 4.0  # Of either sign, until the layer is calibrated.
 
@@ -88,10 +90,9 @@ class FakeQuantize(keras.layers.Layer):
         self.low = self._weight("low", (), first, trainable=False)
 
     def _weight(self, name, shape, value, trainable):
-        # In float32 also where the layer computes in half precision.
         constant = keras.initializers.Constant(value)
         return self.add_weight(
-            shape, constant, "float32", trainable=trainable, autocast=False, name=name
+            shape, constant, step_dtype(self), trainable=trainable, autocast=False, name=name
         )
 
     def call(self, inputs: Any) -> Any:
@@ -105,7 +106,7 @@ class FakeQuantize(keras.layers.Layer):
 
     def _fit(self, inputs):
         axis = (-1,) if self.per_channel else None
-        x = ops.convert_to_numpy(ops.cast(inputs, "float32"))
+        x = ops.convert_to_numpy(upcast(inputs))
         scale, offset, low = fitted_range(x, self.bits, self.symmetric, axis)
         self.scale.assign(scale.reshape(self.scale.shape))
         self.offset.assign(offset.reshape(self.offset.shape))

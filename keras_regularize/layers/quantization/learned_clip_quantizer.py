@@ -9,7 +9,14 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize
-from keras_regularize.layers.quantization._rounding import fitted_range, is_calibrating
+from keras_regularize.layers.quantization._rounding import (
+    fitted_range,
+    is_calibrating,
+    require_one_input,
+    require_one_tensor,
+    step_dtype,
+)
+from keras_regularize.numerics import upcast
 
 
 @export
@@ -71,11 +78,11 @@ class LearnedClipQuantizer(keras.layers.Layer):
 
     def _end(self, name, value):
         constant = keras.initializers.Constant(value)
-        return self.add_weight((), constant, "float32", autocast=False, name=name)
+        return self.add_weight((), constant, step_dtype(self), autocast=False, name=name)
 
     def call(self, inputs: Any) -> Any:
         if is_calibrating():
-            x = ops.convert_to_numpy(ops.cast(inputs, "float32"))
+            x = ops.convert_to_numpy(upcast(inputs))
             scale, offset, low = fitted_range(x, self.bits, symmetric=False)
             start = (offset + scale * low).reshape(())
             self.lower.assign(start)
@@ -111,7 +118,8 @@ class QuantizedInputs(keras.layers.Wrapper):
     x)` sets them from data.
 
     Raises:
-        ValueError: If `bits` is out of range or `layer` is not a Keras layer.
+        ValueError: If `bits` is out of range, or `layer` is not a Keras layer of one floating tensor (attention
+            takes several, an embedding takes ids).
 
     Cost: that of the wrapped layer and about ten elementwise passes over its inputs.
 
@@ -136,6 +144,7 @@ class QuantizedInputs(keras.layers.Wrapper):
                 f"`QuantizedInputs` wraps a Keras layer. Received: layer={layer!r} of type "
                 f"{type(layer).__name__}"
             )
+        require_one_input(self, layer)
         check_integer("bits", bits, minimum=1)
         # Inputs and outputs have the dtypes of the wrapped layer.
         kwargs.setdefault("dtype", layer.dtype_policy)
@@ -146,6 +155,8 @@ class QuantizedInputs(keras.layers.Wrapper):
         self.supports_masking = layer.supports_masking
 
     def build(self, input_shape: Any) -> None:
+        if input_shape and not all(n is None or isinstance(n, int) for n in input_shape):
+            require_one_tensor(self, input_shape)
         self.quantizer.build(input_shape)
         if not self.layer.built:
             self.layer.build(input_shape)

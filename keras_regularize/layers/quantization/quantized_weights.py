@@ -12,13 +12,15 @@ from keras_regularize.layers.quantization._rounding import (
     fitted_range,
     is_calibrating,
     learned_step,
+    step_dtype,
 )
 from keras_regularize.layers.quantization.fake_quantize import check_bits
-from keras_regularize.layers.reparameterization._kernels import kernels_of, output_axes
+from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
+from keras_regularize.numerics import upcast
 
 
 @export
@@ -86,54 +88,50 @@ class QuantizedWeights(Reparameterized):
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
         require_kernel(self)
-        axes = output_axes(self.layer)
-        self._axes = {
-            id(k): axes[id(k)] if self.per_channel else () for k in kernels_of(self.layer)
-        }
-        self._steps = {}
-        for kernel in kernels_of(self.layer):
-            kept = self._axes[id(kernel)]
+        self._axes = [axes if self.per_channel else () for axes in output_axes(self.layer)]
+        self._steps = []
+        for kernel, kept in zip(kernels_of(self.layer), self._axes):
             shape = [n if axis in kept else 1 for axis, n in enumerate(kernel.shape)]
             pair = [
                 self.add_weight(
                     shape,
-                    self._fitted(kernel, part),
-                    "float32",
+                    self._fitted(kernel, kept, part),
+                    step_dtype(self),
                     trainable=part == 0 or not self.symmetric,
                     name=f"{kernel.name}_{name}",
                 )
                 for part, name in enumerate(("scale", "offset"))
             ]
-            self._steps[id(kernel)] = pair
+            self._steps.append(pair)
 
-    def _fitted(self, kernel, part):
+    def _fitted(self, kernel, kept, part):
         """Initializer: looks at the kernel when the variable is made, which may be later."""
 
         def initializer(shape, dtype=None):
-            return ops.convert_to_tensor(self._fit(kernel)[part], dtype=dtype)
+            return ops.convert_to_tensor(self._fit(kernel, kept)[part], dtype=dtype)
 
         return initializer
 
-    def _fit(self, kernel):
-        value = ops.convert_to_numpy(ops.cast(kernel.value, "float32"))
-        kept = self._axes[id(kernel)]
+    def _fit(self, kernel, kept):
+        value = ops.convert_to_numpy(upcast(kernel.value))
         # Signed in any case: a kernel that is positive at first need not stay so.
         return fitted_range(value, self.bits, self.symmetric, kept, signed=True)[:2]
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         if is_calibrating():
-            for kernel in kernels_of(self.layer):
-                for variable, value in zip(self._steps[id(kernel)], self._fit(kernel)):
+            for kernel, kept, pair in zip(kernels_of(self.layer), self._axes, self._steps):
+                for variable, value in zip(pair, self._fit(kernel, kept)):
                     variable.assign(value)
         return super().call(*args, **kwargs)
 
     def _effective_of(self, variable, value):
-        if id(variable) not in self._steps:
+        position = index_of(variable, kernels_of(self.layer))
+        if position is None:
             return value
-        scale, offset = self._steps[id(variable)]
+        scale, offset = self._steps[position]
         low = first_level(self.bits)
         high = low + 2**self.bits - 1
-        gradient_scale = step_gradient_scale(high, variable.shape, self._axes[id(variable)])
+        gradient_scale = step_gradient_scale(high, variable.shape, self._axes[position])
         return learned_step(value, scale.value, offset.value, low, high, gradient_scale)
 
     def get_config(self) -> dict[str, Any]:

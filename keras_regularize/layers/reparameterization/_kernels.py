@@ -18,14 +18,23 @@ def kernels_of(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if is_kernel(weight.name)]
 
 
-def output_axes(layer: keras.layers.Layer) -> dict[int, tuple[int, ...]]:
-    """`{id of a kernel: axes that index output units}`; the others index what feeds a unit.
+def index_of(variable: keras.Variable, variables: list[keras.Variable]) -> int | None:
+    """Position of a variable in a list, by identity; None if it is not there.
+
+    What a layer keeps for each kernel stands in lists: TensorFlow cannot save a dictionary with other keys than
+    strings.
+    """
+    return next((i for i, other in enumerate(variables) if other is variable), None)
+
+
+def output_axes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+    """For each of `kernels_of(layer)` the axes that index output units; the others index what feeds a unit.
 
     The last axis; in depthwise kernels `(…, channels, multiplier)` the last two, in kernels of transposed
     convolutions `(…, out, in)` the last but one, in `EinsumDense` those of the labels in the output.
     """
     owners = owners_of(layer, further=_ATTENTION)
-    return {id(kernel): _axes(owners[id(kernel)], kernel) for kernel in kernels_of(layer)}
+    return [_axes(owners[id(kernel)], kernel) for kernel in kernels_of(layer)]
 
 
 def fan_in(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:

@@ -36,8 +36,8 @@ class BitWeights(Reparameterized):
     The scale $\alpha$ is fixed when the layer is built, so that the kernel has the standard deviation
     $\sqrt{2 / \text{fan-in}}$. Use Adam at 9e-4 and lower it twice by ten, as the authors do; weight decay on
     virtual bits only shuffles them, so exclude the `bit` and `sign` variables. A bias is trained as
-    usual (the authors have none). The wrapped layer's own kernel is not used and not trained, nor does its
-    regularizer act on the bits. `fold()` gives a plain layer with the composed kernel.
+    usual (the authors have none). The wrapped layer's own kernel is not used and not trained. `fold()` gives a
+    plain layer with the composed kernel.
 
     Args:
         layer: The layer to wrap; it must have exactly one kernel (dense, convolutional, depthwise).
@@ -51,7 +51,8 @@ class BitWeights(Reparameterized):
     other of `bit_0` …, `sign` and `scale`.
 
     Raises:
-        ValueError: If an argument is out of range, or the layer does not have exactly one kernel.
+        ValueError: If an argument is out of range, or the layer does not have exactly one kernel, or has a
+            regularizer or constraint on it, which would not act.
 
     Cost: $b$ elementwise passes over the kernel, and $b$ variables of its size with the optimizer's memory for
     the trained ones.
@@ -112,8 +113,14 @@ class BitWeights(Reparameterized):
                 f"`BitWeights` needs a layer with exactly one kernel. Received: layer={self.layer!r}, whose "
                 f"weights are called {[weight.name for weight in self.layer.weights]}"
             )
+        for name in ("regularizer", "constraint"):
+            if getattr(kernels[0], name) is not None:
+                raise ValueError(
+                    f"`BitWeights` trains bits and leaves the kernel of the layer aside, so that its {name} would "
+                    f"have no effect. Received a layer with a kernel {name}: {getattr(kernels[0], name)}"
+                )
         shape = tuple(kernels[0].shape)
-        inputs = fan_in(shape, output_axes(self.layer)[id(kernels[0])])
+        inputs = fan_in(shape, output_axes(self.layer)[0])
         magnitude, sign, scale = _initial_bits(shape, self.bits, inputs)
         if self.initial_scale != "he":
             scale = self.initial_scale

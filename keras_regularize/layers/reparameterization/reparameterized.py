@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize.autodiff import backend
 
 
 @export
@@ -82,7 +83,15 @@ class Reparameterized(keras.layers.Wrapper):
         super().__init__(layer, **kwargs)
         self.autocast = False
         self.supports_masking = layer.supports_masking
-        self.build.__signature__ = inspect.signature(layer.build)
+        make = self.build
+
+        @functools.wraps(make)
+        def build(*args, **kwargs):
+            with backend.eager():
+                make(*args, **kwargs)
+
+        build.__signature__ = inspect.signature(layer.build)
+        self.__dict__["build"] = build
 
     def effective(self, name: str, value: Any) -> Any:
         """The weight to compute with in place of the stored one; the same `value` to leave it.
@@ -125,7 +134,8 @@ class Reparameterized(keras.layers.Wrapper):
         """A plain layer of the wrapped class with the effective weights: the same outputs, no wrapper.
 
         `keras.models.clone_model(model, clone_function=…)` with a function that folds the wrappers and makes
-        the other layers from their config folds a whole model; set the weights of the latter after it.
+        the other layers from their config folds a whole model; set the weights of the latter after it. Keras
+        exports a model to ONNX only once it was called on data.
 
         Returns:
             A new, built layer of the same configuration. The regularizers in it would act on the effective

@@ -3,10 +3,12 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
+from keras_regularize.layers.reparameterization._kernels import kernels_of
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     is_kernel,
@@ -23,12 +25,28 @@ class WeightCompander(Reparameterized):
 
     for the stored kernel $v$ of the wrapped layer. No weight exceeds $a\pi/2$, so none dominates; with $a >
     b$ the slope at zero is above one, so weights leave zero faster. Biases are not touched. For $b \to
-    \infty$ with $a = b$ it is the plain layer. Optimizer, weight decay and initializer act on $v$; $a$ and
-    $b$ are one number each per wrapped layer and can be learnt with the rest (exclude `scale` and `width`
-    from weight decay).
+    \infty$ with $a = b$ it is the plain layer.
 
-    Around a pretrained layer, first set the kernel to $v = b \tan(w/a)$, for $|w| < a\pi/2$. After training,
-    `fold()` gives a plain layer. The initial values of 1 are this package's choice.
+    The effective kernel $w$ starts at what the initializer of the wrapped layer gives, or at the kernel of a layer
+    that is built already, such as a pretrained one: $v = b \tan(w/a)$ is stored. Entries of $a\pi/2$ and beyond
+    start just inside. `fold()` after training gives a plain layer with the kernel $w$.
+
+    | | fixed, `trainable=False` | learnt, `trainable=True` |
+    |---|---|---|
+    | $a$, $b$ | the same for the whole network | a pair for each wrapped layer, trained with the rest |
+    | values | searched in 0.5 … 1, see below | start at 0.5 and 1.0, the defaults |
+    | `kernel_regularizer` | sees the effective kernel $w$ | sees the stored kernel $v$ |
+    | paper, ResNet50 on CIFAR-10 | 93.31 → 94.06 % | 93.31 → 94.80 % |
+
+    | fixed in the paper | CIFAR-10 | CIFAR-100 | ImageNet |
+    |---|---|---|---|
+    | ResNet18 | 1.0, 0.6 | | |
+    | ResNet34 | 0.8, 0.5 | | |
+    | ResNet50 | 1.0, 0.6 | 1.0, 0.8 | 0.6, 0.7 |
+
+    Weight decay of the optimizer acts on $v$ in either case; leave a learnt `scale` and `width` out of it. The
+    authors let Adam adapt to the gradient of $w$ and multiply its step by the slope; here Adam sees the gradient
+    of $v$, from which it takes the slope out again, so the effect is weaker than with SGD.
 
     Args:
         layer: The layer to wrap; its kernels (also recurrent, depthwise and embeddings) are companded.
@@ -55,19 +73,19 @@ class WeightCompander(Reparameterized):
         keras.Input((8, 8, 1)),
         kr.layers.WeightCompander(keras.layers.Conv2D(4, 3, activation="relu")),
         keras.layers.Flatten(),
-        kr.layers.WeightCompander(keras.layers.Dense(10), scale=0.5, width=0.5),
+        kr.layers.WeightCompander(keras.layers.Dense(10), scale=1.0, width=0.6, trainable=False),
     ])
     model(np.ones((2, 8, 8, 1)))
     ```
 
     Reference: Rinor Cakaj, Jens Mehnert and Bin Yang, *Weight Compander: A Simple Weight Reparameterization
-    for Regularization*, 2023, arXiv:2306.16993.
+    for Regularization*, IJCNN 2023, arXiv:2306.16993. The bound on a learnt $|b|$ is this package's.
     """
 
     def __init__(
         self,
         layer: keras.layers.Layer,
-        scale: float = 1.0,
+        scale: float = 0.5,
         width: float = 1.0,
         trainable: bool = True,
         **kwargs: Any,
@@ -84,12 +102,34 @@ class WeightCompander(Reparameterized):
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
         require_kernel(self)
-        self.scale = self._scalar("scale", self.initial_scale)
-        self.width = self._scalar("width", self.initial_width)
+        self.scale = self._scalar("scale", lambda: self.initial_scale)
+        self.width = self._scalar("width", self._start)
+        if not self.learned:
+            for kernel in kernels_of(self.layer):
+                if kernel.regularizer is not None:
+                    kernel.regularizer = _OfEffective(kernel.regularizer, self._companded)
 
     def _scalar(self, name, value):
-        constant = keras.initializers.Constant(value)
-        return self.add_weight((), constant, trainable=self.learned, name=name)
+        def initializer(shape, dtype=None):
+            return ops.convert_to_tensor(value(), dtype=dtype)
+
+        return self.add_weight((), initializer, trainable=self.learned, name=name)
+
+    def _start(self):
+        """The width, once the kernels are there, which now become what compands to their values.
+
+        Run by the initializer of the last variable: Keras makes variables later than `build` where the model
+        is only traced at first.
+        """
+        for kernel in kernels_of(self.layer):
+            w = upcast(kernel.value)
+            bound = 0.999 * np.pi / 2
+            angle = ops.clip(w / self.initial_scale, -bound, bound)
+            kernel.assign(ops.cast(self.initial_width * ops.tan(angle), kernel.dtype))
+        return self.initial_width
+
+    def _companded(self, value):
+        return self.transform(value, self.initial_scale, self.initial_width)
 
     def effective(self, name: str, value: Any) -> Any:
         return self.transform(value, self.scale, self.width) if is_kernel(name) else value
@@ -121,3 +161,14 @@ class WeightCompander(Reparameterized):
             # A wrapper frozen after construction, whose layer's config says so too, stays frozen.
             "trainable": self.learned and self.trainable,
         }
+
+
+class _OfEffective(keras.regularizers.Regularizer):
+    """A regularizer of the effective kernel, set on the stored one."""
+
+    def __init__(self, regularizer, effective):
+        self.regularizer = regularizer
+        self.effective = effective
+
+    def __call__(self, x):
+        return self.regularizer(self.effective(x))

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.layers.reparameterization._kernels import output_axes
+from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
@@ -96,9 +96,10 @@ class WeightConditioning(Reparameterized):
         self._axes = output_axes(self.layer)
 
     def _effective_of(self, variable, value):
-        if id(variable) not in self._axes:
+        position = index_of(variable, kernels_of(self.layer))
+        if position is None:
             return value
-        return self.condition(value, self.mode, self.epsilon, self._axes[id(variable)])
+        return self.condition(value, self.mode, self.epsilon, self._axes[position])
 
     @staticmethod
     def condition(
