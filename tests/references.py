@@ -39,7 +39,7 @@ REFERENCES = {
         "tests/callbacks/test_learning_rates.py::test_effective_rates_are_those_of_the_formula"
     ),
     "callbacks.IterativePruning": (
-        "tests/callbacks/test_pruning.py::test_prunes_the_most_that_the_loss_tolerates"
+        "tests/callbacks/test_pruning.py::test_a_fixed_part_goes_after_every_epoch_that_keeps_the_bound"
     ),
     "callbacks.LearningRateFinder": (
         "tests/callbacks/test_learning_rates.py::test_the_finder_follows_a_loop_and_restores_everything"
