@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import as_float, upcast
+from keras_regularize.numerics import as_float, cumsum, maximum, upcast
 
 
 @export
@@ -122,7 +122,7 @@ def entmax_probabilities(x, alpha):
     """Entmax over the last axis for `alpha` above 1, without gradient."""
     scores = ops.stop_gradient(x)
     # At most 0, and nothing below the bound has probability: finite also for masks of -inf.
-    scores = ops.maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
+    scores = maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
     if alpha == 2.0:
         p = _sparsemax_probabilities(scores)
     elif alpha == 1.5:
@@ -136,16 +136,16 @@ def entmax_probabilities(x, alpha):
 def _sparsemax_probabilities(scores):
     """Euclidean projection on the simplex: the threshold is the largest of all prefixes'."""
     ordered, count = _descending(scores)
-    thresholds = (ops.cumsum(ordered, axis=-1) - 1.0) / count
+    thresholds = (cumsum(ordered) - 1.0) / count
     return ops.relu(scores - ops.amax(thresholds, axis=-1, keepdims=True))
 
 
 def _entmax15_probabilities(scores):
     """Closed form for 1.5: the threshold of a prefix of the sorted scores is a quadratic root."""
     ordered, count = _descending(scores / 2.0)
-    mean = ops.cumsum(ordered, axis=-1) / count
-    scatter = ops.cumsum(ordered * ordered, axis=-1) - count * mean * mean
-    thresholds = mean - ops.sqrt(ops.relu((1.0 - scatter) / count))
+    centre = cumsum(ordered) / count
+    scatter = cumsum(ordered * ordered) - count * centre * centre
+    thresholds = centre - ops.sqrt(ops.relu((1.0 - scatter) / count))
     # The support is a prefix, along which thresholds rise; behind it they are above the score.
     threshold = ops.amax(ops.where(thresholds <= ordered, thresholds, -1.0), axis=-1, keepdims=True)
     return ops.square(ops.relu(scores / 2.0 - threshold))
@@ -184,7 +184,7 @@ def _differentiable(x, p, alpha):
     """
     support = p > 0
     # Above 2 the slope is unbounded at the border of the support; the floor keeps it finite.
-    base = ops.maximum(p, 1e-7) if alpha > 2.0 else p
+    base = maximum(p, 1e-7) if alpha > 2.0 else p
     slope = ops.where(support, ops.power(ops.where(support, base, 1.0), 2.0 - alpha), 0.0)
     inside = ops.where(support, x, 0.0)
     change = inside - ops.stop_gradient(inside)
@@ -194,4 +194,4 @@ def _differentiable(x, p, alpha):
 
 def _descending(scores):
     """Scores in descending order and the number of scores up to each."""
-    return -ops.sort(-scores, axis=-1), ops.cumsum(ops.ones_like(scores), axis=-1)
+    return -ops.sort(-scores, axis=-1), cumsum(ops.ones_like(scores))

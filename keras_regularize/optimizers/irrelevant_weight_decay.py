@@ -9,7 +9,7 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.autodiff import backend
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import mean, upcast
 from keras_regularize.optimizers._wrapper import (
     OptimizerWrapper,
     checked_factor,
@@ -104,7 +104,8 @@ class IrrelevantWeightDecay(OptimizerWrapper):
 
     def restart(self) -> None:
         """Lets a schedule of the factor begin anew; `kr.callbacks.IterativePruning` does at each pruning."""
-        self._restarted.assign(ops.cast(self.iterations, self._restarted.dtype))
+        # By value: two variables with one buffer cannot both be donated to a step on JAX.
+        self._restarted.assign(int(ops.convert_to_numpy(self.iterations)))
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
         since = self.iterations - ops.cast(self._restarted, self.iterations.dtype)
@@ -116,8 +117,8 @@ class IrrelevantWeightDecay(OptimizerWrapper):
             if not is_named(variable, self.exclude):
                 value, relevance = upcast(variable), ops.abs(upcast(whole))
                 if self.normalize:
-                    mean = ops.mean(relevance)
-                    relevance = relevance / ops.where(mean > 0, mean, 1.0)
+                    average = mean(relevance)
+                    relevance = relevance / ops.where(average > 0, average, 1.0)
                 irrelevance = ops.cast(ops.exp(-relevance / self.alpha), value.dtype)
                 penalty = ops.cast(share, value.dtype) * irrelevance * value
                 gradient = gradient + ops.cast(penalty, gradient.dtype)
