@@ -132,7 +132,7 @@ for seed in SEEDS:
         (
             "irrelevant weights",
             kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked(sgd()), factor=1e-3),
-            kr.callbacks.IterativePruning(0.96, rank_filter=2),
+            kr.callbacks.IterativePruning(0.97, rank_filter=2),
         ),
     ]:
         net = network(seed)
