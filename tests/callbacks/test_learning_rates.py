@@ -155,17 +155,17 @@ def test_effective_rates_are_those_of_the_formula(adaptive):
 class Unsaved(layers.Layer):
     "A layer that has no config."
 
-    def __init__(self, factor):
+    def __init__(self, function):
         super().__init__()
-        self.factor = factor
+        self.function = function
 
     def call(self, x):
-        return self.factor * x
+        return self.function(x)
 
 
 def test_effective_rates_beside_a_layer_without_a_config():
     inputs = keras.Input((3,))
-    x = layers.BatchNormalization()(layers.Dense(4, name="first")(Unsaved(2.0)(inputs)))
+    x = layers.BatchNormalization()(layers.Dense(4, name="first")(Unsaved(lambda x: 2 * x)(inputs)))
     free = layers.Dense(4, name="free")(x)
     x = layers.LayerNormalization()(layers.Conv1D(2, 1, name="second")(free[:, None]))
     net = keras.Model(inputs, layers.Dense(1, name="last")(x)[:, 0])
