@@ -174,8 +174,8 @@ def minimum(x: Any, bound: Any) -> Any:
 
 
 def cumsum(x: Any) -> Any:
-    """`ops.cumsum` over the last axis, of known size, that stays in float64."""
-    if keras.backend.standardize_dtype(x.dtype) != "float64":
+    """`ops.cumsum` over the last axis that stays in float64 if the size of that axis is known."""
+    if keras.backend.standardize_dtype(x.dtype) != "float64" or x.shape[-1] is None:
         return ops.cumsum(x, axis=-1)
     shift, before = 1, [(0, 0)] * (len(x.shape) - 1)
     while shift < x.shape[-1]:  # Sums over twice as many entries each time.

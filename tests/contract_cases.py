@@ -121,6 +121,7 @@ CASES = {
         "check": lambda: {"skip": ("gradient",)},
     },
     # Straight through the rounding.
+    "layers.Entmax": {"config": lambda: {"alpha": 1.3, "learnable": True}},
     "layers.FakeQuantize": {
         "config": lambda: {"bits": 4, "symmetric": False, "per_channel": True},
         "check": lambda: {"skip": ("gradient",)},

@@ -1,6 +1,12 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "activations.Entmax": (
+        "tests/activations/test_entmax.py::test_symbolic_inputs_and_any_alpha_are_saved"
+    ),
+    "layers.Entmax": (
+        "tests/layers/test_entmax_layer.py::test_value_and_gradients_are_those_of_the_definition"
+    ),
     "analysis.accnet_bound": (
         "tests/analysis/test_compositional.py::test_the_bound_equals_the_formula"
     ),
