@@ -406,6 +406,7 @@ FUNCTIONS = {
         "OneCycle",
         "RelativeImportancePruning",
         "RobustAccuracy",
+        "StochasticWeightAveraging",
         "ThresholdPruning",
         "WarmRestarts",
     },
@@ -444,6 +445,7 @@ FUNCTIONS = {
     },
     "optimizers": {
         "normalized_weight_decay",
+        "unit_axes",
     },
     "testing": None,
     "utils": {

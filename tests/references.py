@@ -1,6 +1,18 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "callbacks.StochasticWeightAveraging": (
+        "tests/callbacks/test_stochastic_weight_averaging.py"
+        "::test_the_mean_of_the_epochs_from_the_start_on"
+    ),
+    "optimizers.AdaptiveGradientClipping": (
+        "tests/optimizers/test_adaptive_gradient_clipping.py"
+        "::test_units_of_every_layout_by_names_and_by_layers"
+    ),
+    "optimizers.unit_axes": (
+        "tests/optimizers/test_adaptive_gradient_clipping.py"
+        "::test_units_of_every_layout_by_names_and_by_layers"
+    ),
     "activations.Entmax": (
         "tests/activations/test_entmax.py::test_symbolic_inputs_and_any_alpha_are_saved"
     ),

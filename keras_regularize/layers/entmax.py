@@ -22,9 +22,10 @@ class Entmax(keras.layers.Layer):
     $$p_i = \big[(\alpha - 1)\,x_i - \tau\big]_+^{1 / (\alpha - 1)},
       \qquad \tau \text{ such that } \sum_i p_i = 1,$$
 
-    between softmax ($\alpha = 1$) and sparsemax ($\alpha = 2$). With `learnable=True` $\alpha = 1 + \sigma(a)$, and
-    the weight $a$ is trained with the others, so that each attention head finds its own sparsity: give the axis
-    of the heads as `alpha_axis`. The gradient is exact: with $s_i = p_i^{2-\alpha}$ and
+    between softmax ($\alpha = 1$) and sparsemax ($\alpha = 2$). With `learnable=True` it is
+    $\alpha = 1 + \sigma(a)$ with a weight $a$ that is trained with the others, so that each attention head finds
+    its own sparsity: give the axis of the heads as `alpha_axis`. The gradient is exact: with
+    $s_i = p_i^{2-\alpha}$ and
     $q_i = -(s_i - p_i + (\alpha - 1)\, p_i \log p_i) / (\alpha - 1)^2$,
 
     $$\frac{\partial p_i}{\partial \alpha} = q_i - s_i\, \frac{\sum_j q_j}{\sum_j s_j}.$$

@@ -52,7 +52,7 @@ def extreme_square(matrix: Any, centre: float = 0.0) -> Any:
     # Eigenvalues come in rising order.
     vector = ops.where(ops.abs(values[0]) > ops.abs(values[-1]), vectors[:, :1], vectors[:, -1:])
     if basis is not None:
-        vector = matmul(basis, vector)
+        vector = unit_column(matmul(basis, vector))
     vector = ops.stop_gradient(ops.where(finite, vector, float("nan")))
     return ops.sum(ops.square(matmul(matrix, vector)))
 

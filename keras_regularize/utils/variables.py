@@ -28,7 +28,7 @@ def attach(model: keras.Layer, value: Any, where: Any, kind: str) -> list[keras.
         )
     chosen = _chooser(where)
     make = _maker(value, kind)
-    owners, saved = _owners(model), {id(layer) for layer in _in_config(model)}
+    owners, saved = all_owners(model), {id(layer) for layer in _in_config(model)}
     touched, lost = [(v, make(v)) for v in model.weights if chosen(v)], []
     if not touched:
         names = sorted({variable.name for variable in model.weights})
@@ -96,19 +96,28 @@ def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras
             yield from layers_of(child, further)
 
 
-def _owners(model: keras.Layer) -> dict[int, keras.Layer]:
+def all_owners(model: keras.Layer) -> dict[int, keras.Layer]:
     """The layer that each variable belongs to itself, by the variable's id, wherever the layer is kept."""
-    owners, seen, waiting = {}, set(), [model]
+    owners = {}
+    for layer in every_layer(model):
+        below = {id(variable) for child in _inside(layer) for variable in child.weights}
+        owners |= {id(v): layer for v in layer.weights if id(v) not in below}
+    return owners
+
+
+def every_layer(model: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer and all layers in it, wherever they are kept, each once."""
+    seen, waiting = set(), [model]
     while waiting:
         layer = waiting.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        inner = [*_layers_in(vars(layer)), *_layers_in(getattr(layer, "layers", ()))]
-        below = {id(variable) for child in inner for variable in child.weights}
-        owners |= {id(v): layer for v in layer.weights if id(v) not in below}
-        waiting.extend(inner)
-    return owners
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer
+            waiting.extend(_inside(layer))
+
+
+def _inside(layer: keras.Layer) -> list[keras.Layer]:
+    return [*_layers_in(vars(layer)), *_layers_in(getattr(layer, "layers", ()))]
 
 
 def _layers_in(structure: Any) -> Iterator[keras.Layer]:
