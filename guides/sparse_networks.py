@@ -47,6 +47,8 @@ def network(seed):
 def fit(model, optimizer, epochs, callbacks=()):
     model.compile(optimizer, crossentropy, metrics=["accuracy"])
     options = {"batch_size": 50, "verbose": 0, "callbacks": list(callbacks)}
+    if callbacks:
+        options["validation_data"] = valid
     return model.fit(*train, epochs=epochs, **options).history
 
 
@@ -115,8 +117,9 @@ for seed in SEEDS:
 
 The other two do not ask for a sparsity but for a tolerance. `LOBSTER` shrinks every weight the more the less the loss
 depends on it, and whenever training stands still, `ThresholdPruning` removes as many weights as the validation loss allows
-to rise by. `IrrelevantWeightDecay` shrinks by a similar rule, and `IterativePruning` prunes every few epochs under one bound
-for the whole training. Both find the sparsity by themselves.
+to rise by. `IrrelevantWeightDecay` penalizes by a similar rule, and `IterativePruning` removes a tenth of what is left after
+every epoch whose validation accuracy is above a bound. Both find the sparsity by themselves. The last ten epochs go without
+pruning, so that the network recovers from the last one.
 """
 
 for seed in SEEDS:
@@ -129,13 +132,12 @@ for seed in SEEDS:
         (
             "irrelevant weights",
             kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked(sgd()), factor=1e-3),
-            kr.callbacks.IterativePruning(
-                valid, tolerance=0.3, start=EPOCHS // 2 + 1, every=2, rank_filter=2
-            ),
+            kr.callbacks.IterativePruning(0.97, rank_filter=2),
         ),
     ]:
         net = network(seed)
-        history = fit(net, optimizer, 4 * EPOCHS, [pruning])
+        history = fit(net, optimizer, 4 * EPOCHS - EPOCHS // 2, [pruning])
+        net.fit(*train, batch_size=50, epochs=EPOCHS // 2, verbose=0)
         results[name, history["sparsity"][-1], seed] = accuracy(net)
 
 """
@@ -182,8 +184,10 @@ plt.close(figure)
 Measured on JAX, with three seeds and 597 test samples. The dense network is right for 97.7 %. Cut without training on, 90.1 %
 are left at 90 % zeros and 14.5 % at 99 %. Trained on, the cut network has 97.2 % at 90 % zeros and 93.9 % at 98 %, but at
 99 % only 53.8 %. ART, which chooses its weights while it trains, has 95.1 % at 98 % and still 93.5 % at 99 % zeros, with
-259 of 25,856 weights. With one setting each, LOBSTER ends at 82 to 85 % zeros and 97.2 to 98.2 %, the decay of irrelevant
-weights at 97 to 98 % zeros and 97.0 to 97.7 %: about the accuracy of the dense network.
+259 of 25,856 weights. With one setting each, LOBSTER ends at 80 to 85 % zeros and 97.2 to 97.8 %, the penalty on irrelevant
+weights at 97 to 98 % zeros and 97.3 to 97.8 %: about the accuracy of the dense network. Most of that is the work of the
+pruning: without the penalty it ends at 97 to 98 % zeros as well, with 96.0 to 97.5 %. In so small a network gradients are
+far below `alpha=1`, and the penalty is nearly plain L2.
 
 The comparison is not one of equal cost: here the cut networks train for 40 epochs, ART for up to 63, the last two for up
 to 80. And differences below one percentage point are within the noise of so few test samples.

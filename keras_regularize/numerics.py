@@ -53,7 +53,7 @@ def safe_expm1(x: Any) -> Any:
     Computed in at least float32.
     """
     x = upcast(x)
-    return ops.expm1(ops.minimum(x, 60.0)) + math.exp(60.0) * ops.relu(x - 60.0)
+    return ops.expm1(minimum(x, 60.0)) + math.exp(60.0) * ops.relu(x - 60.0)
 
 
 def safe_abs(x: Any) -> Any:
@@ -121,7 +121,7 @@ def squared_distances(x: Any, y: Any) -> Any:
     `1e-7 · max|x|²` in float32.
     """
     x, y = upcast(x), upcast(y)
-    products = ops.matmul(x, ops.transpose(y))
+    products = matmul(x, ops.transpose(y))
     squares = ops.sum(x * x, axis=-1)[:, None] + ops.sum(y * y, axis=-1)[None, :]
     return ops.relu(squares - 2.0 * products)
 
@@ -154,3 +154,40 @@ def kl_divergence(log_p: Any, log_q: Any) -> Any:
     """
     log_p, log_q = upcast(log_p), upcast(log_q)
     return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+# On PyTorch (and JAX with 64 bits) these functions of `keras.ops` return, or compute in, float32 for float64.
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """`ops.mean` of floating values that stays in float64."""
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        return ops.mean(x, axis=axis, keepdims=keepdims)
+    count = ops.sum(ops.ones_like(x), axis=axis, keepdims=keepdims)
+    return ops.sum(x, axis=axis, keepdims=keepdims) / count
+
+
+def matmul(x: Any, y: Any) -> Any:
+    """`ops.matmul` of tensors of one dtype that stays in float64."""
+    return x @ y
+
+
+def maximum(x: Any, bound: Any) -> Any:
+    """`ops.maximum` that stays in float64, NaN where `x` is; the gradient at equality is that of `x`."""
+    return ops.where(x < bound, bound, x)
+
+
+def minimum(x: Any, bound: Any) -> Any:
+    """`ops.minimum` that stays in float64, NaN where `x` is; the gradient at equality is that of `x`."""
+    return ops.where(x > bound, bound, x)
+
+
+def cumsum(x: Any) -> Any:
+    """`ops.cumsum` over the last axis that stays in float64 if the size of that axis is known."""
+    if keras.backend.standardize_dtype(x.dtype) != "float64" or x.shape[-1] is None:
+        return ops.cumsum(x, axis=-1)
+    shift, before = 1, [(0, 0)] * (len(x.shape) - 1)
+    while shift < x.shape[-1]:  # Sums over twice as many entries each time.
+        x = x + ops.pad(x[..., :-shift], [*before, (shift, 0)])
+        shift *= 2
+    return x

@@ -121,6 +121,7 @@ CASES = {
         "check": lambda: {"skip": ("gradient",)},
     },
     # Straight through the rounding.
+    "layers.Entmax": {"config": lambda: {"alpha": 1.3, "learnable": True}},
     "layers.FakeQuantize": {
         "config": lambda: {"bits": 4, "symmetric": False, "per_channel": True},
         "check": lambda: {"skip": ("gradient",)},
@@ -368,7 +369,7 @@ CASES = {
         "check": lambda: {"weights": images()[0, :4, :3, 0]}
     },
     # Its value is 0 everywhere, its gradient is not.
-    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
+    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient", "double precision")}},
     "regularizers.attach": {"no_paper": True},
 }
 
@@ -405,6 +406,7 @@ FUNCTIONS = {
         "OneCycle",
         "RelativeImportancePruning",
         "RobustAccuracy",
+        "StochasticWeightAveraging",
         "ThresholdPruning",
         "WarmRestarts",
     },
@@ -443,6 +445,7 @@ FUNCTIONS = {
     },
     "optimizers": {
         "normalized_weight_decay",
+        "unit_axes",
     },
     "testing": None,
     "utils": {

@@ -81,7 +81,8 @@ def check_constraint(key, options):
 
 
 def check_activation(key, options):
-    testing.check_activation(SYMBOLS[key], **options)
+    symbol = SYMBOLS[key]
+    testing.check_activation(symbol() if inspect.isclass(symbol) else symbol, **options)
 
 
 def check_layer(key, options):
@@ -134,8 +135,10 @@ BASES = {
 
 def check_of(key):
     symbol, namespace = SYMBOLS[key], key.split(".")[0]
+    if namespace == "activations":
+        return check_activation
     if not inspect.isclass(symbol):
-        return check_activation if namespace == "activations" else check_registered_function
+        return check_registered_function
     for base, check in BASES.items():
         if issubclass(symbol, base):
             return check

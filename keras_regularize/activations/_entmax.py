@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import as_float, upcast
+from keras_regularize.numerics import as_float, cumsum, maximum, upcast
 
 
 @export
@@ -37,7 +37,8 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
         x: Scores, a float tensor of any shape. Entries of `-inf` (masked positions) get probability
             0.
         alpha: Sparsity $\alpha$, a Python number of at least 1. 1.5 and 2 are solved exactly with
-            one sort, other values by bisection.
+            one sort, other values by bisection. `kr.activations.Entmax(alpha)` is the same function as an
+            object that is saved with its $\alpha$; `kr.layers.Entmax` can learn it.
         axis: Axis along which the result sums to 1.
 
     Returns:
@@ -66,12 +67,66 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
         ICML 2016, arXiv:1602.02068.
     """
     check_number("alpha", alpha, minimum=1)
+    if isinstance(x, keras.KerasTensor):
+        return Entmax(alpha, axis)(x)
     x = as_float(x)
     if 0 in x.shape:  # The maximum of an empty batch raises on TensorFlow.
         return x
     scores = ops.moveaxis(upcast(x), axis, -1)
     p = ops.softmax(scores, axis=-1) if alpha == 1 else _entmax(scores, float(alpha))
     return ops.cast(ops.moveaxis(p, -1, axis), x.dtype)
+
+
+@export
+class Entmax(keras.Operation):
+    r"""Entmax with an $\alpha$ of its own, as an activation that is saved with the layer that has it.
+
+    $$p_i = \big[(\alpha - 1)\,x_i - \tau\big]_+^{1 / (\alpha - 1)},
+      \qquad \tau \text{ such that } \sum_i p_i = 1.$$
+
+    `kr.activations.entmax` of a layer's `activation=` has its default $\alpha$; this object carries another one
+    into the layer's config. See there for what it computes. `kr.layers.Entmax` can learn $\alpha$.
+
+    Args:
+        alpha: Sparsity $\alpha$, at least 1: 1 is softmax, 2 is sparsemax.
+        axis: Axis along which the result sums to 1.
+        name: Name of the operation.
+
+    Input: scores, a float tensor of any shape. Output: probabilities with its shape and dtype.
+
+    Raises:
+        ValueError: If `alpha` is below 1.
+
+    Cost: that of `kr.activations.entmax`.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    layer = keras.layers.Dense(10, activation=kr.activations.Entmax(alpha=1.3))
+    ```
+
+    Reference: Ben Peters, Vlad Niculae and André F. T. Martins, *Sparse Sequence-to-Sequence Models*, ACL 2019,
+    arXiv:1905.05702.
+    """
+
+    def __init__(self, alpha: float = 1.5, axis: int = -1, name: str | None = None):
+        check_number("alpha", alpha, minimum=1)
+        super().__init__(name=name)
+        self.alpha = float(alpha)
+        self.axis = axis
+
+    def call(self, x: Any) -> Any:
+        return entmax(x, self.alpha, self.axis)
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        floating = keras.backend.is_float_dtype(x.dtype)
+        return keras.KerasTensor(x.shape, x.dtype if floating else keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"alpha": self.alpha, "axis": self.axis, "name": self.name}
 
 
 @export
@@ -122,7 +177,7 @@ def entmax_probabilities(x, alpha):
     """Entmax over the last axis for `alpha` above 1, without gradient."""
     scores = ops.stop_gradient(x)
     # At most 0, and nothing below the bound has probability: finite also for masks of -inf.
-    scores = ops.maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
+    scores = maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
     if alpha == 2.0:
         p = _sparsemax_probabilities(scores)
     elif alpha == 1.5:
@@ -136,16 +191,16 @@ def entmax_probabilities(x, alpha):
 def _sparsemax_probabilities(scores):
     """Euclidean projection on the simplex: the threshold is the largest of all prefixes'."""
     ordered, count = _descending(scores)
-    thresholds = (ops.cumsum(ordered, axis=-1) - 1.0) / count
+    thresholds = (cumsum(ordered) - 1.0) / count
     return ops.relu(scores - ops.amax(thresholds, axis=-1, keepdims=True))
 
 
 def _entmax15_probabilities(scores):
     """Closed form for 1.5: the threshold of a prefix of the sorted scores is a quadratic root."""
     ordered, count = _descending(scores / 2.0)
-    mean = ops.cumsum(ordered, axis=-1) / count
-    scatter = ops.cumsum(ordered * ordered, axis=-1) - count * mean * mean
-    thresholds = mean - ops.sqrt(ops.relu((1.0 - scatter) / count))
+    centre = cumsum(ordered) / count
+    scatter = cumsum(ordered * ordered) - count * centre * centre
+    thresholds = centre - ops.sqrt(ops.relu((1.0 - scatter) / count))
     # The support is a prefix, along which thresholds rise; behind it they are above the score.
     threshold = ops.amax(ops.where(thresholds <= ordered, thresholds, -1.0), axis=-1, keepdims=True)
     return ops.square(ops.relu(scores / 2.0 - threshold))
@@ -177,15 +232,51 @@ def _bisected_probabilities(scores, alpha):
     return probabilities(low)
 
 
-def _differentiable(x, p, alpha):
+def entmax_of_learned(x, alpha):
+    r"""Entmax over the last axis for a tensor `alpha` above 1 and below 2 that broadcasts, with its gradient.
+
+    With $s_i = p_i^{2-\alpha}$ and $q_i = p_i\, \partial_\alpha \log p_i$ at a fixed threshold, the derivative is
+    $q_i - s_i \sum_j q_j / \sum_j s_j$. For $\alpha$ near 1, $q_i$ is that of the series.
+    """
+    fixed = ops.stop_gradient(alpha)
+    scores = ops.stop_gradient(x)
+    scores = maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (fixed - 1.0))
+    p = _bisected_probabilities(scores, fixed)
+    p = p / ops.sum(p, axis=-1, keepdims=True)
+
+    gap, support = fixed - 1.0, p > 0
+    logs = ops.log(ops.where(support, p, 1.0))
+    slope = _slopes(p, fixed)
+    z = -gap * logs
+    small = z < 0.1
+    series = ops.where(small, z, 0.0)
+    series = (
+        p
+        * logs
+        * logs
+        * (0.5 + series * (1 / 6 + series * (1 / 24 + series * (1 / 120 + series / 720))))
+    )
+    direct = (slope - p - p * z) / (gap * gap)
+    change_of_one = -ops.where(small, series, direct)
+    share = slope / ops.sum(slope, axis=-1, keepdims=True)
+    change = change_of_one - share * ops.sum(change_of_one, axis=-1, keepdims=True)
+    return _differentiable(x, p, fixed, slope) + change * (alpha - fixed)
+
+
+def _slopes(p, alpha):
+    support = p > 0
+    return ops.where(support, ops.power(ops.where(support, p, 1.0), 2.0 - alpha), 0.0)
+
+
+def _differentiable(x, p, alpha, slope=None):
     """`p`, with the Jacobian of entmax at `x` for a gradient.
 
     The value of `x - stop_gradient(x)` is 0, so only its derivative counts.
     """
     support = p > 0
-    # Above 2 the slope is unbounded at the border of the support; the floor keeps it finite.
-    base = ops.maximum(p, 1e-7) if alpha > 2.0 else p
-    slope = ops.where(support, ops.power(ops.where(support, base, 1.0), 2.0 - alpha), 0.0)
+    if slope is None:
+        # Above 2 the slope is unbounded at the border of the support; the floor keeps it finite.
+        slope = _slopes(ops.where(support, maximum(p, 1e-7), 0.0) if alpha > 2.0 else p, alpha)
     inside = ops.where(support, x, 0.0)
     change = inside - ops.stop_gradient(inside)
     share = slope / ops.sum(slope, axis=-1, keepdims=True)
@@ -194,4 +285,4 @@ def _differentiable(x, p, alpha):
 
 def _descending(scores):
     """Scores in descending order and the number of scores up to each."""
-    return -ops.sort(-scores, axis=-1), ops.cumsum(ops.ones_like(scores), axis=-1)
+    return -ops.sort(-scores, axis=-1), cumsum(ops.ones_like(scores))

@@ -128,6 +128,11 @@ def apply_gradients(optimizer, gradients, variables):
         variable.assign(value)
 
 
+def dense(gradient):
+    """The gradient as a tensor (it is one)."""
+    return gradient
+
+
 def read_rows(variable, indices):
     """Rows of a variable, without reading all of it."""
     return variable.value[indices]

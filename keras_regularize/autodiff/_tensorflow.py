@@ -83,6 +83,11 @@ def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 
 
+def dense(gradient):
+    """The gradient as a tensor; that of an embedding holds rows by their ids, which may repeat."""
+    return tf.convert_to_tensor(gradient)
+
+
 def read_rows(variable, indices):
     """Rows of a variable, without reading all of it."""
     return tf.gather(variable.value, indices)

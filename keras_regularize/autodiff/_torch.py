@@ -153,6 +153,11 @@ def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 
 
+def dense(gradient):
+    """The gradient as a tensor (it is one)."""
+    return gradient
+
+
 def read_rows(variable, indices):
     """Rows of a variable, without reading all of it."""
     return variable.value.detach()[indices]

@@ -4,6 +4,7 @@ from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
 from keras_regularize.callbacks.relative_importance_pruning import RelativeImportancePruning
 from keras_regularize.callbacks.robustness import RobustAccuracy
+from keras_regularize.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
 from keras_regularize.callbacks.warm_restarts import WarmRestarts
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "OneCycle",
     "RelativeImportancePruning",
     "RobustAccuracy",
+    "StochasticWeightAveraging",
     "ThresholdPruning",
     "WarmRestarts",
 ]

@@ -114,13 +114,33 @@ def _normalized(model: keras.Model) -> Iterator[str]:
             if isinstance(following, _NORMALIZATIONS):
                 yield layer.name
     elif isinstance(model, keras.Model) and getattr(model, "inputs", None):
-        kinds = {layer.name: layer for layer in model.layers}
-        for config in model.get_config().get("layers", ()):
-            if isinstance(kinds.get(config["name"]), _NORMALIZATIONS):
-                yield from _sources(config["inbound_nodes"])
+        try:
+            configs = model.get_config().get("layers", ())
+        except Exception:  # Of a layer that cannot be saved, which may raise anything.
+            yield from _connected(model)
+        else:
+            kinds = {layer.name: layer for layer in model.layers}
+            for config in configs:
+                if isinstance(kinds.get(config["name"]), _NORMALIZATIONS):
+                    yield from _sources(config["inbound_nodes"])
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _normalized(layer)
+
+
+def _connected(model: keras.Model) -> Iterator[str]:
+    """As `_normalized`, by the tensors between layers; those of a layer that is called twice are not to be had."""
+
+    def tensors(layer, side):
+        try:
+            return [id(tensor) for tensor in keras.tree.flatten(getattr(layer, side))]
+        except AttributeError:
+            return []
+
+    makers = {tensor: layer.name for layer in model.layers for tensor in tensors(layer, "output")}
+    for layer in model.layers:
+        if isinstance(layer, _NORMALIZATIONS):
+            yield from (makers[tensor] for tensor in tensors(layer, "input") if tensor in makers)
 
 
 def _sources(node: Any) -> Iterator[str]:

@@ -1,68 +1,30 @@
-"""Pruning while training: the largest magnitude threshold that the validation loss tolerates."""
+"""Pruning while training: the smallest weights, as many as the validation tolerates."""
 
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import check_integer, check_number
+from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.callbacks._fit import find_masks
-from keras_regularize.optimizers._wrapper import NORMALIZATION, is_named
+from keras_regularize.optimizers import IrrelevantWeightDecay
+from keras_regularize.optimizers._wrapper import NORMALIZATION, chain, is_named
 
 
-class _ToleratedPruning(keras.callbacks.Callback):
-    """Prunes the smallest weights of a model that is trained by `Masked`, as many as a loss allows."""
+class _Pruning(keras.callbacks.Callback):
+    """Prunes the smallest weights of a model that is trained by `Masked`."""
 
-    def __init__(self, validation_data, tolerance, rank_filter):
+    def __init__(self, rank_filter):
         super().__init__()
-        check_number("tolerance", tolerance, minimum=0)
         if rank_filter is not None:
             check_integer("rank_filter", rank_filter, minimum=1)
-        self.validation_data = validation_data
-        self.tolerance = tolerance
         self.rank_filter = rank_filter
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
         self._optimizer = find_masks(self)
-
-    def loss(self) -> float:
-        """The validation loss of the model as it is."""
-        data, options = self.validation_data, {"verbose": 0, "return_dict": True}
-        if isinstance(data, (tuple, list)):
-            x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-            return self.model.evaluate(x, y, sample_weight=weight, **options)["loss"]
-        return self.model.evaluate(data, **options)["loss"]
-
-    def prune(self, bound: float) -> int:
-        """Prunes the smallest weights, as many as keep the loss at most `bound`; returns how many."""
-        variables, masks = self._prunable()
-        values = [np.array(ops.convert_to_numpy(v), "float32") for v in variables]
-        magnitudes = np.sort(np.concatenate([np.abs(w[m]) for w, m in zip(values, masks)]))
-
-        def kept(count):
-            if count == 0:
-                return masks
-            return [m & (np.abs(w) > magnitudes[count - 1]) for w, m in zip(values, masks)]
-
-        def allowed(count):
-            for variable, value, mask in zip(variables, values, kept(count)):
-                variable.assign(np.where(mask, value, 0))
-            return self.loss() <= bound  # False for a NaN.
-
-        fine, too_many = 0, len(magnitudes) + 1
-        while too_many - fine > max(1, len(magnitudes) // 1000):
-            middle = (fine + too_many) // 2
-            if allowed(middle):
-                fine = middle
-            else:
-                too_many = middle
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-        new = {id(v): mask for v, mask in zip(variables, kept(fine))}
-        self._optimizer.set_masks([new.get(id(v)) for v in self.model.trainable_variables])
-        return sum(int(m.sum()) for m in masks) - sum(int(m.sum()) for m in new.values())
 
     def sparsity(self) -> float:
         """The pruned part of the weights that may be pruned."""
@@ -70,6 +32,7 @@ class _ToleratedPruning(keras.callbacks.Callback):
         return 1.0 - sum(int(m.sum()) for m in masks) / sum(m.size for m in masks)
 
     def _prunable(self):
+        """The variables that may be pruned, and their masks."""
         masks = self._optimizer.get_masks()
         pairs = [
             (v, m)
@@ -78,8 +41,26 @@ class _ToleratedPruning(keras.callbacks.Callback):
         ]
         return [v for v, _ in pairs], [m for _, m in pairs]
 
+    def _set(self, variables, masks):
+        new = {id(v): mask for v, mask in zip(variables, masks)}
+        self._optimizer.set_masks([new.get(id(v)) for v in self.model.trainable_variables])
 
-class ThresholdPruning(_ToleratedPruning):
+
+def _smallest(values, masks):
+    """How many weights are left, and the masks without so and so many of them, smallest first, by that number."""
+    sizes = np.concatenate([np.where(m, np.abs(w), -1.0).ravel() for w, m in zip(values, masks)])
+    order, gone = np.argsort(sizes, kind="stable"), np.sum(sizes < 0)
+    ends = np.cumsum([m.size for m in masks])[:-1]
+
+    def kept(count):
+        flat = np.ones(len(sizes), bool)
+        flat[order[: gone + count]] = False
+        return [part.reshape(m.shape) for part, m in zip(np.split(flat, ends), masks)]
+
+    return len(sizes) - gone, kept
+
+
+class ThresholdPruning(_Pruning):
     r"""Prunes whenever training stands still, as much as a relative rise of the validation loss allows.
 
     When the validation loss has not fallen for `patience` epochs, the best weights since the last pruning come
@@ -133,8 +114,11 @@ class ThresholdPruning(_ToleratedPruning):
         patience: int = 20,
         rank_filter: int | None = None,
     ):
+        check_number("tolerance", tolerance, minimum=0)
         check_integer("patience", patience, minimum=1)
-        super().__init__(validation_data, tolerance, rank_filter)
+        super().__init__(rank_filter)
+        self.validation_data = validation_data
+        self.tolerance = tolerance
         self.patience = patience
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -156,36 +140,70 @@ class ThresholdPruning(_ToleratedPruning):
         if logs is not None:
             logs["sparsity"] = self.sparsity()
 
+    def loss(self) -> float:
+        """The validation loss of the model as it is."""
+        data, options = self.validation_data, {"verbose": 0, "return_dict": True}
+        if isinstance(data, (tuple, list)):
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+            return self.model.evaluate(x, y, sample_weight=weight, **options)["loss"]
+        return self.model.evaluate(data, **options)["loss"]
+
+    def prune(self, bound: float) -> int:
+        """Prunes the smallest weights, as many as keep the loss at most `bound`; returns how many."""
+        variables, masks = self._prunable()
+        values = [np.array(ops.convert_to_numpy(v), "float32") for v in variables]
+        left, kept = _smallest(values, masks)
+
+        def allowed(count):
+            for variable, value, mask in zip(variables, values, kept(count)):
+                variable.assign(np.where(mask, value, 0))
+            return self.loss() <= bound  # False for a NaN.
+
+        fine, too_many = 0, left + 1
+        while too_many - fine > max(1, left // 1000):
+            middle = (fine + too_many) // 2
+            if allowed(middle):
+                fine = middle
+            else:
+                too_many = middle
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        self._set(variables, kept(fine))
+        return int(fine)
+
     def _forget(self):
         self._best, self._weights, self._wait = float("inf"), None, 0
 
 
-class IterativePruning(_ToleratedPruning):
-    r"""Prunes every few epochs, as long as the validation loss stays below one fixed bound.
+class IterativePruning(_Pruning):
+    r"""Prunes a fixed part of the weights after every epoch whose validation keeps a bound.
 
-    At the end of epoch `start` the loss of the dense model sets the bound
+    Whenever the monitored value is at least `bound` (at most, for a loss), the 10 % of the weights that are
+    smallest in the whole network, of those still there, become zero for good. Below the bound training goes on
+    until the network has recovered. So sparsity grows by itself until the network is as small as it can be at
+    that accuracy: after $k$ prunings a part of $0.9^k$ is left. There is no search and no further pass.
 
-    $$B = (1 + \tau)\,L_\text{val}(\text{dense}).$$
-
-    Then and every `every` epochs, if the present loss is at most $B$, all weights with $|w| \le T$ become zero
-    for good, with the largest threshold $T$ that keeps the loss at most $B$. The epochs between let the rest
-    recover, and the bound holds for the whole training, so sparsity grows until the network is as small as it
-    can be at that loss. Pair it with an optimizer that drives weights to zero, such as
-    `kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked(…))`. End the training with a few epochs after the
-    last pruning. The epochs' logs get `sparsity`.
+    Pair it with an optimizer that drives weights to zero, such as
+    `kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked(…))`, whose schedule of the factor begins anew at
+    each pruning. After the last epoch the network may just have been pruned: end with a few epochs of `fit`
+    without the callback, in which pruned weights stay zero. The epochs' logs get `sparsity`.
 
     Args:
-        validation_data: `(x, y)`, `(x, y, sample_weight)`, or a data set that can be read again.
-        tolerance: $\tau \ge 0$, the relative rise of the loss that all pruning together may cost.
-        start: Number of epochs before the first pruning, at least 1.
-        every: Epochs from one pruning to the next, at least 1.
+        bound: The value that the monitored one must reach, inclusive.
+        monitor: Name in the epochs' logs, usually a metric on the `validation_data` of `fit`. Epochs without a
+            validation (`validation_freq`) are passed over.
+        mode: `"max"` if more is better, `"min"` if less is; `"auto"` takes `"min"` for a name that contains
+            "loss" or "error", `"max"` for others.
+        fraction: The part of the remaining weights that one pruning removes, above 0 and below 1; one weight at
+            least.
         rank_filter: Prune only variables of at least this rank (2: kernels, no biases); None for all but
             those of normalization layers.
 
     Raises:
-        ValueError: If a number is out of range; when training begins, if the optimizer keeps no masks.
+        ValueError: If an argument is out of range; when training begins, if the optimizer keeps no masks; at
+            the end of an epoch, if its logs have no such value.
 
-    Cost: about ten validation passes per pruning.
+    Cost: a sort of the weights per pruning.
 
     Example:
 
@@ -196,10 +214,11 @@ class IterativePruning(_ToleratedPruning):
 
     x = np.random.default_rng(0).normal(size=(32, 4))
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    optimizer = kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked("sgd"), factor=1e-2)
+    optimizer = kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked("adam"), factor=1e-3)
     model.compile(optimizer, "mse")
-    pruning = kr.callbacks.IterativePruning((x, x[:, :1]), tolerance=0.1, start=4, every=2)
-    model.fit(x, x[:, :1], epochs=10, callbacks=[pruning], verbose=0)
+    pruning = kr.callbacks.IterativePruning(0.5, monitor="val_loss")
+    data = x, x[:, :1]
+    model.fit(*data, validation_data=data, epochs=4, callbacks=[pruning], verbose=0)
     ```
 
     Reference: Giovanni Bonetta, Matteo Ribero and Rossella Cancelliere, *Regularization-based Pruning of
@@ -208,31 +227,61 @@ class IterativePruning(_ToleratedPruning):
 
     def __init__(
         self,
-        validation_data: Any,
-        tolerance: float = 0.05,
-        start: int = 1,
-        every: int = 1,
+        bound: float,
+        monitor: str = "val_accuracy",
+        mode: str = "auto",
+        fraction: float = 0.1,
         rank_filter: int | None = None,
     ):
-        check_integer("start", start, minimum=1)
-        check_integer("every", every, minimum=1)
-        super().__init__(validation_data, tolerance, rank_filter)
-        self.start = start
-        self.every = every
+        check_number("bound", bound)
+        check_choice("mode", mode, ("auto", "max", "min"))
+        check_number("fraction", fraction, minimum=0, maximum=1)
+        if not 0 < fraction < 1:
+            raise ValueError(f"`fraction` must be above 0 and below 1. Received: {fraction=}")
+        super().__init__(rank_filter)
+        self.bound = bound
+        self.monitor = monitor
+        if mode == "auto":
+            mode = "min" if "loss" in monitor or "error" in monitor else "max"
+        self.mode = mode
+        self.fraction = fraction
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
         super().on_train_begin(logs)
-        self._bound = None
+        self._seen = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
-        since = epoch + 1 - self.start
-        if since >= 0 and since % self.every == 0:
-            loss = self.loss()
-            if self._bound is None:
-                self._bound = (1 + self.tolerance) * loss
-            if loss <= self._bound:
-                self.prune(self._bound)
-        if logs is not None:
-            logs["sparsity"] = self.sparsity()
+        logs = {} if logs is None else logs
+        value = logs.get(self.monitor)
+        if value is not None:
+            self._seen = True
+            if value >= self.bound if self.mode == "max" else value <= self.bound:
+                self.prune()
+        elif not self.monitor.startswith("val_") or any(name.startswith("val_") for name in logs):
+            raise ValueError(
+                f"`IterativePruning` monitors a value that is not in the logs of the epoch: {sorted(logs)}. "
+                f"Received: monitor={self.monitor!r}"
+            )
+        logs["sparsity"] = self.sparsity()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Called by Keras."""
+        if not self._seen:
+            warnings.warn(
+                f"`IterativePruning` never saw {self.monitor!r} and has pruned nothing: pass "
+                "`validation_data` to `fit`."
+            )
+
+    def prune(self) -> int:
+        """Prunes the smallest weights, `fraction` of those left, and at least one; returns how many."""
+        variables, masks = self._prunable()
+        values = [np.array(ops.convert_to_numpy(v), "float32") for v in variables]
+        left, kept = _smallest(values, masks)
+        count = min(left, max(1, int(self.fraction * left)))
+        self._set(variables, kept(count))
+        for optimizer in chain(self.model.optimizer):
+            if isinstance(optimizer, IrrelevantWeightDecay):
+                optimizer.restart()
+        return int(count)

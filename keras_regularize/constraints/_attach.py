@@ -24,7 +24,9 @@ def attach(
     wrappers are searched. The present values are left as they are.
 
     Attach before `compile`, or compile again: a training step that was traced earlier does not see the
-    change. A subclassed model is rebuilt by its own constructor: attach again after loading it.
+    change. Any variable can be chosen. Layers that the constructor of the layer or model around them makes (those
+    in attention, in custom layers, in subclassed models) are made anew on loading, without what was attached: a
+    warning names them, and says to attach again after loading.
 
     Args:
         model: A built Keras model.
@@ -38,9 +40,7 @@ def attach(
         The list of variables that were touched, in the order of `model.weights`.
 
     Raises:
-        ValueError: If the model is not built, if no variable is chosen, or if a chosen variable belongs to
-            a layer without such an attribute (attention layers, most custom layers), where saving would
-            lose the constraint. Nothing is touched then.
+        ValueError: If the model is not built, or if no variable is chosen.
 
     Cost: none beyond that of the constraint.
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import cumsum, upcast
 from keras_regularize.utils.groups import check_axis, group_sums, member_axes
 
 
@@ -115,12 +115,16 @@ class Ternary(keras.constraints.Constraint):
         kept = ops.reshape(kept, (*(w.shape[a] for a in groups), -1))  # One group per row.
         falling = ops.flip(ops.sort(kept, axis=-1), axis=-1)
         counts = ops.arange(1, falling.shape[-1] + 1, dtype=wide.dtype)
-        means = ops.cumsum(falling, axis=-1) / counts
+        means = cumsum(falling) / counts
         best = ops.argmax(means * means * counts, axis=-1, keepdims=True)
         shape = tuple(1 if a in members else w.shape[a] for a in range(len(w.shape)))
         scale = ops.reshape(ops.take_along_axis(means, best, axis=-1), shape)
         threshold = ops.reshape(ops.take_along_axis(falling, best, axis=-1), shape)
-        return ops.cast(ops.where(sizes >= threshold, scale * ops.sign(wide), 0.0), w.dtype)
+        # Where NaN stands in the order depends on the backend; a group that has one becomes NaN.
+        total = group_sums(sizes, self.axis)
+        undefined = total != total
+        scale, threshold = ops.where(undefined, total, scale), ops.where(undefined, 0.0, threshold)
+        return ops.cast(ops.where(sizes < threshold, 0.0, scale * ops.sign(wide)), w.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"axis": self.axis}

@@ -16,16 +16,16 @@ def soft_threshold(weight: Any, threshold: Any) -> Any:
 
 
 def group_soft_threshold(weight: Any, threshold: Any, axis: Any = -1) -> Any:
-    """`w_f max(1 - t / |w_f|, 0)` for each group `f` of `axis`; a zero group stays zero."""
+    """`w_f max(1 - t / |w_f|, 0)` for each group `f` of `axis`; zero stays zero, a group with NaN is all NaN."""
     norms = group_norms(weight, axis)
-    kept = norms > threshold
-    factors = ops.where(kept, 1.0 - threshold / ops.where(kept, norms, 1.0), 0.0)
+    gone = norms <= threshold
+    factors = ops.where(gone, 0.0, 1.0 - threshold / ops.where(gone, 1.0, norms))
     return weight * ops.cast(factors, weight.dtype)
 
 
 def hard_threshold(weight: Any, threshold: Any) -> Any:
     """`w` where `|w| > t`, else 0."""
-    return ops.where(ops.abs(weight) > threshold, weight, ops.zeros_like(weight))
+    return ops.where(ops.abs(weight) <= threshold, ops.zeros_like(weight), weight)
 
 
 @export

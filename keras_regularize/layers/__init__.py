@@ -2,6 +2,7 @@
 
 from keras_regularize.layers.augmentation.cutout import Cutout
 from keras_regularize.layers.blocks.accordion_block import AccordionBlock
+from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads import (
     AdaFace,
     ArcFace,
@@ -38,6 +39,7 @@ __all__ = [
     "CurricularFace",
     "Cutout",
     "ElasticQuantized",
+    "Entmax",
     "FakeQuantize",
     "GaussianNaiveBayes",
     "LearnedClipQuantizer",

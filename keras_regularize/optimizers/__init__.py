@@ -1,5 +1,9 @@
 """`compile(optimizer=…)`: optimizers that wrap any Keras optimizer."""
 
+from keras_regularize.optimizers.adaptive_gradient_clipping import (
+    AdaptiveGradientClipping,
+    unit_axes,
+)
 from keras_regularize.optimizers.decoupled_weight_decay import (
     DecoupledWeightDecay,
     normalized_weight_decay,
@@ -14,10 +18,12 @@ from keras_regularize.optimizers.proximal import Proximal
 __all__ = [
     "LAWN",
     "LOBSTER",
+    "AdaptiveGradientClipping",
     "DecoupledWeightDecay",
     "IrrelevantWeightDecay",
     "Masked",
     "OneCycle",
     "Proximal",
     "normalized_weight_decay",
+    "unit_axes",
 ]

@@ -68,7 +68,9 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     A method overrides `step(grads, variables)`, whose default is the inner optimizer's step, and adds its
     arguments to `get_config`. Everything else is here: the learning rate and the iterations are the inner
     optimizer's, `variables` are those of both, gradients are unscaled before `step` sees them, variables
-    without a gradient are left out, and the inner optimizer is part of the config.
+    without a gradient are left out, and the inner optimizer is part of the config. Rows of an embedding come as
+    a dense gradient, in which ids that repeat are added up: Adam and its kin of Keras square such rows one by
+    one on TensorFlow, and so differ there from themselves on other backends and in a wrapper.
 
     `step` reads a schedulable argument by `self.scheduled(value)` and the rate of the present step by
     `self.learning_rate`, both before it calls the inner step, which advances the iterations. The inner step
@@ -100,9 +102,9 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         """Updates `variables` (a list as long as `grads`) by unscaled gradients, none of them None."""
         self.optimizer.apply(grads, variables)
 
-    def scheduled(self, value: Any) -> Any:
-        """An argument at the present iteration: the number itself, or the schedule's value there."""
-        return value(self.iterations) if is_schedule(value) else value
+    def scheduled(self, value: Any, step: Any = None) -> Any:
+        """An argument at a step, by default the present one: the number itself, or the schedule's value."""
+        return value(self.iterations if step is None else step) if is_schedule(value) else value
 
     def build(self, variables: list[keras.Variable]) -> None:
         if not self.optimizer.built:
@@ -139,6 +141,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             )
             variables = [v for g, v in zip(grads, variables) if g is not None]
             grads = [g for g in grads if g is not None]
+        grads = [backend.dense(g) for g in grads]
         if self.loss_scale_factor is not None:
             grads = [g / self.loss_scale_factor for g in grads]
         self.step(grads, variables)

@@ -7,9 +7,10 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize.numerics import upcast
+from keras_regularize._validation import check_number
+from keras_regularize.autodiff import backend
+from keras_regularize.numerics import mean, upcast
 from keras_regularize.optimizers._wrapper import (
-    NORMALIZATION,
     OptimizerWrapper,
     checked_factor,
     checked_names,
@@ -21,24 +22,35 @@ from keras_regularize.optimizers._wrapper import (
 
 @export
 class IrrelevantWeightDecay(OptimizerWrapper):
-    r"""Decays each weight by how irrelevant it is, measured by its gradient, around any Keras optimizer.
+    r"""Penalizes each weight by how irrelevant it is, measured by its gradient, around any Keras optimizer.
 
-    $$w_t = w_{t-1} + \text{step} - \lambda\, w_{t-1}\, e^{-|\partial L / \partial w|}$$
+    $$L + \lambda \sum_i e^{-|\partial L / \partial w_i| / \alpha}\, w_i^2$$
 
-    The irrelevance $e^{-|\partial L/\partial w|}$ is 1, full decay, for a weight that the loss does not feel,
-    and falls to 0 as the gradient grows. The amount does not depend on the learning rate. It is that of
-    `kr.optimizers.LOBSTER`, $\max(1 - s, 0)$, to first order in the sensitivity, but never quite zero.
+    with the irrelevance $e^{-|\partial L/\partial w|/\alpha}$ taken as a constant. It is 1 for a weight that the
+    loss does not feel and falls to 0 as the gradient grows. So the wrapped optimizer, its moments and learning
+    rate, sees
 
-    The gradient is compared with 1: in a network whose gradients are all far smaller the method is plain
-    weight decay. `normalize=True`, which is not in the paper, divides $|\partial L/\partial w|$ by its mean
-    over each variable.
+    $$g + 2\lambda\, e^{-|g|/\alpha}\, w, \qquad g = \frac{\partial L}{\partial w},$$
+
+    for every trainable variable, biases and normalization included. Without a gradient that is an L2 penalty of
+    $\lambda$. `kr.optimizers.LOBSTER` weighs weights alike to first order in the sensitivity, but decays them
+    after the step, whatever the learning rate.
+
+    The gradient is compared with $\alpha$ in absolute terms: in a network whose gradients are all far smaller the
+    method is plain L2. `normalize=True`, which is not in the paper, divides $|g|$ by its mean over each variable.
+
+    The authors train with Adam, a learning rate of 1e-3 and cosine decay, and prune with
+    `kr.callbacks.IterativePruning`. Optionally they let the factor fall to 0 within an epoch of each pruning:
+    give `factor` as `keras.optimizers.schedules.PolynomialDecay(1e-5, steps_per_epoch, 0.0)`. A schedule counts
+    the steps from the last pruning on, when the callback calls `restart`.
 
     Args:
         optimizer: The Keras optimizer to wrap, or its name. Without gradient accumulation and moving
             averages of the weights. Its `learning_rate` is also this optimizer's.
-        factor: $\lambda \ge 0$, at most a small part of 1, or a schedule of it. Zero is the wrapped optimizer.
-        normalize: Whether gradients are compared with their mean over the variable instead of with 1.
-        exclude: Names of variables, or of layers, that do not decay.
+        factor: $\lambda \ge 0$, or a schedule of it. Zero is the wrapped optimizer.
+        alpha: $\alpha > 0$, the gradient at which the penalty has fallen to $1/e$.
+        normalize: Whether gradients are first divided by their mean over the variable.
+        exclude: Names of variables, or of layers, that are not penalized.
         name: Name of the optimizer.
 
     Raises:
@@ -55,7 +67,7 @@ class IrrelevantWeightDecay(OptimizerWrapper):
     import numpy as np
 
     # Around `Masked`, so that `kr.callbacks.IterativePruning` can prune what has decayed.
-    inner = kr.optimizers.Masked(keras.optimizers.SGD(0.1))
+    inner = kr.optimizers.Masked(keras.optimizers.Adam(1e-3))
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(kr.optimizers.IrrelevantWeightDecay(inner, factor=1e-3), "mse")
     model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
@@ -68,36 +80,56 @@ class IrrelevantWeightDecay(OptimizerWrapper):
     def __init__(
         self,
         optimizer: Any,
-        factor: Any = 1e-4,
+        factor: Any = 1e-5,
+        alpha: float = 1.0,
         normalize: bool = False,
-        exclude: Sequence[str] = NORMALIZATION,
+        exclude: Sequence[str] = (),
         name: str | None = None,
     ):
         factor, exclude = checked_factor("factor", factor), checked_names("exclude", exclude)
+        check_number("alpha", alpha, minimum=0)
+        if alpha == 0:
+            raise ValueError(f"`alpha` must be positive. Received: alpha={alpha!r}")
         super().__init__(optimizer, name=name)
         self.factor = factor
+        self.alpha = float(alpha)
         self.normalize = bool(normalize)
         self.exclude = exclude
 
+    def build(self, variables: list[keras.Variable]) -> None:
+        self._restarted = self.add_variable(
+            shape=(), dtype="int", aggregation="only_first_replica", name="restarted"
+        )
+        super().build(variables)
+
+    def restart(self) -> None:
+        """Lets a schedule of the factor begin anew; `kr.callbacks.IterativePruning` does at each pruning."""
+        # By value: two variables with one buffer cannot both be donated to a step on JAX.
+        self._restarted.assign(int(ops.convert_to_numpy(self.iterations)))
+
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
-        factor = ops.cast(self.scheduled(self.factor), "float32")
-        decays = []
-        for gradient, variable in zip(global_gradients(grads), variables):
+        since = self.iterations - ops.cast(self._restarted, self.iterations.dtype)
+        factor = ops.cast(self.scheduled(self.factor, since), "float32")
+        # The wrapped optimizer adds up the replicas.
+        share = 2.0 * factor / backend.num_replicas()
+        penalized = []
+        for gradient, whole, variable in zip(grads, global_gradients(grads), variables):
             if not is_named(variable, self.exclude):
-                value, relevance = upcast(variable), ops.abs(upcast(gradient))
+                value, relevance = upcast(variable), ops.abs(upcast(whole))
                 if self.normalize:
-                    mean = ops.mean(relevance)
-                    relevance = relevance / ops.where(mean > 0, mean, 1.0)
-                share = ops.cast(factor, value.dtype) * ops.cast(ops.exp(-relevance), value.dtype)
-                decays.append((variable, share * value))
-        super().step(grads, variables)
-        for variable, decay in decays:
-            variable.assign(ops.cast(upcast(variable) - decay, variable.dtype))
+                    average = mean(relevance)
+                    relevance = relevance / ops.where(average > 0, average, 1.0)
+                irrelevance = ops.cast(ops.exp(-relevance / self.alpha), value.dtype)
+                penalty = ops.cast(share, value.dtype) * irrelevance * value
+                gradient = gradient + ops.cast(penalty, gradient.dtype)
+            penalized.append(gradient)
+        super().step(penalized, variables)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "factor": serialized(self.factor),
+            "alpha": self.alpha,
             "normalize": self.normalize,
             "exclude": self.exclude,
         }

@@ -23,6 +23,9 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     \alpha_0 / f & t > T
     \end{cases}$$
 
+    This is the cycle of the report. The author's logs differ: there the rate falls to 0 in as many steps as it
+    rose and then stays at a thousandth of its start.
+
     `kr.callbacks.LearningRateFinder` finds the maximum. A schedule acts at every step, also where a compiled
     function makes several. `kr.callbacks.OneCycle` lets the momentum mirror the rate and takes the number of
     steps from `fit`.

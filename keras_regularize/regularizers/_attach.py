@@ -24,8 +24,11 @@ def attach(
     wrappers are searched.
 
     Attach before `compile`, or compile again: a training step that was traced earlier does not see the
-    change. Frozen variables carry their regularizer, but Keras counts it only once they are trainable. A
-    subclassed model is rebuilt by its own constructor: attach again after loading it.
+    change. Frozen variables carry their regularizer, but Keras counts it only once they are trainable.
+
+    Any variable can be chosen. Layers that the constructor of the layer or model around them makes (those in
+    attention, in custom layers, in subclassed models) are made anew on loading, without what was attached: a
+    warning names them. Attach again after loading, or use `kr.models.WeightPenalty`, which is saved.
 
     Args:
         model: A built Keras model.
@@ -39,9 +42,7 @@ def attach(
         The list of variables that were touched, in the order of `model.weights`.
 
     Raises:
-        ValueError: If the model is not built, if no variable is chosen, or if a chosen variable belongs to
-            a layer without such an attribute (attention layers, most custom layers), where saving would
-            lose the regularizer; `kr.models.WeightPenalty` penalizes such variables. Nothing is touched then.
+        ValueError: If the model is not built, or if no variable is chosen.
 
     Cost: none beyond that of the regularizer.
 

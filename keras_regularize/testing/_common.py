@@ -395,3 +395,27 @@ def assert_unknown_batch(fn: Callable, inputs: Sequence[Any], output_shape: tupl
             f"called with an unknown batch size: expected shape {(None, *output_shape[1:])}, "
             f"got {tuple(output.shape)}"
         )
+
+
+def assert_double_precision(fn: Callable, x: Any) -> None:
+    """Asserts that float64 stays so in value and gradient, dtype and digits (not on JAX without 64 bits)."""
+    if float_width() != "float64":
+        return
+    x = np.asarray(x, "float64")
+    evaluate = values_and_gradients(fn)
+    value, gradient = evaluate(cast(x, "float64"))
+    for what, tensor in (("value", value), ("gradient", gradient)):
+        if dtype_of(tensor) != "float64":
+            raise AssertionError(f"expected a float64 {what}, got {dtype_of(tensor)}")
+    rng = np.random.default_rng(0)
+    direction = rng.standard_normal(x.shape)
+    slope, h = float((to_numpy(gradient) * direction).sum()), 1e-4
+    total = size = 0.0
+    for k, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
+        found = to_numpy(evaluate(cast(x + k * h * direction, "float64"))[0])
+        total, size = total + weight * found.sum(), max(size, np.abs(found).sum())
+    norm = np.linalg.norm(to_numpy(gradient)) * np.linalg.norm(direction)
+    if not abs(total / (12 * h) - slope) <= 1e-8 * norm + 1e-10 * size + 1e-12:
+        raise AssertionError(
+            f"expected the slope {total / (12 * h):.12g} to float64 (finite differences), got {slope:.12g}"
+        )

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_regularize.testing._common import (
     assert_close,
+    assert_double_precision,
     assert_finite,
     assert_gradient_matches_finite_differences,
     assert_unknown_batch,
@@ -39,6 +40,8 @@ def check_activation(
     | `gradient` | the gradient matches finite differences |
     | `finite` | value and gradient are finite at `extremes` |
     | `half precision` | the same in float16 and bfloat16, close to float32 |
+    | `double precision` | float64 stays so, in value and gradient (not on JAX without 64 bits) |
+    | `nan` | NaN gives NaN, and leaves the other samples alone |
     | `unknown batch` | traceable with an unknown batch size |
     | `saving` | a layer with the activation survives `.keras` in safe mode (registered functions) |
 
@@ -122,6 +125,19 @@ def _half_precision(case):
             assert_finite(gradient, f"gradient at {dtype} {show(extreme)}")
 
 
+def _double_precision(case):
+    assert_double_precision(lambda x: case.activation(x), case.x)
+
+
+def _nan(case):
+    x = case.x.copy()
+    x.flat[1] = np.nan
+    value, plain = to_numpy(case.evaluate(x)[0]), to_numpy(case.evaluate(case.x)[0])
+    if not np.isnan(value.flat[1]):
+        raise AssertionError(f"expected NaN where the input is NaN, got {value.flat[1]}")
+    assert_close(value[1:], plain[1:], "samples beside one with NaN")
+
+
 def _unknown_batch(case):
     assert_unknown_batch(case.activation, [case.x], case.x.shape)
 
@@ -140,6 +156,8 @@ _CHECKS = {
     "gradient": _gradient,
     "finite": _finite,
     "half precision": _half_precision,
+    "double precision": _double_precision,
+    "nan": _nan,
     "unknown batch": _unknown_batch,
     "saving": _saving,
 }

@@ -16,6 +16,7 @@ from keras_regularize.testing._common import (
     clone,
     compilable,
     dtype_of,
+    float_width,
     fused,
     run_checks,
     save_and_load,
@@ -41,6 +42,8 @@ def check_constraint(
     | `idempotent` | a constrained weight stays as it is (not so for shrinkage steps) |
     | `degenerate` | finite for zero, equal-column, tiny and large weights |
     | `half precision` | float16 and bfloat16 weights stay so, and are finite |
+    | `double precision` | float64 weights stay so, in their digits too (not on JAX without 64 bits) |
+    | `nan` | a weight that is NaN stays so |
     | `saving` | a layer with the constraint survives `.keras` in safe mode |
     | `jit` | `fit` applies it once after an update, compiled as eager (JAX and TensorFlow) |
 
@@ -129,6 +132,26 @@ def _half_precision(case):
             assert_finite(value, f"{what} {dtype} weights {show(given)}")
 
 
+def _double_precision(case):
+    if float_width() != "float64":
+        return
+    # The same digits in another place, which float32 cannot tell apart.
+    w = case.w.astype("float64")
+    values = [to_numpy(case.apply(cast(w * scale, "float64"))) for scale in (1.0, 1.0 + 2.0**-40)]
+    if values[0].dtype != "float64":
+        raise AssertionError(f"expected float64 weights to stay so, got {values[0].dtype}")
+    if not 0 < np.abs(values[1] - values[0]).max() < 1e-11 * np.abs(w).max():
+        raise AssertionError("expected weights to the digits of float64, got those of float32")
+
+
+def _nan(case):
+    w = case.w.copy()
+    w.flat[1] = np.nan
+    value = to_numpy(case.apply(w))
+    if not np.isnan(value.flat[1]):
+        raise AssertionError(f"expected a weight that is NaN to stay so, got {value.flat[1]}")
+
+
 def _model(case, **options):
     w = case.w.reshape((-1, case.w.shape[-1]))
     layer = keras.layers.Dense(
@@ -170,6 +193,8 @@ _CHECKS = {
     "idempotent": _idempotent,
     "degenerate": _degenerate,
     "half precision": _half_precision,
+    "double precision": _double_precision,
+    "nan": _nan,
     "saving": _saving,
     "jit": _jit,
 }

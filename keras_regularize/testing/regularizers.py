@@ -11,6 +11,7 @@ from keras import ops
 from keras_regularize.testing._common import (
     assert_close,
     assert_config_round_trip,
+    assert_double_precision,
     assert_finite,
     assert_gradient_matches_finite_differences,
     cast,
@@ -44,6 +45,8 @@ def check_regularizer(
     | `gradient` | the gradient matches finite differences |
     | `degenerate` | finite value and gradient for zero, rank-one, equal-column, tiny and large weights |
     | `half precision` | the same in float16 and bfloat16, but for slopes that they cannot hold |
+    | `double precision` | float64 stays so, in value and gradient (not on JAX without 64 bits) |
+    | `nan` | a weight that is NaN gives NaN |
     | `saving` | a layer with the regularizer survives `.keras` in safe mode |
     | `jit` | `fit` adds the value once, compiled as eager (JAX and TensorFlow) |
 
@@ -159,6 +162,18 @@ def _half_precision(case):
             assert_finite(found, f"gradient for {what} {dtype} weights {show(given)}")
 
 
+def _double_precision(case):
+    assert_double_precision(lambda w: case.regularizer(w), case.w)
+
+
+def _nan(case):
+    w = case.w.copy()
+    w.flat[1] = np.nan
+    value = to_numpy(case.evaluate(w)[0])
+    if not np.isnan(value):
+        raise AssertionError(f"expected NaN for a weight that is NaN, got {value}")
+
+
 def _model(case, **options):
     """A model whose penalty is that of the regularizer on `case.w`, with a data loss of 0."""
     w = case.w
@@ -226,6 +241,8 @@ _CHECKS = {
     "gradient": _gradient,
     "degenerate": _degenerate,
     "half precision": _half_precision,
+    "double precision": _double_precision,
+    "nan": _nan,
     "saving": _saving,
     "jit": _jit,
 }

@@ -1,6 +1,7 @@
 """Choosing variables of a built model and setting their regularizer or constraint."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,42 +12,44 @@ _INNER_LAYERS = ("cell", "cells", "layer", "forward_layer", "backward_layer")
 
 
 def attach(model: keras.Layer, value: Any, where: Any, kind: str) -> list[keras.Variable]:
-    """Sets `value` as the `kind` ("regularizer" or "constraint") of chosen variables, all or none.
+    """Sets `value` as the `kind` ("regularizer" or "constraint") of chosen variables.
 
-    Sets both the variable's attribute, which acts, and the layer's, which is saved.
+    Sets both the variable's attribute, which acts, and the layer's, which is saved where the layer is.
     """
     if not isinstance(model, keras.Layer):
         raise ValueError(f"`model` must be a Keras model or layer. Received: {model!r}")
-    if not model.built:
+    inside = model
+    while not inside.built and isinstance(getattr(inside, "model", None), keras.Model):
+        inside = inside.model  # A train-step wrapper is as built as what it wraps.
+    if not inside.built:
         raise ValueError(
             f"`attach` needs a built model, whose weights exist. Received: {model.name!r}, which is not "
             "built; call it on data or give it an `Input` first."
         )
     chosen = _chooser(where)
     make = _maker(value, kind)
-    targets = []
-    owners = owners_of(model)
-    for variable in model.weights:
-        if chosen(variable):
-            layer = owners.get(id(variable))
-            attribute = _attribute(layer, variable, kind)
-            if attribute is None:
-                raise ValueError(
-                    f"The layer that owns the variable `{variable.path}` has no public attribute for its "
-                    f"{kind}, so it would be lost on saving. Use `kr.models.WeightPenalty` for a penalty on "
-                    "such variables, or leave them out with `where`."
-                )
-            targets.append((variable, layer, attribute, make(variable)))
-    if not targets:
+    owners, saved = all_owners(model), {id(layer) for layer in _in_config(model)}
+    touched, lost = [(v, make(v)) for v in model.weights if chosen(v)], []
+    if not touched:
         names = sorted({variable.name for variable in model.weights})
         raise ValueError(
             f"`where` chooses no variable of {model.name!r}. Received: where={where!r}; the model's "
             f"variables are called {names}."
         )
-    for variable, layer, attribute, made in targets:
+    for variable, made in touched:
         setattr(variable, kind, made)
-        setattr(layer, attribute, made)
-    return [variable for variable, *_ in targets]
+        layer = owners.get(id(variable))
+        attribute = _attribute(layer, variable, kind)
+        if attribute is not None:
+            setattr(layer, attribute, made)
+        if id(layer) not in saved or attribute not in _config(layer):
+            lost.append(variable.path)
+    if lost:
+        warnings.warn(
+            f"The {kind} acts but cannot be saved: a model that is loaded again lacks it on {lost}, whose "
+            "layers are made by the constructor of the layer or model around them. Attach again after loading."
+        )
+    return [variable for variable, _ in touched]
 
 
 def _chooser(where: Any) -> Callable[[keras.Variable], bool]:
@@ -91,6 +94,56 @@ def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras
     for child in inner:
         if isinstance(child, keras.Layer):
             yield from layers_of(child, further)
+
+
+def all_owners(model: keras.Layer) -> dict[int, keras.Layer]:
+    """The layer that each variable belongs to itself, by the variable's id, wherever the layer is kept."""
+    owners = {}
+    for layer in every_layer(model):
+        below = {id(variable) for child in _inside(layer) for variable in child.weights}
+        owners |= {id(v): layer for v in layer.weights if id(v) not in below}
+    return owners
+
+
+def every_layer(model: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer and all layers in it, wherever they are kept, each once."""
+    seen, waiting = set(), [model]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer
+            waiting.extend(_inside(layer))
+
+
+def _inside(layer: keras.Layer) -> list[keras.Layer]:
+    return [*_layers_in(vars(layer)), *_layers_in(getattr(layer, "layers", ()))]
+
+
+def _layers_in(structure: Any) -> Iterator[keras.Layer]:
+    if isinstance(structure, keras.Layer):
+        yield structure
+    elif isinstance(structure, (dict, list, tuple)):
+        for entry in structure.values() if isinstance(structure, dict) else structure:
+            yield from _layers_in(entry)
+
+
+def _in_config(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer and those in it whose own config is part of its config, so that they are made from it again."""
+    yield layer
+    inner = [getattr(layer, name, None) for name in _INNER_LAYERS]
+    if isinstance(layer, keras.Model):
+        config = _config(layer)
+        inner = [layer.layers] if "layers" in config else [getattr(layer, k, None) for k in config]
+    for child in _layers_in(inner):
+        yield from _in_config(child)
+
+
+def _config(layer: keras.Layer) -> dict[str, Any]:
+    try:
+        return layer.get_config()
+    except Exception:  # Of a layer that cannot be saved, which may raise anything.
+        return {}
 
 
 def _attribute(layer: keras.Layer, variable: keras.Variable, kind: str) -> str | None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize.activations import entmax
+from keras_regularize.activations import Entmax, entmax
 
 ALPHAS = [1.0, 1.001, 1.2, 1.5, 1.8, 2.0, 3.0]
 
@@ -206,3 +206,33 @@ def test_as_the_activation_of_a_layer(tmp_path):
 def test_alpha_below_one_is_refused(alpha):
     with pytest.raises(ValueError, match="`alpha` must be a number at least 1. Received: alpha="):
         entmax(np.zeros((1, 3), "float32"), alpha)
+
+
+def test_symbolic_inputs_and_any_alpha_are_saved(tmp_path):
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(4, activation=Entmax(1.3))
+    model = keras.Model(inputs, [entmax(inputs, alpha=1.3), dense(inputs), entmax(inputs, 2.0, 0)])
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(expected[0], values(x, 1.3), atol=1e-6)
+    kernel = dense.get_weights()[0]
+    np.testing.assert_allclose(expected[1], values(x @ kernel, 1.3), atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for one, other in zip(loaded.predict(x, verbose=0), expected):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert keras.activations.get(keras.activations.serialize(dense.activation)).alpha == 1.3
+    with pytest.raises(ValueError, match="`alpha` must be a number at least 1"):
+        Entmax(0.5)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.2, 1.5, 2.0])
+def test_double_precision_is_kept(alpha):
+    if keras.backend.backend() == "jax":
+        return  # Without 64 bits.
+    x = np.random.default_rng(0).normal(size=(20, 30)) * 3
+    p = ops.convert_to_numpy(entmax(ops.convert_to_tensor(x, dtype="float64"), alpha))
+    assert p.dtype == "float64" and np.abs(p.sum(-1) - 1).max() < 1e-14
+    if alpha > 1:
+        expected = np.stack([oracle(row, alpha) for row in x])
+        np.testing.assert_allclose(p, expected, atol=1e-12)

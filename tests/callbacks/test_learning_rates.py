@@ -152,6 +152,31 @@ def test_effective_rates_are_those_of_the_formula(adaptive):
         assert history[f"{name}_effective_learning_rate"][-1] == pytest.approx(rate, rel=1e-5)
 
 
+class Unsaved(layers.Layer):
+    "A layer that has no config."
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def test_effective_rates_beside_a_layer_without_a_config():
+    inputs = keras.Input((3,))
+    x = layers.BatchNormalization()(layers.Dense(4, name="first")(Unsaved(lambda x: 2 * x)(inputs)))
+    free = layers.Dense(4, name="free")(x)
+    x = layers.LayerNormalization()(layers.Conv1D(2, 1, name="second")(free[:, None]))
+    net = keras.Model(inputs, layers.Dense(1, name="last")(x)[:, 0])
+    with pytest.raises(NotImplementedError):
+        net.get_config()
+    net.compile(SGD(0.1), "mse")
+    watch = callbacks.EffectiveLearningRate()
+    history = net.fit(np.ones((2, 3)), np.ones((2, 1)), verbose=0, callbacks=[watch]).history
+    assert {key for key in history if key.endswith("_norm")} == {"first_norm", "second_norm"}
+
+
 def test_effective_rates_of_named_layers():
     net = normalized()
     net.compile(SGD(0.1), "mse")

@@ -35,17 +35,11 @@ def most(tolerance):
     return kept
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: ThresholdPruning(TEST, tolerance=1.5, patience=2),
-        lambda: IterativePruning(TEST, tolerance=1.5, start=3, every=10),
-    ],
-)
-def test_prunes_the_most_that_the_loss_tolerates(make):
+def test_prunes_the_most_that_the_loss_tolerates():
     # A training that does not move: pruned after the third epoch.
     net, left = model(Masked(SGD(0.0))), most(1.5)
-    history = net.fit(X, Y, epochs=4, verbose=0, callbacks=[make()]).history
+    pruning = ThresholdPruning(TEST, tolerance=1.5, patience=2)
+    history = net.fit(X, Y, epochs=4, verbose=0, callbacks=[pruning]).history
     assert 2 < (left == 0).sum() < 8
     np.testing.assert_allclose(history["sparsity"], [0, 0, *2 * [(left == 0).mean()]])
     np.testing.assert_array_equal(np.concatenate(net.get_weights(), axis=None), left)
@@ -63,35 +57,91 @@ def test_best_weights_return_and_training_ends_when_nothing_is_left_to_prune():
 
 def test_pruned_weights_stay_zero_in_training_and_after_saving(tmp_path):
     net = model(IrrelevantWeightDecay(Masked(SGD(0.05, momentum=0.5)), 1e-3))
-    pruning = IterativePruning((X, Y), tolerance=0.0, start=1, every=1, rank_filter=2)
-    pruning.on_epoch_end = lambda epoch, logs: None if epoch else pruning.prune(0.2)
+    pruning = IterativePruning(1e9, "loss", fraction=0.2, rank_filter=2)
     net.fit(X, Y, epochs=4, batch_size=4, verbose=0, callbacks=[pruning])
     zeros = net.get_weights()[0] == 0
-    assert 3 <= zeros.sum() < 8 and pruning.sparsity() == zeros.mean()
+    assert zeros.sum() == 4 and pruning.sparsity() == zeros.mean()
     net.save(tmp_path / "model.keras")
     restored = keras.models.load_model(tmp_path / "model.keras")
     restored.fit(X, Y, epochs=2, batch_size=4, verbose=0)
     np.testing.assert_array_equal(restored.get_weights()[0] == 0, zeros)
 
 
-def test_the_bound_of_iterative_pruning_is_that_of_the_dense_model():
-    net = model(Masked(SGD(0.02)))
-    pruning = IterativePruning(TEST, tolerance=0.5, start=1, every=1)
-    history = net.fit(X, Y + 0.5, epochs=6, verbose=0, callbacks=[pruning]).history
-    assert all(b >= a for a, b in zip(history["sparsity"], history["sparsity"][1:]))
-    assert history["sparsity"][-1] > history["sparsity"][0] > 0
+def test_a_fixed_part_goes_after_every_epoch_that_keeps_the_bound():
+    net = keras.Sequential([keras.Input((100,)), layers.Dense(1)])
+    start = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))[:, None]
+    net.set_weights([start, np.array([1000.0])])
+    net.compile(Masked(SGD(0.0)), "mse")
+    pruning = IterativePruning(0.9, "score")
+    scores = [0.9, 0.95, 0.89, 1.0, float("nan"), 0.2]
+
+    class Score(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["score"] = scores[epoch]
+
+    x = np.zeros((2, 100), "float32")
+    callbacks = [Score(), pruning]
+    history = net.fit(x, x[:, :1], epochs=6, verbose=0, callbacks=callbacks).history
+    # Of 101 weights 10 go, of 91 then 9, of 82 then 8.
+    pruned = np.array([10, 19, 19, 27, 27, 27])
+    np.testing.assert_allclose(history["sparsity"], pruned / 101, rtol=1e-6)
+    kernel, bias = net.get_weights()
+    np.testing.assert_array_equal(kernel, np.where(start > 27, start, 0))
+    assert bias == 1000
+
+
+def test_what_is_monitored():
+    data = {"validation_data": (X, Y), "verbose": 0}
+    for monitor, bound, pruned in [
+        ("val_loss", 1.0, 3),
+        ("val_loss", -1.0, 0),
+        ("val_mae", 0.0, 3),
+    ]:
+        net = model(Masked(SGD(0.0)))
+        net.compile(net.optimizer, "mse", metrics=["mae"])
+        pruning = IterativePruning(bound, monitor, fraction=1 / 9)
+        # A validation after epochs 2, 4 and 6.
+        net.fit(X, Y, epochs=6, validation_freq=2, callbacks=[pruning], **data)
+        assert round(9 * pruning.sparsity()) == pruned
+    with pytest.raises(ValueError, match="monitors a value that is not in the logs"):
+        model(Masked("sgd")).fit(X, Y, callbacks=[IterativePruning(0.5)], **data)
+    with pytest.warns(UserWarning, match="never saw 'val_accuracy' and has pruned nothing"):
+        model(Masked("sgd")).fit(X, Y, verbose=0, callbacks=[IterativePruning(0.5)])
+
+
+def test_pruning_restarts_the_schedule_of_the_factor():
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.0])
+    net = model(IrrelevantWeightDecay(Masked(SGD(0.5)), schedule))
+    net.set_weights([np.ones((8, 1)), np.ones(1)])
+    x = np.zeros((2, 8), "float32")  # Only the bias moves by the loss; of equal weights one goes.
+    history = []
+
+    class Record(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            history.append(self.model.get_weights()[0].max())
+
+    class Once(IterativePruning):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, {**logs, "gate": float(epoch == 4)})
+
+    callbacks = [Record(), Once(1.0, "gate", fraction=0.2, rank_filter=2)]
+    net.fit(x, x[:, :1] + 1, epochs=10, batch_size=2, verbose=0, callbacks=callbacks)
+    halvings = [1, 2, 3, 4, 4]  # The step of the boundary is the last of the first value.
+    np.testing.assert_allclose(history[:5], 0.5 ** np.array(halvings), rtol=1e-6)
+    np.testing.assert_allclose(history[5:], 0.5 ** (4.0 + np.array(halvings)), rtol=1e-6)
 
 
 def test_errors():
-    for callback in (ThresholdPruning(TEST), IterativePruning(TEST)):
+    for callback in (ThresholdPruning(TEST), IterativePruning(0.5)):
         with pytest.raises(ValueError, match="which keep pruned weights at zero"):
             model(SGD(0.1)).fit(X, Y, verbose=0, callbacks=[callback])
     for make, message in [
         (lambda: ThresholdPruning(TEST, tolerance=-1), "`tolerance` must be a number at least 0"),
         (lambda: ThresholdPruning(TEST, patience=0), "`patience` must be an integer of at least 1"),
         (lambda: ThresholdPruning(TEST, rank_filter=0), "`rank_filter` must be an integer"),
-        (lambda: IterativePruning(TEST, start=0), "`start` must be an integer of at least 1"),
-        (lambda: IterativePruning(TEST, every=0), "`every` must be an integer of at least 1"),
+        (lambda: IterativePruning(None), "`bound` must be a number"),
+        (lambda: IterativePruning(0.5, mode="best"), "`mode` must be one of 'auto', 'max', 'min'"),
+        (lambda: IterativePruning(0.5, fraction=1), "`fraction` must be above 0 and below 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             make()

@@ -5,7 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_regularize.constraints import Binary, Ternary
+from keras_regularize.constraints import (
+    Binary,
+    GroupSoftThreshold,
+    HardThreshold,
+    SoftThreshold,
+    Ternary,
+)
 from keras_regularize.testing._common import fused, to_numpy
 
 
@@ -52,6 +58,21 @@ def test_zeros_and_ties():
         np.testing.assert_array_equal(project(Ternary(), w), w)
     # Equal sizes are kept or dropped together: 2 alone, or all four at 5/4.
     np.testing.assert_allclose(project(Ternary(None), [2.0, 1, -1, 1]), [1.25, 1.25, -1.25, 1.25])
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [Binary(), Ternary(), HardThreshold(0.5), SoftThreshold(0.5), GroupSoftThreshold(0.5)],
+)
+def test_nan_stays_and_keeps_to_its_filter(constraint):
+    w = np.random.default_rng(3).normal(size=(6, 4))
+    expected = project(constraint, w)
+    for row in range(6):
+        bad = w.copy()
+        bad[row, 2] = np.nan
+        found = project(constraint, bad)
+        assert np.isnan(found[row, 2])
+        np.testing.assert_array_equal(np.delete(found, 2, 1), np.delete(expected, 2, 1))
 
 
 def test_bad_axis():

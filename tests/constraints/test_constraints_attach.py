@@ -85,8 +85,12 @@ def test_function_of_the_variable_and_removal():
 def test_attention_unbuilt_and_nothing():
     inputs = keras.Input((3, 4))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs))
-    with pytest.raises(ValueError, match="no public attribute for its constraint"):
-        constraints.attach(model, SoftThreshold(0.1))
+    with pytest.warns(UserWarning, match="The constraint acts but cannot be saved"):
+        touched = constraints.attach(model, SoftThreshold(100.0))
+    assert len(touched) == 4
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(np.ones((2, 3, 4)), np.ones((2, 3, 4)), verbose=0)
+    assert all((ops.convert_to_numpy(v.value) == 0).all() for v in touched)
     with pytest.raises(ValueError, match="needs a built model"):
         constraints.attach(keras.Sequential([layers.Dense(2)]), SoftThreshold(0.1))
     with pytest.raises(ValueError, match="chooses no variable"):

@@ -12,7 +12,8 @@ scaling = keras.optimizers.LossScaleOptimizer
 WRAPPERS = {
     "decay": lambda: scaling(kr.DecoupledWeightDecay(SGD(0.1, momentum=0.9), 0.05, cosine)),
     "LOBSTER": lambda: scaling(kr.LOBSTER(SGD(0.1, momentum=0.9), 0.05), initial_scale=8.0),
-    "irrelevant": lambda: kr.IrrelevantWeightDecay(kr.Masked(SGD(0.1)), 0.05, True),
+    "irrelevant": lambda: kr.IrrelevantWeightDecay(kr.Masked(SGD(0.1)), 0.5, 0.5, True),
+    "clipping": lambda: kr.AdaptiveGradientClipping(SGD(0.1, momentum=0.9), 0.02),
     "LAWN": lambda: kr.LAWN(keras.optimizers.Adam(0.01), 2),
 }
 RNG = np.random.default_rng(0)

@@ -38,7 +38,9 @@ def test_equal_weights_have_no_slope(w):
     assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize("shape, axis", [((3, 6), -1), ((2, 4, 3, 5), 3), ((2, 5, 3), 1)])
+@pytest.mark.parametrize(
+    "shape, axis", [((3, 6), -1), ((2, 4, 3, 5), 3), ((2, 5, 3), 1), ((6, 3), 0), ((5, 2, 3), -3)]
+)
 @pytest.mark.parametrize("target", [None, 1.8])
 def test_kurtosis_of_activations_equals_a_loop(shape, axis, target):
     x = np.random.default_rng(1).normal(size=shape)
@@ -90,7 +92,7 @@ def test_training_takes_outlier_channels_away():
         (lambda: WeightDistribution(-1), "`kurtosis_factor` must be a number at least 0"),
         (lambda: WeightDistribution(skewness_factor=-1), "`skewness_factor` must be a number"),
         (lambda: ActivationKurtosis(epsilon=0), "`epsilon` must be positive"),
-        (lambda: ActivationKurtosis(axis=0)(np.ones((2, 3))), "`axis` must be an axis of the act"),
+        (lambda: ActivationKurtosis(axis=-3)(np.ones((2, 3))), "`axis` must be an axis of the act"),
         (lambda: ActivationKurtosis(axis=2)(np.ones((2, 3))), "`axis` must be an axis of the act"),
     ],
 )

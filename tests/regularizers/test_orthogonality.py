@@ -11,6 +11,7 @@ from keras_regularize.regularizers import (
     DoubleSoftOrthogonality,
     MutualCoherence,
     SoftOrthogonality,
+    Spectral,
 )
 from keras_regularize.testing._common import cast, to_numpy, values_and_gradients
 
@@ -44,6 +45,28 @@ def test_values_and_gradients_are_those_of_the_singular_values(shape):
         found = evaluate(regularizer, w)
         np.testing.assert_allclose(found[0], value, rtol=1e-5, err_msg=type(regularizer).__name__)
         np.testing.assert_allclose(found[1], gradient.reshape(shape), rtol=1e-4, atol=1e-4)
+
+
+def test_the_farthest_singular_value_of_large_kernels():
+    rng = np.random.default_rng(7)
+    wide = rng.normal(size=(100, 300)) / 300**0.5
+    # Far above one, far below, and at zero, where a subspace of 64 dimensions is right to a thousandth.
+    for w, precision in [(wide, 1e-5), (0.3 * wide, 1e-5), (0.5 * wide.T @ wide[:, :200], 1e-3)]:
+        errors = np.linalg.svd(w, compute_uv=False) ** 2 - 1
+        value = evaluate(SRIP(0.5), w)[0]
+        np.testing.assert_allclose(value, 0.5 * (errors**2).max(), rtol=precision)
+    assert evaluate(SRIP(1.0), orthonormal(120, 100))[0] < 1e-10
+    assert evaluate(SRIP(1.0), np.zeros((90, 70)))[0] == 1
+
+
+@pytest.mark.parametrize("size", [5, 80])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_gives_nan(size, bad):
+    for entry in [(0, 0), (2, 1), (size - 1, size - 1)]:
+        w = np.random.default_rng(0).normal(size=(size, size))
+        w[entry] = bad
+        for kind in (SRIP, Spectral):
+            assert np.isnan(evaluate(kind(1.0), w)[0]), kind.__name__
 
 
 def test_both_grams_of_the_double_penalty():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_regularize import regularizers
+from keras_regularize import models, regularizers
 from keras_regularize.regularizers import NormLoss
 
 
@@ -177,19 +177,58 @@ def test_subclassed_models():
 
     model = Net()
     model(np.zeros((1, 2), "float32"))
-    touched = regularizers.attach(model, NormLoss(0.1))
+    with pytest.warns(UserWarning, match="acts but cannot be saved.*dense.*/kernel"):
+        touched = regularizers.attach(model, NormLoss(0.1))
     np.testing.assert_allclose(penalty(model), norm_loss(touched, 0.1), rtol=1e-5)
 
 
-def test_attention_is_sent_elsewhere_and_nothing_is_touched():
+@keras.saving.register_keras_serializable("tests")
+class Block(layers.Layer):
+    """A custom layer with layers and a weight of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.parts = [layers.Dense(4), {"deep": layers.Dense(4)}]
+        self.attention = layers.MultiHeadAttention(2, 2)
+
+    def build(self, shape):
+        self.parts[0].build(shape)
+        self.parts[1]["deep"].build(shape)
+        self.attention.build(shape, shape)
+        self.kernel = self.add_weight(shape=(4, 4), name="kernel")
+
+    def call(self, x):
+        x = self.parts[1]["deep"](self.parts[0](x)) @ self.kernel
+        return self.attention(x, x)
+
+
+def test_layers_inside_custom_layers_and_attention_count_and_a_warning_says_what_is_not_saved(
+    tmp_path,
+):
     inputs = keras.Input((3, 4))
-    hidden = layers.Dense(4)(inputs)
-    model = keras.Model(inputs, layers.MultiHeadAttention(2, 2)(hidden, hidden))
-    with pytest.raises(ValueError, match="query/kernel.*kr.models.WeightPenalty"):
-        regularizers.attach(model, NormLoss())
-    assert model.losses == []
-    touched = regularizers.attach(model, NormLoss(), lambda v: v.path.startswith("dense"))
-    assert [v.name for v in touched] == ["kernel", "bias"]
+    x = Block()(layers.Dense(4, name="saved")(inputs))
+    model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, name="heads")(x, x))
+    with pytest.warns(UserWarning, match="acts but cannot be saved") as caught:
+        touched = regularizers.attach(model, NormLoss(0.1))
+    assert len(caught) == 1 and len(touched) == 1 + 7 + 4
+    message = str(caught[0].message)
+    assert "'saved/kernel'" not in message and message.count("/kernel'") == 11
+    assert "'heads/query/kernel'" in message
+    np.testing.assert_allclose(penalty(model), norm_loss(touched, 0.1), rtol=1e-5)
+    assert model.layers[2].parts[1]["deep"].kernel_regularizer.factor == 0.1
+    restored = reload(model, tmp_path)
+    assert len(restored.losses) == 1
+    # Without a word where all is saved.
+    chosen = regularizers.attach(restored, NormLoss(), lambda v: v.path.startswith("saved"))
+    assert [v.name for v in chosen] == ["kernel", "bias"]
+
+
+def test_wrapped_models_are_saved_with_it(tmp_path):
+    model = models.VAT(models.SAM(mlp()))
+    regularizers.attach(model, NormLoss(0.1))
+    model.save(tmp_path / "model.keras")
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    assert restored.model.model.layers[0].kernel_regularizer.factor == 0.1
 
 
 def test_unbuilt_model():

@@ -39,18 +39,46 @@ def test_few_iterations_come_close_from_below():
     assert norms[0] < norms[1] < norms[2] <= exact * 1.0001 and norms[2] > 0.95 * exact
 
 
-def test_diagonal_is_the_largest_scale():
-    gamma = np.array([0.5, -2.0, 1.0])
-    value, gradient = evaluate(Spectral(0.5, diagonal=True), gamma)
-    np.testing.assert_allclose(value, 0.5 * (4 - 1) ** 2, rtol=1e-6)
-    np.testing.assert_allclose(gradient, [0, 0.5 * 2 * 3 * 2 * -2.0, 0], rtol=1e-6)
+@pytest.mark.parametrize("power", [2, 1, 3])
+def test_each_entry_of_a_diagonal_counts_by_itself(power):
+    gamma = np.array([0.5, -2.0, 1.0, 0.5])
+    value, gradient = evaluate(Spectral(0.5, power=power, diagonal=True), gamma)
+    errors = np.abs(gamma) ** power - 1
+    slopes = 0.5 * 2 * errors * power * np.abs(gamma) ** (power - 1) * np.sign(gamma)
+    np.testing.assert_allclose(value, 0.5 * (errors**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-6)
     assert evaluate(Spectral(1.0, diagonal=True), np.ones(3))[0] == 0
+    shifts = evaluate(Spectral(2.0, target=0.0, diagonal=True), gamma)[0]
+    np.testing.assert_allclose(shifts, 2 * (gamma**4).sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(65, 65), (300, 120), (3, 3, 16, 200)])
+def test_large_kernels_equal_an_svd(shape):
+    w = np.random.default_rng(4).normal(size=shape)
+    w = (w / np.sqrt(np.prod(shape[:-1]))).astype("float32").astype("float64")
+    value, slope = oracle(w, 1.0, 0.5, 2)
+    found = evaluate(Spectral(1.0, 0.5), w)
+    np.testing.assert_allclose(found[0], value, rtol=1e-5)
+    assert np.linalg.norm(found[1] - slope) < 1e-4 * np.linalg.norm(slope)
+
+
+def test_large_kernels_of_low_rank_and_with_equal_singular_values():
+    rng = np.random.default_rng(5)
+    q, _ = np.linalg.qr(rng.normal(size=(100, 100)))
+    for w, norm in [(2.0 * q, 2.0), (np.eye(90), 1.0), (np.diag(np.arange(80.0) % 3), 2.0)]:
+        np.testing.assert_allclose(evaluate(Spectral(1.0, 0.0, 1), w)[0], norm**2, rtol=1e-5)
+    one = np.outer(rng.normal(size=70), rng.normal(size=80))
+    np.testing.assert_allclose(
+        evaluate(Spectral(1.0, 0.0, 1), one)[0], np.linalg.norm(one) ** 2, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"power": 1}, {"iterations": 3}, {"diagonal": True}])
 def test_zero_and_orthogonal_kernels(settings):
-    value, gradient = evaluate(Spectral(0.5, **settings), np.zeros((4, 3)))
-    assert value == 0.5 and (gradient == 0).all()
+    for shape in [(4, 3), (80, 70)]:
+        value, gradient = evaluate(Spectral(0.5, **settings), np.zeros(shape))
+        terms = np.prod(shape) if "diagonal" in settings else 1
+        assert value == 0.5 * terms and (gradient == 0).all()
     if "diagonal" not in settings:
         q, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(5, 5)))
         # All singular values are equal: no derivative of an eigenvector exists.

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import safe_abs, safe_sqrt
+from keras_regularize.numerics import maximum, safe_abs, safe_sqrt
 from keras_regularize.utils.groups import group_sums
 
 FORMS = ("product", "difference", "ratio")
@@ -43,4 +43,4 @@ def gap(g: Any, h: Any, axis: Any = None, form: str = "product") -> Any:
     difference = rest * (ops.where(proper, square, 0.0) / ops.where(proper, total, 1.0))
     if form == "difference":
         return difference
-    return difference / ops.where(proper, ops.maximum(inner, product / _LARGEST_RATIO), 1.0)
+    return difference / ops.where(proper, maximum(inner, product / _LARGEST_RATIO), 1.0)

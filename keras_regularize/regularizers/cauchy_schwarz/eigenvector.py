@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import matmul, upcast
 from keras_regularize.regularizers.cauchy_schwarz._gap import gap
 from keras_regularize.utils.groups import filter_matrix
 
@@ -73,7 +73,7 @@ class EigenvectorCauchySchwarz(keras.regularizers.Regularizer):
                 f"{self.matrix.shape} for a weight of shape {tuple(weight.shape)}"
             )
         matrix = ops.convert_to_tensor(self.matrix, dtype=columns.dtype)
-        return self.factor * ops.sum(gap(ops.matmul(matrix, columns), columns, -1))
+        return self.factor * ops.sum(gap(matmul(matrix, columns), columns, -1))
 
     def get_config(self) -> dict[str, Any]:
         return {"matrix": self.matrix.tolist(), "factor": self.factor}

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.numerics import safe_arccos
+from keras_regularize.numerics import matmul, maximum, safe_arccos
 from keras_regularize.utils.groups import filter_matrix
 
 # Pairs whose energies are held at once (64 MiB in float32); more filters are taken in blocks of rows.
@@ -117,7 +117,7 @@ class MHE(keras.regularizers.Regularizer):
         for number in range(self.projections):
             matrix = _projection(self.seed, number, fan_in, self.projection_dim)
             matrix = ops.convert_to_tensor(matrix, dtype=filters.dtype)
-            energy = energy + self._energy(ops.matmul(filters, matrix))
+            energy = energy + self._energy(matmul(filters, matrix))
         return (self.factor / self.projections) * energy
 
     def _energy(self, filters):
@@ -142,7 +142,7 @@ class MHE(keras.regularizers.Regularizer):
         )  # Floats: TF warns when it recomputes from integers.
         position = (start + index[: rows.shape[0]])[:, None]
         paired = ops.logical_and(position != index[None, :], position < count)
-        cosines = ops.where(paired, ops.matmul(rows, ops.transpose(units)), 0.0)
+        cosines = ops.where(paired, matmul(rows, ops.transpose(units)), 0.0)
         energies = self._potential(cosines)
         if self.half_space:
             energies = energies + self._potential(-cosines)
@@ -166,7 +166,7 @@ class MHE(keras.regularizers.Regularizer):
         if self.angular:
             z, exponent = safe_arccos(cosines) / math.pi + 1e-4, -self.power
         else:
-            z, exponent = ops.maximum(2.0 - 2.0 * cosines, 1e-7), -self.power / 2
+            z, exponent = maximum(2.0 - 2.0 * cosines, 1e-7), -self.power / 2
         return -ops.log(z) if self.power == 0 else ops.power(z, exponent)
 
     def get_config(self) -> dict[str, Any]:

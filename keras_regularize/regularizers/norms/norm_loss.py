@@ -23,7 +23,10 @@ class NormLoss(keras.regularizers.Regularizer):
     gradient zero.
 
     Args:
-        factor: $\lambda \ge 0$. The paper reports little change between 1e-4 and 1e-1.
+        factor: $\lambda \ge 0$. The paper reports little change between 1e-4 and 1e-1. The first author's code
+            takes 1e-4 and, in place of a penalty, the step
+            $w_f \leftarrow w_f - 2\eta\lambda\,(1 - 1/\lVert w_f\rVert)\, w_f$ after that of the optimizer: nearly
+            the same with plain SGD at learning rate $\eta$.
         axis: Axes that index the filters: `-1` (default) for dense and convolutional kernels
             `(…, in, out)`, `(-2, -1)` for the kernels `(…, channels, multiplier)` of depthwise
             convolutions, `None` for the whole tensor as one filter.

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.numerics import safe_abs
+from keras_regularize.numerics import matmul, safe_abs
 from keras_regularize.regularizers._gram import minus_identity
 from keras_regularize.utils.groups import filter_matrix
 
@@ -57,7 +57,7 @@ class MutualCoherence(keras.regularizers.Regularizer):
 
     def __call__(self, x: Any) -> Any:
         matrix = filter_matrix(x)
-        gram = ops.matmul(ops.transpose(matrix), matrix)
+        gram = matmul(ops.transpose(matrix), matrix)
         return self.factor * ops.max(safe_abs(minus_identity(gram)))
 
     def get_config(self) -> dict[str, Any]:

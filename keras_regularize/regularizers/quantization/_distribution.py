@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import safe_sqrt, upcast
+from keras_regularize.numerics import mean, safe_sqrt, upcast
 
 
 def weight_distribution(
@@ -22,14 +22,14 @@ def weight_distribution(
     """
     w = upcast(w)
     count = math.prod(w.shape)
-    centred = w - ops.mean(w)
+    centred = w - mean(w)
     # The moments do not depend on the scale, squares of tiny or huge weights do.
     largest = ops.stop_gradient(ops.max(ops.abs(centred)))
     centred = centred / ops.where(largest > 0, largest, 1.0)
     deviation = safe_sqrt(ops.sum(centred * centred) / max(count - 1, 1))
     z = centred / ops.where(deviation > 0, deviation, 1.0)
     squares = z * z
-    kurtosis, skewness = ops.mean(squares * squares), ops.mean(squares * z)
+    kurtosis, skewness = mean(squares * squares), mean(squares * z)
     return kurtosis_factor * ops.square(kurtosis - kurtosis_target) + skewness_factor * ops.square(
         skewness - skewness_target
     )

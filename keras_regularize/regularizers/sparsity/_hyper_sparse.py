@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import safe_abs, upcast
+from keras_regularize.numerics import maximum, safe_abs, upcast
 
 #: `arctanh(1 / sqrt(3))`, where the third derivative of tanh vanishes, to the digits of the authors' code.
 INFLECTION = 0.6585
@@ -29,7 +29,7 @@ def hyper_sparse_loss(w: Any, sparsity: float) -> Any:
     size = magnitudes.shape[0]
     ordered = ops.sort(ops.stop_gradient(magnitudes))
     threshold = ordered[min(int(sparsity * size), size - 1)]
-    total = ops.sum(ops.tanh(magnitudes * (INFLECTION / ops.maximum(threshold, 1e-12))))
+    total = ops.sum(ops.tanh(magnitudes * (INFLECTION / maximum(threshold, 1e-12))))
     fixed = ops.stop_gradient(total)
     scale = ops.stop_gradient(ops.sum(magnitudes)) / ops.where(fixed > 0, fixed, 1.0)
     return scale * (total - fixed)
