@@ -4,6 +4,7 @@ import contextlib
 
 import jax
 import keras
+import numpy as np
 
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
 
@@ -137,3 +138,12 @@ def keep_weights_on_error(model):
             for variable, value in saved:
                 variable.assign(value)
         raise
+
+
+def peek(x):
+    """A tensor's values as a NumPy array where they can be had outside of a trace, else `None`."""
+    if isinstance(x, np.ndarray):
+        return x
+    if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array) or not x.is_fully_addressable:
+        return None
+    return np.asarray(x)

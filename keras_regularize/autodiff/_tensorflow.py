@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # Whether a compiled step may differentiate through a gradient.
@@ -116,3 +117,10 @@ def average(variables):
 def keep_weights_on_error(model):
     """Gives a model its weights back when an exception leaves a Keras loop (they never leave it here)."""
     return contextlib.nullcontext()
+
+
+def peek(x):
+    """A tensor's values as a NumPy array where they can be had outside of a graph, else `None`."""
+    if isinstance(x, np.ndarray):
+        return x
+    return x.numpy() if isinstance(x, tf.Tensor) and not tf.is_symbolic_tensor(x) else None

@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -209,3 +210,16 @@ def average(variables):
 def keep_weights_on_error(model):
     """Gives a model its weights back when an exception leaves a Keras loop (they never leave it here)."""
     return contextlib.nullcontext()
+
+
+def peek(x):
+    """A tensor's values as a NumPy array where that needs no waiting, else `None`."""
+    if isinstance(x, np.ndarray):
+        return x
+    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or x.device.type != "cpu":
+        return None
+    x = x.detach()
+    try:
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    except RuntimeError:  # Inside of `torch.vmap`.
+        return None
