@@ -3,10 +3,13 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer
+from keras_regularize.metrics._samples import leave_out, position_weights
+from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 
 
 def square_score(repeats, pairs, matches, comparisons):
@@ -37,10 +40,12 @@ class BlackBoxSquare(keras.metrics.Metric):
     Call arguments:
         y_true: Ids of the data, of any shape. Other ids than those are not counted.
         y_pred: Ids of independent draws from the model, of any shape; not probabilities.
-        sample_weight: Weights of the shape of both, or a scalar.
+        sample_weight: Weights of the shape of both, one per row, or a scalar. Draws of weight 0 do not count, nor
+            do those that the mask of `y_pred` leaves out.
 
     Returns:
-        `result()` is a float32 scalar; of its two terms those without draws are 0.
+        `result()` is a float32 scalar; of its two terms those without draws are 0. A draw that is NaN
+        makes it NaN.
 
     Raises:
         ValueError: If `num_categories` is not positive.
@@ -71,39 +76,51 @@ class BlackBoxSquare(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         check_integer("num_categories", num_categories, minimum=1)
         self.num_categories = int(num_categories)
-        # Weights of the model's draws, their squares and weights of the data, by outcome.
-        self._sums = self.add_variable((3, self.num_categories), "zeros", "float32", name="sums")
+        # Weights of the data, weights of the model's draws and their squares, by outcome.
+        self._sums = add_sums(self, (self.num_categories, 3))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds draws."""
-        data, model = self._count(y_true, sample_weight, 1), self._count(y_pred, sample_weight, 2)
-        self._sums.assign_add(ops.stack([*model, *data]))
+        data, model = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        # The mask that draws of the model carry is that of the data too if they lie alike.
+        alike = _positions(data) == _positions(model)
+        data_weight = position_weights(y_pred if alike else y_true, data.shape, sample_weight)
+        model_weight = position_weights(y_pred, model.shape, sample_weight)
+        counts = [self._count(data, data_weight, 1), self._count(model, model_weight, 2)]
+        accumulate(self._sums, ops.concatenate(counts, axis=-1))
 
     def result(self):
         """The score of the draws so far."""
-        model, squares, data = ops.unstack(self._sums.value, 3)
-        total, own = ops.sum(model), ops.sum(squares)
-        pairs, comparisons = ops.square(total) - own, total * ops.sum(data)
+        data, model, squares = ops.unstack(total(self._sums), 3, axis=-1)
+        draws, own = ops.sum(model), ops.sum(squares)
+        pairs, comparisons = ops.square(draws) - own, draws * ops.sum(data)
         # Summed by outcome: a lone draw leaves an exact 0.
         repeats = ops.sum(ops.square(model) - squares)
         return square_score(
-            ops.where(pairs > 0, repeats, 0.0),
-            ops.where(pairs > 0, pairs, 1.0),
+            ops.where(pairs == 0, 0.0, repeats),
+            ops.where(pairs == 0, 1.0, pairs),
             ops.sum(model * data),
-            ops.where(comparisons > 0, comparisons, 1.0),
+            ops.where(comparisons == 0, 1.0, comparisons),
         )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_categories": self.num_categories}
 
     def _count(self, ids, weight, powers):
-        """Sums of the first powers of the weights, by outcome."""
+        """Sums of the first powers of the weights, by outcome: `(num_categories, powers)`."""
+        weights = ops.ones(ops.shape(ids), dtype="float32")
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(ids.dtype)):
+            weights = ops.where(ops.isnan(ids), np.nan, weights)
+        weights = ops.reshape(leave_out(weights, weight), (-1,))
         ids = ops.cast(ops.reshape(ids, (-1,)), "int32")
-        known = (ids >= 0) & (ids < self.num_categories)
-        weight = ops.ones(ops.shape(ids)) if weight is None else ops.cast(weight, "float32")
-        weight = ops.where(known, ops.reshape(weight, (-1,)), 0.0)
-        ids = ops.clip(ids, 0, self.num_categories - 1)
-        return [
-            ops.segment_sum(weight**power, ids, num_segments=self.num_categories)
-            for power in range(1, powers + 1)
-        ]
+        last = self.num_categories - 1
+        unknown = weights != weights  # Whatever integer a NaN became, it has to count.
+        known = unknown | (ids >= 0) & (ids <= last)
+        weights = ops.where(known, weights, 0.0)
+        powers = ops.stack([weights**power for power in range(1, powers + 1)], axis=-1)
+        return segment_sums(powers, ops.clip(ids, 0, last), self.num_categories)
+
+
+def _positions(ids):
+    shape = tuple(ids.shape)
+    return shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape

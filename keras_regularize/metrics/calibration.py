@@ -1,13 +1,18 @@
 """How far a classifier's confidence is from its accuracy."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer
-from keras_regularize.labels import split_labels
-from keras_regularize.metrics._weights import aligned_weights
-from keras_regularize.numerics import upcast
+from keras_regularize.metrics._samples import (
+    check_ignored,
+    class_ids,
+    leave_out,
+    position_weights,
+)
+from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 
 
 @export
@@ -44,21 +49,26 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             ones.
         name: Name of the metric.
         dtype: Dtype of the metric, as in `keras.metrics.Metric`. The state is float32.
+        ignore_class: Class id of samples that do not count, such as -1 or 255 for pixels without a
+            label, as in `keras.losses.SparseCategoricalCrossentropy`. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, of
-            which the largest entry is the label. Further axes before the classes are positions.
+            which the largest entry is the label. Further axes before the classes are positions. An id
+            that is no class is an error where it can be looked at; in compiled code the result is NaN.
         y_pred: Probabilities or logits `(batch, classes)`. A vector `(batch,)` or one column
             `(batch, 1)` is the score of class 1.
         sample_weight: Weights, a scalar, `(batch,)`, or one per position. Samples of weight 0 do
-            not count. Quantile bins hold equal numbers of samples whatever their weights.
+            not count, nor do those that the mask of the predictions leaves out. Quantile bins hold
+            equal numbers of samples whatever their weights.
 
     Returns:
-        `result()` is a float32 scalar between 0 and 1, and 0 before the first sample.
+        `result()` is a float32 scalar between 0 and 1, and 0 before the first sample. The sums lose
+        nothing over hundreds of millions of samples. A prediction that is NaN makes it NaN.
 
     Raises:
-        ValueError: If an argument is out of its range, if the shapes of labels and predictions do
-            not fit, or if the number of classes changes between two updates of a classwise metric.
+        ValueError: If an argument is out of its range, if labels are no classes, if the shapes of
+            labels, predictions and weights do not fit, or if the number of classes changes between two updates of a classwise metric.
 
     Cost: a few passes over the predictions per update; one sort of `capacity` numbers per result
     for quantile bins (per class if classwise). With `tf.distribute`, quantile bins see the samples
@@ -99,6 +109,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         capacity: int = 10_000,
         name: str | None = "expected_calibration_error",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
         check_integer("num_bins", num_bins, minimum=1)
@@ -111,6 +122,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self.classwise = bool(classwise)
         self.from_logits = bool(from_logits)
         self.capacity = int(capacity)
+        self.ignore_class = check_ignored(ignore_class)
         self._groups = None
         if not self.classwise:
             self._build(1)
@@ -119,10 +131,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         """Creates the state for `groups` confidences per sample: one per class, or the top one."""
         self._groups = groups
         if self.binning == "uniform":
-            # Weight, confidence and hits per bin.
-            self._sums = self.add_variable(
-                (groups * self.num_bins, 3), "zeros", "float32", name="sums"
-            )
+            # Weight, and weighted confidence minus hit, per bin.
+            self._sums = add_sums(self, (groups * self.num_bins, 2))
             return
 
         # A row per kept sample: weight, hit (label if classwise) and confidences. The last row
@@ -130,12 +140,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self._kept = self.add_variable(
             (self.capacity + 1, 2 + groups), "zeros", "float32", "only_first_replica", "kept"
         )
-        self._seen = self.add_variable((), "zeros", "float32", "only_first_replica", "seen")
+        self._seen = self.add_variable((), "zeros", "int32", "only_first_replica", "seen")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds samples."""
         confidence, hit, weight = self._samples(y_true, y_pred, sample_weight)
-        groups = confidence.shape[-1]
+        groups = confidence.shape[1] if self.classwise else 1
         if self._groups is None:
             self._build(groups)
         if self._groups != groups:
@@ -144,8 +154,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
                 f"Received: y_pred with {groups} classes"
             )
         if self.binning == "uniform":
-            bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
-            self._sums.assign_add(self._sum_bins(confidence, hit, weight, bins))
+            # The first bin whose upper edge is not below the confidence.
+            inner_edges = np.arange(1, self.num_bins, dtype="float32") / self.num_bins
+            bins = ops.searchsorted(inner_edges, confidence)
+            accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
             self._keep(confidence, hit, weight)
 
@@ -153,10 +165,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         """The calibration error of the samples so far."""
         if self._groups is None:
             return ops.zeros((), dtype="float32")
-        sums = self._sums.value if self.binning == "uniform" else self._quantile_sums()
-        sums = ops.reshape(sums, (self._groups, self.num_bins, 3))
-        weight, confidence, hits = sums[..., 0], sums[..., 1], sums[..., 2]
-        gap = ops.absolute(confidence - hits) / _nonzero(weight)
+        sums = total(self._sums) if self.binning == "uniform" else self._quantile_sums()
+        sums = ops.reshape(sums, (self._groups, self.num_bins, 2))
+        weight, gap = sums[..., 0], ops.absolute(sums[..., 1])
+        gap = gap / _nonzero(weight)
         share = weight / _nonzero(ops.sum(weight, axis=-1, keepdims=True))
         if self.norm == "l1":
             error = ops.sum(share * gap, axis=-1)
@@ -175,11 +187,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             "classwise": self.classwise,
             "from_logits": self.from_logits,
             "capacity": self.capacity,
+            "ignore_class": self.ignore_class,
         }
 
     def _samples(self, y_true, y_pred, sample_weight):
-        """Confidences `(n, groups)`, hits `(n, 1)` or labels if classwise, and weights `(n,)`."""
-        p = upcast(y_pred)
+        """Confidences and hits `(n,)`, or `(n, classes)` and labels `(n, 1)` if classwise; weights `(n,)` or `None`."""
+        p = ops.convert_to_tensor(y_pred, dtype="float32")
         if len(p.shape) == 1:
             p = p[:, None]
         if p.shape[-1] == 1:
@@ -187,23 +200,18 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             p = ops.concatenate([1.0 - p, p], axis=-1)
         elif self.from_logits:
             p = ops.softmax(p, axis=-1)
-        labels, rows = split_labels(y_true, p)
-        if labels is None:
-            labels = ops.cast(ops.argmax(rows, axis=-1), "int32")
-        weight = ops.ones_like(p[..., 0])
-        if sample_weight is not None:
-            weight = weight * aligned_weights(
-                ops.cast(sample_weight, weight.dtype), len(weight.shape)
-            )
-
-        p = ops.cast(ops.reshape(p, (-1, p.shape[-1])), "float32")
-        labels = ops.reshape(labels, (-1, 1))
-        weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
+        weight = position_weights(y_pred, p.shape[:-1], sample_weight)
+        labels, weight, outside = class_ids(y_true, p, weight, self.ignore_class)
+        if weight is not None:
+            weight = weight * ops.ones_like(p[..., 0])
+        if outside is not None:
+            p = ops.where(outside[..., None], np.nan, p)
+        if len(p.shape) > 2:
+            labels, p = ops.reshape(labels, (-1,)), ops.reshape(p, (-1, p.shape[-1]))
+            weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
-            return p, labels, weight
-        predicted = ops.cast(ops.argmax(p, axis=-1), "int32")[:, None]
-        confidence = ops.take_along_axis(p, predicted, axis=-1)
-        return confidence, ops.equal(predicted, labels), weight
+            return p, labels[:, None], weight
+        return ops.amax(p, axis=-1), ops.argmax(p, axis=-1) == labels, weight
 
     def _keep(self, confidence, hit, weight):
         """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.
@@ -211,21 +219,24 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         That is Vitter's algorithm R. The random number is a hash of `i`, because a random generator
         of a metric would not advance in a compiled step.
         """
+        confidence = ops.reshape(confidence, (-1, self._groups))
+        if weight is None:
+            weight = ops.ones_like(confidence[:, 0])
         counts = ops.cast(weight > 0, "int32")
-        number = ops.cast(self._seen.value, "int32") + ops.cumsum(counts) - 1
+        number = self._seen.value + ops.cumsum(counts) - 1
         drawn = ops.cast(_uniform_hash(number) * ops.cast(number + 1, "float32"), "int32")
         slot = ops.where(number < self.capacity, number, drawn)
         slot = ops.where(counts > 0, ops.minimum(slot, self.capacity), self.capacity)
-        columns = [weight[:, None], ops.cast(hit, "float32"), confidence]
-        rows = ops.concatenate(columns, axis=-1)
+        hit = ops.cast(ops.reshape(hit, (-1, 1)), "float32")
+        rows = ops.concatenate([weight[:, None], hit, confidence], axis=-1)
         self._kept.assign(ops.scatter_update(self._kept.value, slot[:, None], rows))
-        self._seen.assign_add(ops.cast(ops.sum(counts), "float32"))
+        self._seen.assign_add(ops.sum(counts))
 
     def _quantile_sums(self):
         """Sums per bin over the kept samples, split by rank as `numpy.array_split` splits them."""
         rows = self._kept.value[:-1]
         weight, hit, confidence = rows[:, 0], ops.cast(rows[:, 1:2], "int32"), rows[:, 2:]
-        kept = ops.minimum(ops.cast(self._seen.value, "int32"), self.capacity)
+        kept = ops.minimum(self._seen.value, self.capacity)
         position = ops.arange(self.capacity, dtype="int32")
         # Empty slots have weight 0 and sort last.
         key = ops.where((position < kept)[:, None], confidence, 2.0)
@@ -240,22 +251,21 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         )
         # The bin of each sample instead of the samples of each bin: the inverse permutation.
         bins = ops.take(bins, ops.argsort(order, axis=0), axis=0)
-        return self._sum_bins(confidence, hit, weight, bins)
+        return self._sum_bins(confidence, hit, weight, ops.clip(bins, 0, self.num_bins - 1))
 
     def _sum_bins(self, confidence, hit, weight, bins):
-        """Sums of weight, weighted confidence and weighted hits `(groups · bins, 3)`."""
-        group = ops.arange(self._groups, dtype="int32")
+        """Sums of weight, and of weighted confidence minus hit, `(groups · bins, 2)`."""
         if self.classwise:
-            hit = ops.equal(hit, group)
-        weight = weight[:, None] * ops.ones_like(confidence)
-        sums = ops.stack([weight, weight * confidence, weight * ops.cast(hit, "float32")], axis=-1)
-        bins = ops.clip(bins, 0, self.num_bins - 1) + self.num_bins * group
-        return ops.scatter_update(
-            ops.zeros((self._groups * self.num_bins, 3), dtype="float32"),
-            ops.reshape(bins, (-1, 1)),
-            ops.reshape(sums, (-1, 3)),
-            reduction="add",
-        )
+            group = ops.arange(self._groups, dtype="int32")
+            hit, bins = ops.equal(hit, group), bins + self.num_bins * group
+        gap = confidence - ops.cast(hit, "float32")
+        if weight is None:
+            weight = ops.ones_like(gap)
+        else:
+            weight = weight if len(gap.shape) == 1 else weight[:, None] * ops.ones_like(gap)
+            gap = leave_out(gap, weight)
+        pairs = ops.concatenate([weight[..., None], gap[..., None]], axis=-1)
+        return segment_sums(pairs, bins, self._groups * self.num_bins)
 
 
 def _nonzero(x):

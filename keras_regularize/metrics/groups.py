@@ -3,12 +3,18 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.labels import split_labels
-from keras_regularize.numerics import upcast
+from keras_regularize.metrics._samples import (
+    check_ignored,
+    class_ids,
+    leave_out,
+    position_weights,
+)
+from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 
 
 @export
@@ -19,9 +25,9 @@ class WorstGroupAccuracy(keras.metrics.Metric):
       W_g = \sum_{i:\, g_i = g} w_i,$$
 
     over all samples since the last reset. Groups without samples are ignored. In a model of this package the
-    groups are the column `group` of `y={"label": y, "group": g}`; Keras' own models pass no columns to metrics.
-    Samples given without groups (plain `y` in `evaluate`), or with an id outside the range, belong to none and
-    are not counted; with nothing counted the result is 0.
+    groups are the column `group` of `y={"label": y, "group": g}`; Keras' own models pass no columns to metrics,
+    which is an error. `evaluate` of a model of this package with plain `y` leaves the metric alone. Samples with
+    a group id outside the range belong to none and are not counted; with nothing counted the result is 0.
 
     Args:
         num_groups: Number of groups, at least 1; ids are 0 to `num_groups - 1`.
@@ -29,20 +35,23 @@ class WorstGroupAccuracy(keras.metrics.Metric):
             probabilities, 0 for logits. Not used with several columns.
         name: Name of the metric.
         dtype: Dtype of the metric, as in `keras.metrics.Metric`. The state is float32.
+        ignore_class: Class id of samples that do not count, such as -1 for unlabelled ones. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot rows `(batch, classes)`.
         y_pred: Probabilities or logits `(batch, classes)`, or one score per sample, `(batch,)` or `(batch, 1)`.
-        sample_weight: Weights `(batch,)` or `(batch, 1)`, or a scalar.
-        group: Group ids `(batch,)` or `(batch, 1)`, or `None`.
+        sample_weight: Weights `(batch,)` or `(batch, 1)`, or a scalar. Samples of weight 0 do not count, nor do
+            those that the mask of the predictions leaves out.
+        group: Group ids `(batch,)` or `(batch, 1)`.
 
     Returns:
-        `result()` is a float32 scalar between 0 and 1.
+        `result()` is a float32 scalar between 0 and 1. A prediction that is NaN makes it NaN.
 
     Raises:
-        ValueError: If an argument is out of its range, or the shapes of labels and predictions do not fit.
+        ValueError: If an argument is out of its range, there are no groups, labels are no classes, or the shapes
+            of labels, predictions and groups do not fit.
 
-    Cost: an argmax over the classes, and a product of the batch with `num_groups` columns.
+    Cost: an argmax over the classes, and a sum by group.
 
     Example:
 
@@ -65,34 +74,41 @@ class WorstGroupAccuracy(keras.metrics.Metric):
         threshold: float = 0.5,
         name: str | None = "worst_group_accuracy",
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
         check_integer("num_groups", num_groups, minimum=1)
         check_number("threshold", threshold)
         self.num_groups = int(num_groups)
         self.threshold = float(threshold)
-        # Weight of the hits, and of all samples, by group.
-        self._sums = self.add_variable((2, self.num_groups), "zeros", "float32", name="sums")
+        self.ignore_class = check_ignored(ignore_class)
+        # Weight of the hits, and of all samples, by group; the last takes those of no group.
+        self._sums = add_sums(self, (self.num_groups + 1, 2))
 
     def update_state(self, y_true, y_pred, sample_weight=None, group=None):
         """Adds samples."""
-        if group is None:
-            return
-        hits, weights = _hits_and_weights(y_true, y_pred, sample_weight, self.threshold)
-        group = ops.cast(ops.reshape(group, (-1, 1)), "int32")
-        member = ops.cast(group == ops.arange(self.num_groups, dtype="int32"), "float32")
-        self._sums.assign_add(ops.matmul(ops.stack([weights * hits, weights]), member))
+        pairs, group = _hits_and_weights(self, y_true, y_pred, sample_weight, group)
+        inside = (group >= 0) & (group < self.num_groups)
+        group = ops.where(inside, group, self.num_groups)
+        accumulate(self._sums, segment_sums(pairs, group, self.num_groups + 1))
 
     def result(self):
         """The lowest accuracy of a group with samples."""
-        hits, weights = self._sums.value[0], self._sums.value[1]
-        present = weights > 0
-        lowest = ops.min(ops.where(present, hits / ops.where(present, weights, 1.0), 1.0))
-        return ops.where(ops.any(present), lowest, 0.0)
+        sums = total(self._sums)[:-1]
+        hits, weights = sums[:, 0], sums[:, 1]
+        present = weights != 0
+        accuracy = ops.where(present, hits / ops.where(present, weights, 1.0), np.inf)
+        # A sum, since the smallest of numbers and NaN differs by backend.
+        unknown = ops.sum(ops.where(present, 0.0 * hits, 0.0))
+        return ops.where(ops.any(present), ops.min(accuracy) + unknown, 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {**config, "num_groups": self.num_groups, "threshold": self.threshold}
+        return {
+            **super().get_config(),
+            "num_groups": self.num_groups,
+            "threshold": self.threshold,
+            "ignore_class": self.ignore_class,
+        }
 
 
 @export
@@ -101,8 +117,7 @@ class GroupAccuracy(keras.metrics.Metric):
 
     $$\frac{\sum_{i:\, g_i = k} w_i\,[\hat y_i = y_i]}{\sum_{i:\, g_i = k} w_i}$$
 
-    over all samples since the last reset, and 0 while there are none. Groups come as for `WorstGroupAccuracy`:
-    samples given without them are not counted.
+    over all samples since the last reset, and 0 while there are none. Groups come as for `WorstGroupAccuracy`.
 
     Args:
         group: Id $k$ of the group, at least 0.
@@ -110,18 +125,21 @@ class GroupAccuracy(keras.metrics.Metric):
             probabilities, 0 for logits. Not used with several columns.
         name: Name of the metric; `None` for `group_<k>_accuracy`.
         dtype: Dtype of the metric, as in `keras.metrics.Metric`. The state is float32.
+        ignore_class: Class id of samples that do not count, such as -1 for unlabelled ones. For ids only.
 
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot rows `(batch, classes)`.
         y_pred: Probabilities or logits `(batch, classes)`, or one score per sample, `(batch,)` or `(batch, 1)`.
-        sample_weight: Weights `(batch,)` or `(batch, 1)`, or a scalar.
-        group: Group ids `(batch,)` or `(batch, 1)`, or `None`.
+        sample_weight: Weights `(batch,)` or `(batch, 1)`, or a scalar. Samples of weight 0 do not count, nor do
+            those that the mask of the predictions leaves out.
+        group: Group ids `(batch,)` or `(batch, 1)`.
 
     Returns:
-        `result()` is a float32 scalar between 0 and 1.
+        `result()` is a float32 scalar between 0 and 1. A prediction that is NaN makes it NaN.
 
     Raises:
-        ValueError: If an argument is out of its range, or the shapes of labels and predictions do not fit.
+        ValueError: If an argument is out of its range, there are no groups, labels are no classes, or the shapes
+            of labels, predictions and groups do not fit.
 
     Cost: an argmax over the classes.
 
@@ -146,50 +164,67 @@ class GroupAccuracy(keras.metrics.Metric):
         threshold: float = 0.5,
         name: str | None = None,
         dtype: str | None = None,
+        ignore_class: int | None = None,
     ):
         check_integer("group", group, minimum=0)
         check_number("threshold", threshold)
         super().__init__(name=name or f"group_{group}_accuracy", dtype=dtype)
         self.group = int(group)
         self.threshold = float(threshold)
-        self._sums = self.add_variable((2,), "zeros", "float32", name="sums")
+        self.ignore_class = check_ignored(ignore_class)
+        self._sums = add_sums(self, (2, 2))  # Weight of the hits and of all, in other groups and in this.
 
     def update_state(self, y_true, y_pred, sample_weight=None, group=None):
         """Adds samples."""
-        if group is None:
-            return
-        hits, weights = _hits_and_weights(y_true, y_pred, sample_weight, self.threshold)
-        group = ops.cast(ops.reshape(group, (-1,)), "int32")
-        weights = ops.where(group == self.group, weights, 0.0)
-        self._sums.assign_add(ops.stack([ops.sum(weights * hits), ops.sum(weights)]))
+        pairs, group = _hits_and_weights(self, y_true, y_pred, sample_weight, group)
+        member = ops.cast(ops.equal(group, self.group), "int32")
+        accumulate(self._sums, segment_sums(pairs, member, 2))
 
     def result(self):
         """The accuracy in the group."""
-        weight = self._sums.value[1]
-        return self._sums.value[0] / ops.where(weight > 0, weight, 1.0)
+        hits, weight = ops.unstack(total(self._sums)[1], 2)
+        return ops.where(weight == 0, 0.0, hits / ops.where(weight == 0, 1.0, weight))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "group": self.group, "threshold": self.threshold}
+        return {
+            **super().get_config(),
+            "group": self.group,
+            "threshold": self.threshold,
+            "ignore_class": self.ignore_class,
+        }
 
 
-def _hits_and_weights(y_true, y_pred, sample_weight, threshold):
-    """Whether each sample is classified right, and its weight, `(batch,)` in float32."""
-    scores = upcast(y_pred)
+def _hits_and_weights(metric, y_true, y_pred, sample_weight, group):
+    """Pairs `(batch, 2)` of the weight with which a sample was classified right and its weight; group ids."""
+    if group is None:
+        raise ValueError(
+            f"`{type(metric).__name__}` needs the group of every sample. Wrap the model, for example in "
+            "`kr.models.RegularizedModel(model)`, and pass `y={'label': y, 'group': groups}`: Keras' own models "
+            "hand no columns to metrics. Received: group=None"
+        )
+    scores = ops.convert_to_tensor(y_pred, dtype="float32")
     if len(scores.shape) == 1:
         scores = scores[:, None]
-    if scores.shape[-1] == 1:
-        scores = ops.concatenate([threshold * ops.ones_like(scores), scores], axis=-1)
-    labels, rows = split_labels(y_true, scores)
-    if labels is None:
-        labels = ops.cast(ops.argmax(rows, axis=-1), "int32")
-    hits = ops.cast(ops.cast(ops.argmax(scores, axis=-1), "int32") == labels, "float32")
-    if len(hits.shape) != 1:
+    if len(scores.shape) != 2:
         raise ValueError(
             "Accuracy by group needs one prediction per sample, (batch, classes). "
             f"Received: y_pred.shape={tuple(scores.shape)}"
         )
-    weights = ops.ones_like(hits)
-    if sample_weight is not None:
-        given = ops.cast(sample_weight, "float32")
-        weights = weights * (ops.reshape(given, (-1,)) if len(given.shape) else given)
-    return hits, weights
+    if scores.shape[-1] == 1:
+        scores = ops.concatenate([metric.threshold * ops.ones_like(scores), scores], axis=-1)
+    weights = position_weights(y_pred, scores.shape[:1], sample_weight)
+    labels, weights, outside = class_ids(y_true, scores, weights, metric.ignore_class)
+    hits = ops.cast(ops.argmax(scores, axis=-1) == labels, "float32")
+    unknown = ops.any(ops.isnan(scores), axis=-1)
+    hits = ops.where(unknown if outside is None else unknown | outside, np.nan, hits)
+    weights = ops.ones_like(hits) if weights is None else weights * ops.ones_like(scores[:, 0])
+
+    group = ops.cast(group, "int32")
+    shape, size = tuple(group.shape), scores.shape[0]
+    if len(shape) == 2 and shape[-1] == 1:
+        group = ops.squeeze(group, axis=-1)
+    if len(group.shape) != 1 or None not in (shape[0], size) and shape[0] != size:
+        raise ValueError(
+            f"`group` must hold an id per sample, of shape ({size},). Received: group.shape={shape}"
+        )
+    return ops.stack([leave_out(hits, weights), weights], axis=-1), group

@@ -3,12 +3,14 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import align
-from keras_regularize.metrics._weights import aligned_weights
+from keras_regularize.metrics._samples import leave_out, position_weights, refuse
+from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 
 
 class _Selective(keras.metrics.Metric):
@@ -18,22 +20,24 @@ class _Selective(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         check_number("threshold", threshold)
         self.threshold = float(threshold)
-        self._numerator = self.add_weight(name="numerator", initializer="zeros", dtype="float32")
-        self._denominator = self.add_weight(
-            name="denominator", initializer="zeros", dtype="float32"
-        )
+        self._sums = add_sums(self, (1, 2))
 
-    def _add(self, values, weights, sample_weight):
-        if sample_weight is not None:
-            given = ops.cast(sample_weight, weights.dtype)
-            weights = weights * aligned_weights(given, len(weights.shape))
-        self._numerator.assign_add(ops.cast(ops.sum(weights * values), "float32"))
-        self._denominator.assign_add(ops.cast(ops.sum(weights), "float32"))
+    def _accepted(self, score):
+        """1 where a sample is accepted, else 0; NaN where that cannot be told."""
+        accepted = ops.cast(score > self.threshold, "float32")
+        return ops.where(ops.isnan(score), np.nan, accepted)
+
+    def _add(self, values, counted, y_pred, sample_weight):
+        counted = leave_out(counted, position_weights(y_pred, counted.shape, sample_weight))
+        values = leave_out(values, counted)
+        pairs = ops.reshape(ops.stack([values, counted], axis=-1), (-1, 2))
+        segments = ops.zeros_like(pairs[:, 0], dtype="int32")
+        accumulate(self._sums, segment_sums(pairs, segments, 1))
 
     def result(self):
         """The metric of the samples so far."""
-        total = self._denominator.value
-        return ops.where(total > 0, self._numerator / ops.where(total > 0, total, 1.0), 0.0)
+        value, weight = ops.unstack(total(self._sums)[0], 2)
+        return ops.where(weight == 0, 0.0, value / ops.where(weight == 0, 1.0, weight))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}
@@ -57,10 +61,11 @@ class Coverage(_Selective):
     Call arguments:
         y_true: 1 where the predictor was right, 0 where it was wrong, `(batch,)` or `(batch, 1)`; not used.
         y_pred: Scores `(batch,)` or `(batch, 1)`.
-        sample_weight: Weights of the same shape.
+        sample_weight: Weights of the same shape, or one per sample. Those of weight 0 do not count, nor do
+            those that the mask of the scores leaves out.
 
     Returns:
-        `result()` is a float32 scalar in `[0, 1]`, 0 before the first sample.
+        `result()` is a float32 scalar in `[0, 1]`, 0 before the first sample. A score that is NaN makes it NaN.
 
     Raises:
         ValueError: If `threshold` is no number, or if the shapes do not fit.
@@ -89,9 +94,9 @@ class Coverage(_Selective):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds samples."""
-        right, score = align(y_true, y_pred)
-        accepted = ops.cast(score > self.threshold, score.dtype)
-        self._add(accepted, ops.ones_like(right), sample_weight)
+        _, score = align(y_true, y_pred)
+        accepted = self._accepted(score)
+        self._add(accepted, ops.ones_like(accepted), y_pred, sample_weight)
 
 
 @export
@@ -113,13 +118,14 @@ class SelectiveAccuracy(_Selective):
     Call arguments:
         y_true: 1 where the predictor was right, 0 where it was wrong, `(batch,)` or `(batch, 1)`.
         y_pred: Scores `(batch,)` or `(batch, 1)`.
-        sample_weight: Weights of the same shape.
+        sample_weight: Weights of the same shape, or one per sample. Those of weight 0 do not count, nor do
+            those that the mask of the scores leaves out.
 
     Returns:
-        `result()` is a float32 scalar in `[0, 1]`, 0 if no sample was accepted.
+        `result()` is a float32 scalar in `[0, 1]`, 0 if no sample was accepted. A score that is NaN makes it NaN.
 
     Raises:
-        ValueError: If `threshold` is no number, or if the shapes do not fit.
+        ValueError: If `threshold` is no number, if `y_true` is outside of `[0, 1]`, or if the shapes do not fit.
 
     Cost: one comparison per sample.
 
@@ -149,5 +155,7 @@ class SelectiveAccuracy(_Selective):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds samples."""
         right, score = align(y_true, y_pred)
-        accepted = ops.cast(score > self.threshold, score.dtype)
-        self._add(right, accepted, sample_weight)
+        right, weight = ops.cast(right, "float32"), position_weights(y_pred, right.shape, sample_weight)
+        outside = refuse(y_true, (right < 0) | (right > 1), weight, "1 for right and 0 for wrong")
+        right = ops.where(outside, np.nan, right)
+        self._add(right, self._accepted(score), y_pred, sample_weight)

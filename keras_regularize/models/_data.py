@@ -55,9 +55,10 @@ def column_names(metric):
 
 
 def update_column_metric(metric, y, outputs, sample_weight, columns):
-    """Updates a metric with the columns it names; without them (plain `y` in `evaluate`) with none."""
+    """Updates a metric with the columns it names, if there are any (none with plain `y` in `evaluate`)."""
     given = {name: columns[name] for name in column_names(metric) if name in columns}
-    metric.update_state(y, outputs, sample_weight=sample_weight, **given)
+    if given:
+        metric.update_state(y, outputs, sample_weight=sample_weight, **given)
 
 
 def join_metrics(metrics, weighted_metrics):

@@ -276,7 +276,7 @@ def test_binary_model_in_fit():
 
 
 def test_config_holds_every_argument():
-    metric = ECE(np.int64(7), "quantile", "l2", True, True, 99, "mine", "float32")
+    metric = ECE(np.int64(7), "quantile", "l2", True, True, 99, "mine", "float32", -1)
     config = metric.get_config()
     assert config == {
         "num_bins": 7,
@@ -287,6 +287,7 @@ def test_config_holds_every_argument():
         "capacity": 99,
         "name": "mine",
         "dtype": "float32",
+        "ignore_class": -1,
     }
     assert type(config["num_bins"]) is int
     assert ECE.from_config(config).get_config() == config

@@ -53,9 +53,8 @@ def test_rows_and_scores_of_binary_models():
             assert got == pytest.approx(min(groups))
 
 
-def test_samples_without_a_group_are_not_counted():
+def test_samples_of_no_group_are_not_counted():
     metric = WorstGroupAccuracy(4)
-    assert result(metric, Y, P) == 0.0
     inside = np.where(np.arange(40) < 30, GROUP, 9)
     inside[35:] = -1
     hits = P.argmax(-1) == Y
@@ -91,11 +90,42 @@ def test_in_fit_and_evaluate():
             ),
             "one prediction per sample",
         ),
+        (lambda: result(WorstGroupAccuracy(2), Y, P), "needs the group of every sample"),
+        (lambda: result(GroupAccuracy(2), Y, P), "needs the group of every sample"),
+        (
+            lambda: result(WorstGroupAccuracy(2), Y, P, group=GROUP[:7]),
+            r"`group` must hold an id per sample, of shape \(40,\). Received: group.shape=\(7,\)",
+        ),
+        (lambda: result(GroupAccuracy(2), Y, P, group=3), "`group` must hold an id per sample"),
     ],
 )
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_plain_model_which_passes_no_groups_is_told_so():
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    net.compile("sgd", "sparse_categorical_crossentropy", metrics=[WorstGroupAccuracy(4)])
+    with pytest.raises(ValueError, match="Wrap the model"):
+        net.fit(P, Y, verbose=0)
+
+
+def test_labels_that_do_not_count_and_labels_that_are_no_classes():
+    labels = np.where(np.arange(40) < 30, Y, 255).astype("uint8")
+    kept = np.arange(40) < 30
+    hits = (P.argmax(-1) == Y)[kept]
+    expected = min(hits[GROUP[kept] == g].mean() for g in range(4))
+    metric = WorstGroupAccuracy(4, ignore_class=255)
+    assert result(metric, labels, P, group=GROUP) == pytest.approx(expected)
+    weighted = result(WorstGroupAccuracy(4), labels, P, sample_weight=kept, group=GROUP)
+    assert weighted == pytest.approx(expected)
+    with pytest.raises(ValueError, match="class ids from 0 to 2. Received: y_true with 255"):
+        result(WorstGroupAccuracy(4), labels, P, group=GROUP)
+    wrong = np.where(np.arange(40) == 3, np.nan, P.T).T
+    assert np.isnan(result(WorstGroupAccuracy(4), Y, wrong, group=GROUP))
+    assert np.isnan(result(GroupAccuracy(GROUP[3]), Y, wrong, group=GROUP))
+    assert not np.isnan(result(GroupAccuracy((GROUP[3] + 1) % 4), Y, wrong, group=GROUP))
 
 
 def test_the_state_is_float32_in_half_precision():

@@ -1,0 +1,63 @@
+"""Sums over millions of samples that stay exact in float32: sequential ones lose a digit at 8 million.
+
+Within an update no partial sum has more than 64 terms; between updates a sum is two numbers, of which the second
+holds what rounding took from the first. Both add up over replicas.
+"""
+
+from keras import ops
+
+_TERMS = 64
+_LEVELS = 5  # 64⁵ terms, where the number is not known before the graph runs.
+
+
+def add_sums(metric, shape):
+    """A variable of a metric for sums of the given shape."""
+    return metric.add_variable((2, *shape), "zeros", "float32", name="sums")
+
+
+def accumulate(sums, values):
+    """Adds to such a variable, with the rounding error of the addition (Knuth)."""
+    high, low = sums.value[0], sums.value[1]
+    total = high + values
+    added = total - high
+    low = low + ((high - (total - added)) + (values - added))
+    sums.assign(ops.concatenate([total[None], low[None]], axis=0))
+
+
+def total(sums):
+    """The values of such a variable."""
+    return sums.value[0] + sums.value[1]
+
+
+def segment_sums(values, segments, num_segments):
+    """Sums of the entries of every segment: `(num_segments, k)`.
+
+    `values` are `(n, …, k)` and `segments (n, …)` integers, all of them from 0 to `num_segments - 1`.
+    """
+    size, columns = ops.shape(values)[0], values.shape[-1]
+    known = isinstance(size, int)
+    if known and size <= _TERMS:
+        return _scatter(segments, values, num_segments)
+    # Every 64 samples have a table of their own, then every 64 tables.
+    blocks = size // _TERMS + 1
+    block = ops.arange(size, dtype="int32") // _TERMS * num_segments
+    for _ in range(len(segments.shape) - 1):
+        block = block[:, None]
+    table = _scatter(block + segments, values, blocks * num_segments)
+    table = ops.reshape(table, (blocks, num_segments, columns))
+    levels = _LEVELS - 1
+    while blocks > _TERMS if known else levels:
+        levels -= 1
+        block = ops.arange(blocks, dtype="int32") // _TERMS
+        blocks = blocks // _TERMS + 1
+        zeros = ops.zeros((blocks, num_segments, columns), dtype="float32")
+        table = ops.scatter_update(zeros, block[:, None], table, reduction="add")
+    return ops.sum(table, axis=0)
+
+
+def _scatter(segments, values, num_segments):
+    columns = values.shape[-1]
+    if len(segments.shape) > 1:
+        segments, values = ops.reshape(segments, (-1,)), ops.reshape(values, (-1, columns))
+    zeros = ops.zeros((num_segments, columns), dtype="float32")
+    return ops.scatter_update(zeros, segments[:, None], values, reduction="add")
