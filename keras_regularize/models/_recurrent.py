@@ -7,8 +7,8 @@ from keras import tree
 def carried_states(model: keras.Model) -> list[keras.Variable]:
     """The states of all stateful recurrent layers in a model.
 
-    Keras does not count them among the variables of a model: on TensorFlow and torch they change in passing, and on
-    JAX they never move, in plain training either.
+    Keras does not count them among the variables of a model: on TensorFlow and torch they change in passing, and
+    on JAX they never move, in plain training either.
     """
     found = {}
     _collect(model, found)

@@ -85,32 +85,3 @@ def test_passes_are_counted():
 def test_bad_arguments(name):
     with pytest.raises(ValueError, match=f"`{name}` must be"):
         kr.models.FriendlySAM(mlp(), **{name: -0.1})
-
-
-def test_is_flatter_than_plain_training_at_the_end():
-    """On digits, along the gradient of all training data at the length it trained for."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    x = (x / 16.0).astype("float32")
-    rise = []
-    for wrap in (kr.models.RegularizedModel, lambda m: kr.models.FriendlySAM(m, 0.3, momentum=0.6)):
-        keras.utils.set_random_seed(0)
-        net = keras.Sequential(
-            [keras.Input((64,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(10)]
-        )
-        model = wrap(net)
-        model.compile(keras.optimizers.SGD(0.2, momentum=0.9), LOSS)
-        model.fit(x, y, batch_size=64, epochs=8, verbose=0)
-        weights = [v.value for v in net.trainable_variables]
-        batch = kr.autodiff.Batch(x, y)
-        model.model.compile("sgd", LOSS)
-
-        def loss(w, net=net, batch=batch):
-            return kr.autodiff.Forward(net, w).loss(batch)
-
-        value, gradient = kr.autodiff.value_and_grad(loss)(weights)
-        norm = float(kr.numerics.global_norm(gradient))
-        moved = [w + 0.3 / norm * g for w, g in zip(weights, gradient)]
-        rise.append(float(loss(moved)) - float(value))
-    assert rise[1] < 0.8 * rise[0]

@@ -19,6 +19,9 @@ class Inside(layers.Layer):
         super().__init__()
         self.inner = layer
 
+    def build(self, shape):
+        self.inner.build(shape)
+
     def call(self, x):
         return self.inner(x)
 
