@@ -303,6 +303,7 @@ CASES = {
         "config": lambda: {"factor": 1e-4, "seed": 1},
         "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
     },
+    "models.FriendlySAM": {"check": lambda: {"neutral": {"rho": 0.0}}},
     "models.GSAM": {"check": lambda: {"neutral": {"rho": 0.0, "alpha": 0.0}}},
     "models.GradAlign": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "seed": 1},

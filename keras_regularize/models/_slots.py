@@ -16,8 +16,8 @@ class Slots(keras.layers.Layer):
 
     A layer of its own, because it gets its variables later than in the wrapper's `__init__`: when the weights
     exist and what is frozen is known, and more of them when weights are unfrozen for a second phase of training.
-    Values are stored by the position of their weight in the model, so that they find their place again where other
-    weights are frozen. All replicas must assign the same values.
+    Values are stored by the position of their weight in the model, so that they find their place again where
+    other weights are frozen. All replicas must assign the same values.
     """
 
     def __init__(self, model: keras.Model, name: str):

@@ -15,6 +15,7 @@ from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import compute_loss, read_state, read_values
 from keras_regularize.models import _data, _wrapped
 from keras_regularize.models._objective import Aux, Objective, scaled
+from keras_regularize.models._recurrent import carried_states
 
 
 @export
@@ -108,6 +109,7 @@ class RegularizedModel(keras.Model):
         self.loss_weights = None
         self._replicas_synchronized = False
         self._evaluating = False
+        self._carried = None
 
     # Hooks
 
@@ -216,7 +218,10 @@ class RegularizedModel(keras.Model):
         batch = Batch(x, label, sample_weight, columns, step, tuple(variables))
         batch = self.prepare(batch, Forward(self, weights, inputs=self.training_inputs))
 
-        state = read_state(self)
+        if self._carried is None:
+            carried = carried_states(self)
+            self._carried = lambda: carried  # Behind a function, so that Keras does not track them.
+        state = [*read_state(self), *((v, backend.read(v)) for v in self._carried())]
         objective = Objective(self, batch, state, scale=self.optimizer.scale_loss(1.0))
         loss, aux, gradients = self.gradients(objective, weights, batch)
 
@@ -330,6 +335,7 @@ class RegularizedModel(keras.Model):
         metrics, self._column_metrics = _data.split_column_metrics(metrics)
         if self.is_semi_supervised():
             metrics, weighted_metrics = None, _data.join_metrics(metrics, weighted_metrics)
+        self._carried = None  # Layers of a model without fixed inputs come with its first batch.
         given = {
             "loss": loss,
             "loss_weights": loss_weights,

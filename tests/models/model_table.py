@@ -94,6 +94,9 @@ METHODS = {
     "SAM": rule(lambda net: models.SAM(net, 0.3), lambda: ref.SAM(0.3)),
     "ASAM": rule(lambda net: models.ASAM(net, 0.4, 0.1), lambda: ref.ASAM(0.4, 0.1)),
     "GSAM": rule(lambda net: models.GSAM(net, 0.3, 0.4), lambda: ref.GSAM(0.3, 0.4)),
+    "GSAM, adaptive": rule(
+        lambda net: models.GSAM(net, 0.4, 0.4, adaptive=True), lambda: ref.GSAM(0.4, 0.4, 0.01)
+    ),
     "AMP": rule(lambda net: models.AMP(net, 0.1, 1.0, 2), lambda: ref.AMP(0.1, 1.0, 2), queries=3),
     "AWP": rule(lambda net: models.AWP(net, 0.2), lambda: ref.AWP(0.2)),
     "F-GR": rule(regularized(0.4, 0.5), lambda: ref.ForwardGR(0.4, 0.5)),
@@ -102,6 +105,7 @@ METHODS = {
     "exact GR": rule(regularized(0.4, 0.5, "exact"), lambda: ref.ExactGR(0.4), 1, products=1),
     # The first of three steps.
     "LookSAM": rule(lambda net: models.LookSAM(net, 0.3, 3)),
+    "FriendlySAM": rule(lambda net: models.FriendlySAM(net, 0.3), lambda: ref.FriendlySAM(0.3)),
     "MomentumSAM": rule(lambda net: models.MomentumSAM(net, 0.3), queries=1),
     "IGNITE": rule(lambda net: models.IGNITE(net, 0.1, factor=0.5), queries=1, each=(2, 2, 2)),
     # Objectives
@@ -191,7 +195,7 @@ METHODS = {
 
 
 # What differs from another row in a number alone.
-VARIANTS = {"B-GR", "GNP", "TRADES, random start", "VAT, 3 iterations"}
+VARIANTS = {"GSAM, adaptive", "B-GR", "GNP", "TRADES, random start", "VAT, 3 iterations"}
 
 
 def known(*levels):

@@ -151,27 +151,53 @@ class ASAM(Method):
 
     def rule(self, gradient, of_objective):
         def perturbed(weights):
-            scales = [np.abs(w) + self.eta if w.ndim > 1 else np.ones_like(w) for w in weights]
-            scaled = [t * g for t, g in zip(scales, gradient(weights))]
-            direction = [t * s for t, s in zip(scales, scaled)]
-            return gradient(moved(weights, direction, self.rho / norm(scaled)))
+            return gradient(self.moved(weights, gradient(weights)))
 
         return perturbed
 
+    def moved(self, weights, gradients):
+        scales = [np.abs(w) + self.eta if w.ndim > 1 else np.ones_like(w) for w in weights]
+        scaled = [t * g for t, g in zip(scales, gradients)]
+        return moved(weights, [t * s for t, s in zip(scales, scaled)], self.rho / norm(scaled))
+
 
 class GSAM(Method):
-    def __init__(self, rho, alpha):
-        self.rho, self.alpha = rho, alpha
+    """With `eta`, the ascent is that of `ASAM`."""
+
+    def __init__(self, rho, alpha, eta=None):
+        self.rho, self.alpha, self.eta = rho, alpha, eta
 
     def rule(self, gradient, of_objective):
         def surrogate(weights):
             first = gradient(weights)
-            second = gradient(moved(weights, first, self.rho / norm(first)))
+            above = moved(weights, first, self.rho / norm(first))
+            if self.eta is not None:
+                above = ASAM(self.rho, self.eta).moved(weights, first)
+            second = gradient(above)
             along = inner_product(first, second) / inner_product(second, second)
             orthogonal = moved(first, second, -along)
             return moved(second, orthogonal, -self.alpha)
 
         return surrogate
+
+
+class FriendlySAM(Method):
+    """Its mean of gradients is kept from step to step."""
+
+    def __init__(self, rho, sigma=1.0, momentum=0.9):
+        self.rho, self.sigma, self.momentum, self.mean = rho, sigma, momentum, None
+
+    def rule(self, gradient, of_objective):
+        def perturbed(weights):
+            first = gradient(weights)
+            direction, mean = first, first
+            if self.mean is not None:
+                direction = moved(first, self.mean, -self.sigma)
+                mean = moved(moved(first, first, -self.momentum), self.mean, self.momentum)
+            self.mean = mean
+            return gradient(moved(weights, direction, self.rho / norm(direction)))
+
+        return perturbed
 
 
 class AMP(Method):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 from sklearn.datasets import load_digits
 
@@ -51,6 +52,21 @@ def trained(wrap, x, y):
     model.fit(x, y, batch_size=50, epochs=60, shuffle=False, verbose=0)
     net.compile("sgd", loss)
     return net
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda net: kr.models.FriendlySAM(net, rho=0.3, momentum=0.6),
+        lambda net: kr.models.LookSAM(net, rho=1.0, period=2, adaptive=True),
+    ],
+    ids=["FriendlySAM", "LookSAM"],
+)
+def test_its_relatives_lower_it_too(wrap):
+    x, y = digits()
+    plain = top_eigenvalue(trained(lambda net: net, x, y), x, y)
+    flat = top_eigenvalue(trained(wrap, x, y), x, y)
+    assert 0 < flat < 0.8 * plain, (flat, plain)
 
 
 def test_sam_lowers_the_largest_curvature_by_a_third():

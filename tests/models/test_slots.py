@@ -11,9 +11,10 @@ from tests.models.small import LOSS, X, Y, mlp, single_steps
 METHODS = {
     "look": lambda m: kr.models.LookSAM(m, rho=0.3, period=3),
     "momentum": lambda m: kr.models.MomentumSAM(m, rho=0.3),
+    "friendly": lambda m: kr.models.FriendlySAM(m, rho=0.3),
     "ignite": lambda m: kr.models.IGNITE(m, rho=0.5, factor=0.5, factor_learning_rate=0.1),
 }
-SLOTTED = {name: METHODS[name] for name in ("look", "momentum")}
+SLOTTED = {name: METHODS[name] for name in ("look", "momentum", "friendly")}
 
 methods = pytest.mark.parametrize("wrap", METHODS.values(), ids=METHODS)
 slotted = pytest.mark.parametrize("wrap", SLOTTED.values(), ids=SLOTTED)
@@ -78,12 +79,48 @@ def test_frozen_layers(wrap):
     single_steps(compiled(model), 3)
     assert len(model.slots.weights) == 2
     np.testing.assert_array_equal(before[0], net.get_weights()[0])
+
+
+@slotted
+def test_two_phases_of_fine_tuning_equal_two_wrappers(wrap, tmp_path):
+    """Frozen, trained, unfrozen, compiled: the new weights start without a past, the old ones keep theirs."""
+    nets = [mlp(normalize=True) for _ in range(2)]
+    models = [wrap(net) for net in nets]
+    for net, model in zip(nets, models):
+        net.layers[0].trainable = False
+        single_steps(compiled(model, keras.optimizers.SGD(0.1)), 2)
+        net.layers[0].trainable = True
+        net.layers[1].trainable = False  # Batch normalization stays as it was.
+    past = {v.path: v.numpy() for v in models[0].slots.weights}
+    other = wrap(nets[1])
+    compiled(models[0], keras.optimizers.SGD(0.1))
+    compiled(other, keras.optimizers.SGD(0.1))
+    assert len(models[0].slots.weights) == 6 and len(other.slots.weights) == 4
+    for variable in models[0].slots.weights:
+        np.testing.assert_array_equal(variable.numpy(), past.get(variable.path, 0.0))
+        variable.assign(keras.ops.zeros(variable.shape))  # As in the other one.
+    for model in (models[0], other):
+        single_steps(model, 3)
+    for a, b in zip(nets[0].get_weights(), nets[1].get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    models[0].save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    for model in (models[0], loaded):
+        single_steps(model, 2)
+    for a, b in zip(loaded.model.get_weights(), nets[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@slotted
+def test_weights_unfrozen_between_compile_and_fit(wrap):
+    net = mlp()
+    net.layers[0].trainable = False
+    model = compiled(wrap(net))
     net.layers[0].trainable = True
-    with pytest.raises(ValueError, match="became trainable after the wrapper was built.*wrap the"):
-        single_steps(compiled(model), 1)
-    again = compiled(wrap(net))
-    single_steps(again, 2)
-    assert len(again.slots.weights) == 4
+    before = net.get_weights()[0]
+    model.fit(X[:16], Y[:16], verbose=0)
+    assert len(model.slots.weights) == 4
+    assert np.abs(net.get_weights()[0] - before).max() > 0
 
 
 class Plain(keras.Model):

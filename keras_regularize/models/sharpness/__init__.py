@@ -2,6 +2,7 @@ from keras_regularize.models.sharpness.amp import AMP
 from keras_regularize.models.sharpness.asam import ASAM
 from keras_regularize.models.sharpness.awp import AWP
 from keras_regularize.models.sharpness.flooding import Flooding
+from keras_regularize.models.sharpness.friendly_sam import FriendlySAM
 from keras_regularize.models.sharpness.gradient_regularization import GradientRegularization
 from keras_regularize.models.sharpness.gsam import GSAM
 from keras_regularize.models.sharpness.ignite import IGNITE
@@ -17,6 +18,7 @@ __all__ = [
     "IGNITE",
     "SAM",
     "Flooding",
+    "FriendlySAM",
     "GradientRegularization",
     "LookSAM",
     "MomentumSAM",

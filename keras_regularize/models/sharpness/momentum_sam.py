@@ -33,8 +33,7 @@ class MomentumSAM(SlottedModel):
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If an argument is out of range or `model` is not a `keras.Model`; in `fit`, if weights
-            became trainable after the wrapper was built.
+        ValueError: If an argument is out of range or `model` is not a `keras.Model`.
 
     Cost: one forward-backward pass per step, and a variable as large as the weights.
 
