@@ -86,7 +86,7 @@ def _held(loss):
     return [value for value in values if callable(value) and value is not loss]
 
 
-def compiled_loss(model, attack=False):
+def compiled_loss(model, remedy=""):
     """The one `loss` that a model was compiled with, or the model behind a `Forward`; `None` without.
 
     Of a wrapper that is not compiled it is that of the model inside, and of several outputs that of the one
@@ -96,8 +96,8 @@ def compiled_loss(model, attack=False):
     places = [key for key, entry in _entries(loss) if entry is not None]
     if len(places) > 1:
         raise ValueError(
-            f"Expected class scores of one output{_SEVERAL if attack else ''}. Received losses for {len(places)} "
-            f"outputs, {places}: compile with `None` for the others"
+            "Expected one output that has a loss, the class scores. Received losses for "
+            f"{len(places)} outputs, {places}: compile with `None` for the others{remedy}"
         )
     return loss[places[0]] if places else only(loss)
 
@@ -129,21 +129,13 @@ def known_logits(model, from_logits=None, place=None):
     return _layer_gives_logits(_chain(model)[-1], place) if loss is None else uses_logits(loss)
 
 
-_SEVERAL = "; with several use `loss='compiled'`"
-
-
-def gives_logits(model, from_logits=None, place=None, attack=False, both=False):
-    """What `known_logits` says; raises `ValueError` where that is nothing.
-
-    The way out that the message names is that of an `attack`, or of a teacher, `both` for it and the model.
-    """
-    if attack and from_logits is None:
-        compiled_loss(model, attack)
+def gives_logits(model, from_logits=None, remedy="", place=None):
+    """What `known_logits` says; raises `ValueError` where that is nothing, with what else the caller can do."""
+    if place is None:
+        compiled_loss(model, remedy)
     known = known_logits(model, from_logits, place)
     if known is None:
         loss = loss_at(model, place)
-        remedy = ', or attack with `loss="compiled"`' if attack else ""
-        remedy = ", which then counts for model and teacher" if both else remedy
         source = "a model without a loss" if loss is None else f"the loss {_name(loss)}"
         raise ValueError(
             "Expected to know whether the model gives out logits or probabilities of classes. Received: "
@@ -199,7 +191,7 @@ def _one_place(outputs, model):
     if len(places) == 1:
         return places[0]
     raise ValueError(
-        f"Expected class scores of one output. Received {len(outputs)} outputs, {len(places)} with a loss: "
+        f"Expected one output that has a loss. Received {len(outputs)} outputs, {len(places)} with a loss: "
         "compile with `None` for the others, as in `loss={'scores': …, 'other': None}`"
     )
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.attacks._inputs import check_inputs
-from keras_regularize.attacks._points import Point
+from keras_regularize.attacks._points import Point, check_no_ids
 from keras_regularize.autodiff import backend
 
 # Up to here a loop is unrolled: called outside of a compiled step, JAX compiles a loop anew every time, which
@@ -69,11 +69,13 @@ class Attack:
             )
         with backend.no_recording():
             # Inside a train step the data was looked at before it.
+            if isinstance(model, keras.Model) and not model.built:
+                autodiff.Forward(model)(x)
+            if self.layer is None:
+                check_no_ids(model, x)
             if not isinstance(model, autodiff.Forward):
                 check_inputs(self, x)
             if isinstance(model, keras.Model):
-                if not model.built:
-                    autodiff.Forward(model)(x)
                 model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
             point = Point(model, x, self.layer, training)
             empty = any(0 in leaf.shape for leaf in point.start)

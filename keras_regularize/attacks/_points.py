@@ -112,6 +112,49 @@ def check_floating(x):
         )
 
 
+def check_no_ids(model, x, keys=None):
+    """Raises where floating inputs are read as ids by an embedding, which has no gradient in them.
+
+    Of inputs in a list or dictionary, `keys` are those that are meant.
+    """
+    if isinstance(x, dict):
+        parts = {key: x[key] for key in sorted(x)}  # As Keras flattens them.
+    else:
+        parts = dict(enumerate(x if isinstance(x, (list, tuple)) else [x]))
+    for position, (key, leaf) in enumerate(parts.items()):
+        meant = keys is None or key in keys
+        if meant and hasattr(leaf, "dtype") and is_floating(leaf):
+            found = feeds_embedding(model, position)
+            if found is not None:
+                raise ValueError(
+                    f"The floating input {key!r} is read as ids by the embedding {found.name!r}, which has no "
+                    "gradient in them: pass ids as integers, which stay as they are, and name the embedding as "
+                    "`layer=` to perturb its output"
+                )
+
+
+def feeds_embedding(model, position=0):
+    """The `Embedding` that reads an input of a built functional or Sequential model directly, or `None`."""
+    model = model.model if isinstance(model, Forward) else model
+    model = model._base() if hasattr(model, "_base") else model
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        return None
+    if isinstance(model, keras.Sequential):
+        first = model.layers[0]
+        return first if isinstance(first, keras.layers.Embedding) else feeds_embedding(first)
+    if position >= len(model.inputs):
+        return None
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            try:
+                given = layer.input
+            except (AttributeError, ValueError):
+                continue  # Called several times, or somewhere else.
+            if given is model.inputs[position]:
+                return layer
+    return None
+
+
 def replace_floating(x, leaves):
     """`x` with its floating tensors replaced in order."""
     leaves = iter(leaves)

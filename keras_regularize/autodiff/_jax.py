@@ -107,7 +107,7 @@ def mask_of(tensor, rank):
     if rank < 1 or not hasattr(tensor, "shape"):
         return None
     ones = jax.numpy.ones(tensor.shape[:rank], "float32")
-    masked = _Masked(reduction="none", dtype="float32")(ones, tensor)
+    masked = _Masked(name="mask", reduction="none", dtype="float32")(ones, tensor)
     return None if masked is ones else masked != 0
 
 

@@ -170,6 +170,8 @@ def masked_sample_mean(values: Any, outputs: Any, sample_weight: Any = None) -> 
     `outputs` are those that the values belong to; they carry the mask. Values of weight 0 may be anything.
     """
     values = upcast(values)
+    if sample_weight is not None and len(sample_weight.shape) > len(values.shape):
+        sample_weight = per_sample(ops.convert_to_tensor(sample_weight))
     weights = position_weights(sample_weight, joint_mask(outputs, values), values)
     if weights is None:
         return ops.mean(values)

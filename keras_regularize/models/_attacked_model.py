@@ -8,6 +8,7 @@ from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._points import (
     attacked_outputs,
+    check_no_ids,
     find_layer,
     perturbed_output,
 )
@@ -75,6 +76,8 @@ class AttackedModel(RegularizedModel):
 
     def check_data(self, x, y):
         super().check_data(x, y)
+        if self.attack.layer is None:
+            check_no_ids(self, x)
         check_inputs(self.attack, x)
         if self.evaluate_attack is not None:
             check_inputs(self.evaluate_attack, x)

@@ -7,6 +7,8 @@ import keras
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.scores import gives_logits, known_logits
 
+_BOTH = ", which then counts for model and teacher"
+
 
 class Taught(RegularizedModel):
     """Holds a `teacher`, which is saved with the model and is never trained.
@@ -52,7 +54,7 @@ class Taught(RegularizedModel):
         """Whether the teacher gives out logits: what it says itself, else what `from_logits` says."""
         known = known_logits(self.teacher, None, place)
         told = self.from_logits if known is None else known
-        return gives_logits(self.teacher, told, place, both=True)
+        return gives_logits(self.teacher, told, _BOTH, place)
 
     def get_config(self) -> dict[str, Any]:
         teacher = keras.saving.serialize_keras_object(self.teacher)

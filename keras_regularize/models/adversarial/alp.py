@@ -57,7 +57,9 @@ class ALP(PairedLossModel):
 
     Reference: Kannan, Kurakin and Goodfellow, *Adversarial Logit Pairing*, 2018, arXiv:1803.06373; its
     weakness: Engstrom, Ilyas and Athalye, *Evaluating and Understanding the Robustness of Adversarial Logit
-    Pairing*, 2018, arXiv:1807.10272.
+    Pairing*, 2018, arXiv:1807.10272. The authors' code (factor 0.5 too) differs in one concatenated training pass,
+    labels smoothed by 0.1, and an attack aimed at the least likely class from a random start: for that give
+    smoothed rows as labels.
     """
 
     def __init__(

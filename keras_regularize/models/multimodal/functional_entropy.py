@@ -9,7 +9,7 @@ from keras import ops, tree
 from keras_regularize import autodiff
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._points import is_floating
+from keras_regularize.attacks._points import check_no_ids, is_floating
 from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample
 from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
@@ -123,7 +123,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
 
     def check_data(self, x, y):
         super().check_data(x, y)
-        self._names(x, is_floating_specification)
+        check_no_ids(self, x, self._names(x, is_floating_specification))
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)

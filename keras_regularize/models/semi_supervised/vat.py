@@ -41,7 +41,7 @@ class VAT(AttackedModel):
         factor: Weight $\lambda$ of the divergence, at least 0; or a schedule.
         entropy_factor: Weight $\mu$ of the conditional entropy, at least 0; or a schedule.
         layer: Layer, or its name, whose output is perturbed instead of the inputs; needed for token ids
-            (give the embedding).
+            (give the embedding). The length is then that of a whole sentence.
         seed: Seed of the initial directions.
         from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
             last layer.
@@ -70,7 +70,9 @@ class VAT(AttackedModel):
     ```
 
     Reference: Miyato, Maeda, Koyama and Ishii, *Virtual Adversarial Training: A Regularization Method for
-    Supervised and Semi-Supervised Learning*, TPAMI 2018, arXiv:1704.03976.
+    Supervised and Semi-Supervised Learning*, TPAMI 2018, arXiv:1704.03976; at embeddings Miyato, Dai and
+    Goodfellow, ICLR 2017, arXiv:1605.07725, whose code normalizes them, takes `epsilon=5, finite_difference=0.1`
+    and leaves padding out of the probing direction, not out of the perturbation.
     """
 
     semi_supervised = True
