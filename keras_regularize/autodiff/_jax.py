@@ -149,3 +149,13 @@ def peek(x):
     if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array) or not x.is_fully_addressable:
         return None
     return np.asarray(x)
+
+
+def take_last(values, indices):
+    """`values[…, indices]` along the last axis, for indices that are not negative."""
+    return keras.ops.take_along_axis(values, indices, axis=-1)
+
+
+def carries_mask(x):
+    """Whether a tensor may carry a mask of Keras."""
+    return True

@@ -126,3 +126,13 @@ def peek(x):
     if isinstance(x, np.ndarray):
         return x
     return x.numpy() if isinstance(x, tf.Tensor) and not tf.is_symbolic_tensor(x) else None
+
+
+def take_last(values, indices):
+    """`values[…, indices]` along the last axis, for indices that are not negative."""
+    return keras.ops.take_along_axis(values, indices, axis=-1)
+
+
+def carries_mask(x):
+    """Whether a tensor may carry a mask of Keras."""
+    return True

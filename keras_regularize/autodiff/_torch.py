@@ -225,3 +225,13 @@ def peek(x):
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     except RuntimeError:  # Inside of `torch.vmap`.
         return None
+
+
+def take_last(values, indices):
+    """`values[…, indices]` along the last axis, for indices that are not negative."""
+    return torch.take_along_dim(values, indices.long(), dim=-1)
+
+
+def carries_mask(x):
+    """Whether a tensor may carry a mask of Keras."""
+    return getattr(x, "_keras_mask", None) is not None

@@ -20,7 +20,7 @@ def crossentropy_from_maximum(labels, logits):
     if labels.rows is not None:
         return crossentropy(labels, x, normalizer), x, pick(x, first)
     # One look-up for both, since its derivative writes an array of the size of the logits.
-    picked = ops.take_along_axis(x, ops.stack([labels.ids, first], axis=-1), axis=-1)
+    picked = backend.take_last(x, ops.stack([labels.ids, first], axis=-1))
     return normalizer - picked[..., 0], x, picked[..., 1]
 
 

@@ -39,8 +39,8 @@ class ACLS(ClassLoss):
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`, which only
             the cross-entropy sees. Further axes between batch and classes are positions.
-        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0. A logit of
-            -inf, a forbidden class, makes the second sum and so the loss infinite, unless `alpha` or
+        y_pred: Logits `(batch, classes)`. A single column is the logit of class 1 against 0 for class 0. A logit
+            of -inf, a forbidden class, makes the second sum and so the loss infinite, unless `alpha` or
             `negative_factor` is 0.
 
     Returns:

@@ -47,8 +47,8 @@ class PolyLoss(ClassLoss):
     Call arguments:
         y_true: Class ids `(batch,)` or `(batch, 1)`, or one-hot or soft rows `(batch, classes)`.
             Further axes between batch and classes are positions, for instance `(batch, time)` ids.
-        y_pred: Logits or probabilities `(batch, classes)`. A single column is the score of class 1. Label smoothing
-            gives a forbidden class, a logit of -inf, a share, and so an infinite loss.
+        y_pred: Logits or probabilities `(batch, classes)`. A single column is the score of class 1. Label
+            smoothing gives a forbidden class, a logit of -inf, a share, and so an infinite loss.
 
     Returns:
         With `reduction="none"` one value per sample `(batch,)` or per position `(batch, time)`,
