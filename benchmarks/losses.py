@@ -35,6 +35,10 @@ ALIKE = (
 )
 
 
+# Shapes at which losses race the obvious code of torch, with what they may take: small ones are all overhead.
+DUEL_BARS = {(256, 1000): 1.1, (128, 10): 2.0}
+
+
 def compiled(function):
     """`function` as a user's training loop would run it on this backend."""
     backend = keras.backend.backend()
@@ -122,11 +126,52 @@ def measure(rounds=9, on_turn=None):
     return race(contestants, rounds, warmups=2, on_turn=on_turn), others
 
 
+def torch_codes(counts):
+    """`{name: (our loss, the obvious code in torch)}`, as the authors of the losses write them."""
+    import torch
+    from torch.nn.functional import cross_entropy, relu
+
+    margins = torch.tensor(counts, dtype=torch.float32) ** -0.25
+    margins = 0.5 * margins / margins.max()
+
+    def max_sup(y, z):
+        return cross_entropy(z, y) + 0.1 * (z.max(dim=1).values - z.mean(dim=1)).mean()
+
+    def mbls(y, z):
+        return cross_entropy(z, y) + 0.1 * relu(z.max(dim=1, keepdim=True).values - z - 10.0).mean()
+
+    def ldam(y, z):
+        label = torch.zeros_like(z, dtype=torch.bool).scatter_(1, y[:, None], True)
+        return cross_entropy(30.0 * torch.where(label, z - margins[y][:, None], z), y)
+
+    return {
+        "MaxSup": (kr.losses.MaxSup(), max_sup),
+        "MbLS": (kr.losses.MbLS(), mbls),
+        "LDAM": (kr.losses.LDAM(counts), ldam),
+    }
+
+
+def duels(quick=False, on_turn=None):
+    """Tables of losses beside the obvious code, on torch; nothing elsewhere."""
+    if keras.backend.backend() != "torch":
+        return []
+    tables, generator = [], np.random.default_rng(0)
+    for shape, bar in DUEL_BARS.items():
+        z = keras.ops.convert_to_tensor((4 * generator.normal(size=shape)).astype("float32"))
+        y = keras.ops.convert_to_tensor(generator.integers(0, shape[1], shape[0]))
+        for name, pair in torch_codes([1000 // (k + 1) + 1 for k in range(shape[1])]).items():
+            runs = {name: contestant(pair[0], y, z), "torch": contestant(pair[1], y, z)}
+            timings = race(runs, 20 if quick else 100, repeats=5, warmups=5, on_turn=on_turn)
+            title = f"torch: {name} beside the code of its authors, logits {shape}"
+            tables.append(ratio_table(title, timings, "torch", bars={name: bar}))
+    return tables
+
+
 def table(quick=False, on_turn=None):
     timings, others = measure(3 if quick else 15, on_turn)
     title = f"{keras.backend.backend()}: losses, forward and backward, logits {SHAPE}"
     bars = {name: BAR for name in timings if name.split(",")[0] in ALIKE}
-    parts = [ratio_table(title, timings, BASELINE, bars=bars)]
+    parts = [ratio_table(title, timings, BASELINE, bars=bars), *duels(quick, on_turn)]
     if others:
         names = "For other data, not measured: " + ", ".join(others) + "."
         parts.append(Text("\n".join(textwrap.wrap(names, 78)), style="dim"))

@@ -76,7 +76,9 @@ def read_labels(y_true, y_pred, ignore_class=None):
     if isinstance(y_true, (list, tuple)):
         y_true = np.asarray(y_true)
     values = backend.peek(y_true)
-    given, is_rows = _form(ops.convert_to_tensor(y_true), y_pred)
+    given, is_rows = _form(
+        y_true if ops.is_tensor(y_true) else ops.convert_to_tensor(y_true), y_pred
+    )
     if is_rows:
         if ignore_class is not None:
             raise ValueError(
@@ -122,6 +124,8 @@ def _all(values, condition, ignore_class):
         values = values.astype("float32")
     if ignore_class is not None:
         values = values[values != ignore_class]
+    if values.dtype.kind != "f" and values.size:
+        values = np.array([values.min(), values.max()])
     return bool(np.all(condition(values)))
 
 
@@ -162,12 +166,16 @@ def label_rows(y_true, y_pred):
 
 
 def pick(values, ids):
-    """`values[…, ids]`: the entry of each row at its label."""
-    return ops.squeeze(ops.take_along_axis(values, ops.expand_dims(ids, -1), axis=-1), axis=-1)
+    """`values[…, ids]`: the entry of each row at its label, of an id that is a class."""
+    return backend.take_last(values, ids[..., None])[..., 0]
 
 
 def mean_under(rows, values):
     """`Σ_k t_k values_k`, where a class without a share may have an infinite value."""
+    product = ops.sum(rows * values, axis=-1)
+    known = backend.peek(product)
+    if known is not None and not np.isnan(known).any():
+        return product  # Where nothing is compiled, the mask costs as much as all the rest.
     return ops.sum(rows * ops.where(ops.equal(rows, 0), 0.0, values), axis=-1)
 
 

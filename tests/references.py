@@ -131,6 +131,9 @@ REFERENCES = {
     "layers.calibrate_quantizers": (
         "tests/layers/test_quantization.py::test_ranges_are_those_of_a_loop"
     ),
+    "losses.BiTempered": (
+        "tests/losses/test_bi_tempered.py::test_equals_the_formula_with_a_normalization_by_halving"
+    ),
     "losses.CVaR": "tests/losses/test_spectral_risk.py::test_cvar_is_the_mean_of_the_worst",
     "losses.class_balanced_weights": (
         "tests/losses/test_imbalance_losses.py::test_class_balanced_weights_equal_a_loop"

@@ -254,3 +254,29 @@ def peek(x):
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     except RuntimeError:  # Inside of `torch.vmap`.
         return None
+
+
+def take_last(values, indices):
+    """`values[…, indices]` along the last axis, for indices that are not negative."""
+    return values.gather(-1, indices.long())
+
+
+def carries_mask(x):
+    """Whether a tensor may carry a mask of Keras."""
+    return getattr(x, "_keras_mask", None) is not None
+
+
+def add_last(x, indices, values):
+    """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
+    values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
+    return x.scatter_add(-1, indices.long()[..., None], values[..., None])
+
+
+def log_softmax(x):
+    """Over the last axis, in one call of the dozen that Keras makes."""
+    return torch.log_softmax(x, dim=-1) if torch.is_tensor(x) else keras.ops.log_softmax(x)
+
+
+def first_maximum(x):
+    """Position of the largest entry of the last axis, of several the first."""
+    return x.detach().argmax(dim=-1)

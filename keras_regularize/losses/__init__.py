@@ -24,6 +24,7 @@ from keras_regularize.losses.imbalance import (
     class_balanced_weights,
 )
 from keras_regularize.losses.noisy_labels import (
+    BiTempered,
     SymmetricCrossentropy,
     ZErrorBCE,
     ZErrorMSE,
@@ -50,6 +51,7 @@ __all__ = [
     "MDCA",
     "AggregateResponse",
     "AnyLoss",
+    "BiTempered",
     "CVaR",
     "CompSum",
     "Entmax",

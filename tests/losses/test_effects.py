@@ -126,16 +126,21 @@ def test_long_tail_losses_raise_the_balanced_accuracy():
             assert balanced[name] > balanced["CE"] + 0.01, balanced
 
 
-def test_symmetric_crossentropy_does_not_learn_wrong_labels():
+def test_losses_for_wrong_labels_do_not_learn_them():
     x, y = digits(0)
     rng = np.random.default_rng(0)
     noisy = np.where(rng.random(1000) < 0.4, rng.integers(0, 10, 1000), y[:1000])
-    losses = {"CE": crossentropy(), "SCE": kr.losses.SymmetricCrossentropy(**LOGITS)}
+    losses = {
+        "CE": crossentropy(),
+        "SCE": kr.losses.SymmetricCrossentropy(**LOGITS),
+        "BiTempered": kr.losses.BiTempered(t1=0.2, t2=2.0),
+    }
     predictions = train(
         losses, x[:1000], noisy, x[1000:], hidden=[128, 128], steps=120, learning_rate=0.01
     )
     accuracy = {name: np.mean(z.argmax(-1) == y[1000:]) for name, z in predictions.items()}
     assert accuracy["SCE"] > accuracy["CE"] + 0.08, accuracy
+    assert accuracy["BiTempered"] > accuracy["CE"] + 0.08, accuracy
 
 
 def test_any_loss_raises_the_f1_score_of_a_rare_class():

@@ -90,13 +90,13 @@ class ZLoss(ClassLoss):
 
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
-        mean = ops.mean(logits, axis=-1, keepdims=True)
+        mean = ops.sum(logits, axis=-1, keepdims=True) / logits.shape[-1]
         centred = logits - mean
-        variance = ops.mean(ops.square(centred), axis=-1)
+        variance = ops.sum(centred * centred, axis=-1) / logits.shape[-1]
         label = at_label(labels, centred)
-        # A spread that is all rounding of the mean is none.
-        some = variance > 1e-12 * ops.square(ops.squeeze(mean, axis=-1)) + 1e-24
-        zeta = ops.where(some, label / ops.sqrt(ops.where(some, variance, 1.0)), 0.0)
+        # A spread that is all rounding of the mean is none. Not `>`: NaN has to stay NaN.
+        none = variance <= 1e-12 * ops.square(mean[..., 0]) + 1e-24
+        zeta = ops.where(none, 0.0, label / ops.sqrt(ops.where(none, 1.0, variance)))
         return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
 
     def get_config(self) -> dict[str, Any]:

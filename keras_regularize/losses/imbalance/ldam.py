@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import at_label
 from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
@@ -99,16 +100,13 @@ class LDAM(ClassLoss):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
         # Shifted first: large logits would round the margins away.
-        scores = self.scale * shifted(logits)[0] - self._of_labels(labels, logits)
-        return -at_label(labels, ops.log_softmax(scores, axis=-1))
-
-    def _of_labels(self, labels, logits):
-        """The margins `(…, classes)`, which are those of the labels and 0 elsewhere."""
-        if labels.rows is not None:
-            return ops.multiply(labels.rows, self._margins)
-        places = ops.arange(logits.shape[-1], dtype="int32")
-        own = ops.cast(ops.take(self._margins, labels.ids, axis=0), logits.dtype)
-        return ops.where(ops.equal(labels.ids[..., None], places), own[..., None], 0.0)
+        scores = self.scale * shifted(logits)[0]
+        if labels.rows is None:
+            own = ops.take(-self._margins, labels.ids, axis=0)
+            scores = backend.add_last(scores, labels.ids, own)
+        else:
+            scores = scores - ops.multiply(labels.rows, self._margins)
+        return -at_label(labels, backend.log_softmax(scores))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import label_ids
 from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
@@ -94,9 +95,9 @@ class Seesaw(ClassLoss):
         check_classes(self.class_counts, logits)
         ids = label_ids(labels, logits)
         # Large logits would round the weights away, log-probabilities do not.
-        log_p = ops.log_softmax(logits, axis=-1)
+        log_p = backend.log_softmax(logits)
         constant = ops.stop_gradient(log_p)
-        own = ops.take_along_axis(constant, ops.expand_dims(ids, -1), axis=-1)
+        own = backend.take_last(constant, ids[..., None])
         # log M and log C up to constants of the sample, which cancel in the softmax.
         log_counts = ops.cast(self._log_counts, logits.dtype)
         own_count = ops.expand_dims(ops.take(log_counts, ids, axis=0), -1)
