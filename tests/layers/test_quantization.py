@@ -302,6 +302,7 @@ def test_a_list_of_inputs_is_refused():
         QuantizedInputs(layers.Attention())([x, x])
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")  # JAX without 64 bits.
 def test_float64_is_quantized_in_float64():
     keras.config.set_dtype_policy("float64")
     x = np.random.default_rng(0).normal(size=(16, 4))
