@@ -189,7 +189,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         _, factors = batch.extra[self.key]
         products = factors.products(features)
         loss = self._mean_loss(products.statistics(features), batch.sample_weight)
-        return ops.cast(loss, penalties.dtype) + penalties, {self.key: (features, products)}
+        return loss + ops.cast(penalties, loss.dtype), {self.key: (features, products)}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
@@ -228,7 +228,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         # U (I - rate hᵀb), and its inverse by Woodbury's identity in the size of the batch.
         small = old.small - rate * ops.matmul(ops.matmul(old.small, transposed), b)
         inverse = ops.convert_to_tensor(self.small_inverse)
-        middle = ops.eye(ops.shape(h)[0]) - rate * ops.matmul(b, transposed)
+        middle = ops.eye(ops.shape(h)[0], dtype=h.dtype) - rate * ops.matmul(b, transposed)
         correction = ops.matmul(ops.matmul(inverse, transposed), ops.solve(middle, b))
         inverse = inverse + rate * correction
 
@@ -270,8 +270,8 @@ class FactoredSphericalClassifier(RegularizedModel):
 
     def _forget_factors(self):
         for variable in (self.small, self.small_inverse):
-            variable.assign(ops.eye(variable.shape[0]))
-        self.offset.assign(ops.zeros(self.offset.shape))
+            variable.assign(ops.eye(variable.shape[0], dtype=variable.dtype))
+        self.offset.assign(ops.zeros(self.offset.shape, self.offset.dtype))
 
     def _factors(self):
         return [self.tall, self.small, self.small_inverse, self.offset, self.gram, self.total]
@@ -303,7 +303,9 @@ class FactoredSphericalClassifier(RegularizedModel):
             )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        penalties = sum((ops.sum(loss) for loss in self.losses), ops.zeros(()))
+        penalties = sum(
+            (ops.cast(loss, "float32") for loss in self.losses), ops.zeros((), "float32")
+        )
         if isinstance(y_pred, Mapping):
             return penalties
         label = ops.take_along_axis(y_pred, _ids(y)[:, None], axis=-1)[:, 0]

@@ -147,3 +147,11 @@ def test_bad_arguments():
     for planes in (np.ones((2, 5, 2)), np.full((2, 5, 3), 2)):
         with pytest.raises(ValueError, match="`planes` must be an array"):
             wrapper.write_bits(planes)
+
+
+@pytest.mark.parametrize("name", ["regularizer", "constraint"])
+def test_what_would_not_act_on_bits_is_refused(name):
+    option = {"regularizer": keras.regularizers.L2(0.1), "constraint": keras.constraints.NonNeg()}
+    wrapper = BitWeights(keras.layers.Dense(2, **{f"kernel_{name}": option[name]}))
+    with pytest.raises(ValueError, match=f"its {name} would have no effect"):
+        wrapper.build((None, 3))

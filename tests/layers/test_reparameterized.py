@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from sklearn.datasets import load_digits
 
 from keras_regularize import autodiff
 from keras_regularize.layers import Reparameterized, WeightCompander
@@ -619,3 +620,36 @@ def test_compander_bad_arguments():
             WeightCompander(layers.Dense(2), **{name: 0.0})
     with pytest.raises(ValueError, match="needs a layer with a kernel.*gamma"):
         WeightCompander(layers.BatchNormalization())(inputs_of((2, 3)))
+
+
+def digits():
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = (x[order] / 16).astype("float32"), y[order]
+    return (x[:300], y[:300]), (x[300:], y[300:])
+
+
+def test_companded_kernels_are_bounded_and_leave_zero():
+    """From the same kernels, with the same decay: fixed, the largest is smaller; learnt, few are near zero."""
+    (x, y), test = digits()
+    results = {}
+    for name, wrap in (
+        ("plain", lambda layer: layer),
+        ("fixed", lambda layer: WeightCompander(layer, 1.0, 0.6, trainable=False)),
+        ("learnt", WeightCompander),
+    ):
+        keras.utils.set_random_seed(0)
+        hidden = wrap(
+            layers.Dense(64, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-4))
+        )
+        model = keras.Sequential([keras.Input((64,)), hidden, wrap(layers.Dense(10))])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1, 0.9), loss, metrics=["accuracy"])
+        model.fit(x, y, batch_size=50, epochs=40, verbose=0)
+        layer = hidden if name == "plain" else hidden.fold()
+        kernel = np.abs(array(layer.kernel.value))
+        results[name] = model.evaluate(*test, verbose=0)[1], kernel.max(), np.mean(kernel < 0.02)
+    accuracies, largest, near_zero = zip(*results.values())
+    assert min(accuracies[1:]) > accuracies[0] - 0.01
+    assert largest[1] < 0.97 * largest[0]  # A learnt scale grows.
+    assert near_zero[2] < 0.5 * near_zero[0]

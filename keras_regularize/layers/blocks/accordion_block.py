@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
+from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.numerics import safe_sqrt, upcast
 
 
@@ -75,7 +76,7 @@ class AccordionBlock(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         if self.factor > 0:
             products = unit_products(self.hidden.kernel, self.outputs.kernel, self.hidden.bias)
-            self.add_loss(self.factor * ops.sum(products))
+            add_float_loss(self, self.factor * ops.sum(products))
         return self.outputs(self.hidden(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:

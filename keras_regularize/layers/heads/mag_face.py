@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
+from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
     cosine_of,
@@ -106,7 +107,7 @@ class MagFace(CosineHead):
     def with_margin(self, cosine, samples):
         norms = ops.clip(safe_norm(samples.features, axis=-1), self.min_norm, self.max_norm)
         penalty = norms / self.max_norm**2 + 1.0 / norms
-        self.add_loss(self.factor * masked_mean(penalty, ops.ones_like(penalty)))
+        add_float_loss(self, self.factor * masked_mean(penalty, ops.ones_like(penalty)))
         slope = (self.max_margin - self.min_margin) / (self.max_norm - self.min_norm)
         margin = self.min_margin + slope * (norms - self.min_norm)
         margin = ops.where(samples.angle < math.pi / 2, margin, 0.0)

@@ -8,6 +8,7 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import straight_through
+from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads._labels import features_and_labels, features_shape
 from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
 
@@ -115,7 +116,7 @@ class NeuralCollapse(keras.layers.Layer):
             centers = straight_through(centers, self._multiplier() * centers)
             within = neural_collapse_within(features, labels, centers)
             between = neural_collapse_between(centers)
-            self.add_loss(self.within_factor * within + self.between_factor * between)
+            add_float_loss(self, self.within_factor * within + self.between_factor * between)
         return ops.cast(features, self.compute_dtype)
 
     def _multiplier(self):

@@ -8,6 +8,7 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.labels import label_mask
+from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads._labels import features_and_labels, features_shape
 from keras_regularize.losses.features import rationale_invariance
 
@@ -99,7 +100,7 @@ class RationaleDense(keras.layers.Layer):
             loss, bank = rationale_invariance(
                 features, labels, self.kernel, self.bank, self.seen, self.momentum
             )
-            self.add_loss(self.factor * loss)
+            add_float_loss(self, self.factor * loss)
             present = ops.any(label_mask(labels, logits), axis=0)
             self.bank.assign(bank)
             self.seen.assign(ops.where(present, 1.0, self.seen.value))

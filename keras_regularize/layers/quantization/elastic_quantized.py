@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize.autodiff import straight_through
+from keras_regularize.autodiff import backend, straight_through
 from keras_regularize.layers.quantization._rounding import (
     first_level,
     fitted_range,
@@ -122,6 +122,9 @@ class ElasticQuantized(Reparameterized):
         ]
 
     def _fit(self, kernel, kept):
+        if not backend.readable(kernel.value):  # Traced at first, made later.
+            shape = [n if axis in kept else 1 for axis, n in enumerate(kernel.shape)]
+            return np.ones((len(self.bits), 2, *shape)), np.zeros((len(self.bits), *shape))
         value = ops.convert_to_numpy(upcast(kernel.value))
         return self._fit_array(value, kept, signed=True)[:2]
 
@@ -179,7 +182,7 @@ class ElasticQuantized(Reparameterized):
 
     def _levels(self, position):
         low, span = (
-            ops.take(ops.convert_to_tensor(a), position) for a in (self._lows, self._spans)
+            ops.take(ops.convert_to_tensor(a), position, axis=0) for a in (self._lows, self._spans)
         )
         return low, span
 
@@ -187,9 +190,9 @@ class ElasticQuantized(Reparameterized):
         inputs = ops.convert_to_tensor(inputs, dtype=self.layer.compute_dtype)
         choice = self.choice.value
         position, with_offset = choice[1], choice[4]
-        scale = ops.take(ops.take(self.input_scale.value, position, axis=0), with_offset)
+        scale = ops.take(ops.take(self.input_scale.value, position, axis=0), with_offset, axis=0)
         moved = ops.cast(with_offset, step_dtype(self))
-        offset = ops.take(self.input_offset.value, position) * moved
+        offset = ops.take(self.input_offset.value, position, axis=0) * moved
         low, span = self._levels(position)
         low = low * ops.maximum(moved, self.input_signed.value)
         size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), low.dtype)

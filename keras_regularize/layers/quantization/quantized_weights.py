@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize.autodiff import backend
 from keras_regularize.layers.quantization._rounding import (
     first_level,
     fitted_range,
@@ -108,6 +109,8 @@ class QuantizedWeights(Reparameterized):
         """Initializer: looks at the kernel when the variable is made, which may be later."""
 
         def initializer(shape, dtype=None):
+            if not backend.readable(kernel.value):  # Traced at first, made later.
+                return ops.ones(shape, dtype)
             return ops.convert_to_tensor(self._fit(kernel, kept)[part], dtype=dtype)
 
         return initializer
