@@ -362,6 +362,9 @@ CASES = {
         "check": lambda: {"network": network_with_labels, "skip": ("inference", "batch norm")},
         "no_paper": True,
     },
+    "optimizers.AdaptiveGradientClipping": {
+        "config": lambda: {"optimizer": keras.optimizers.SGD(0.1, momentum=0.9), "clipping": 0.2}
+    },
     "optimizers.Masked": {"config": lambda: {"optimizer": keras.optimizers.Adam(0.01)}},
     "regularizers.CauchySchwarz": {"config": lambda: {"g": cube, "h": itself}},
     "regularizers.EigenvectorCauchySchwarz": {
