@@ -372,7 +372,7 @@ CASES = {
         "check": lambda: {"weights": images()[0, :4, :3, 0]}
     },
     # Its value is 0 everywhere, its gradient is not.
-    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient", "double precision")}},
+    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
     "regularizers.attach": {"no_paper": True},
 }
 
