@@ -41,7 +41,7 @@ def check_activation(
     | `gradient` | the gradient matches finite differences |
     | `finite` | value and gradient are finite at `extremes` |
     | `half precision` | the same in float16 and bfloat16, close to float32 |
-    | `double precision` | float64 stays so, in value and gradient (symbols of this package; not on JAX without 64 bits) |
+    | `double precision` | float64 stays so, in value and gradient (ours; not on JAX without 64 bits) |
     | `nan` | NaN gives NaN, and leaves the other samples alone |
     | `unknown batch` | traceable with an unknown batch size |
     | `saving` | a layer with the activation survives `.keras` in safe mode (registered functions) |

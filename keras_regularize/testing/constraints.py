@@ -42,7 +42,7 @@ def check_constraint(
     | `idempotent` | a constrained weight stays as it is (not so for shrinkage steps) |
     | `degenerate` | finite for zero, equal-column, tiny and large weights |
     | `half precision` | float16 and bfloat16 weights stay so, and are finite |
-    | `double precision` | float64 weights stay so, in their digits too (symbols of this package; not on JAX without 64 bits) |
+    | `double precision` | float64 weights stay so, in their digits too (ours; not on JAX without 64 bits) |
     | `nan` | a weight that is NaN stays so |
     | `saving` | a layer with the constraint survives `.keras` in safe mode |
     | `jit` | `fit` applies it once after an update, compiled as eager (JAX and TensorFlow) |

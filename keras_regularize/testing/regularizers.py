@@ -46,7 +46,7 @@ def check_regularizer(
     | `gradient` | the gradient matches finite differences |
     | `degenerate` | finite value and gradient for zero, rank-one, equal-column, tiny and large weights |
     | `half precision` | the same in float16 and bfloat16, but for slopes that they cannot hold |
-    | `double precision` | float64 stays so, in value and gradient (symbols of this package; not on JAX without 64 bits) |
+    | `double precision` | float64 stays so, in value and gradient (ours; not on JAX without 64 bits) |
     | `nan` | a weight that is NaN gives NaN |
     | `saving` | a layer with the regularizer survives `.keras` in safe mode |
     | `jit` | `fit` adds the value once, compiled as eager (JAX and TensorFlow) |
