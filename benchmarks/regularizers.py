@@ -16,6 +16,8 @@ BASELINE = "kernel @ kernel"
 # Bars in matrix products, of a forward and a backward pass through as many as the docstring counts: three of
 # each product (a Gram matrix, and two for its gradient), and room for the elementwise passes.
 GRAM = 4.0
+# At the full size singular vectors cost less than a product, and their Rayleigh quotients a pass or two.
+VECTORS = 2.0
 
 
 def make(symbol, kernel):
@@ -66,7 +68,9 @@ def table(quick=False, on_turn=None):
         else:
             contestants[name] = run
     timings = race(contestants, 5 if quick else 3, on_turn=on_turn)
-    bars = {name: GRAM for name in ("SoftOrthogonality", "GOR", "MHE") if name in timings}
+    bars = {name: GRAM for name in ("SoftOrthogonality", "GOR", "MHE")}
+    bars |= {name: VECTORS for name in ("Spectral", "SRIP") if not quick}
+    bars = {name: bar for name, bar in bars.items() if name in timings}
     title = f"{keras.backend.backend()}: penalties on a {size}×{size} kernel, value and gradient"
     parts = [ratio_table(title, timings, BASELINE, bars=bars)]
     if others:

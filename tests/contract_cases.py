@@ -363,6 +363,9 @@ CASES = {
         "check": lambda: {"network": network_with_labels, "skip": ("inference", "batch norm")},
         "no_paper": True,
     },
+    "optimizers.AdaptiveGradientClipping": {
+        "config": lambda: {"optimizer": keras.optimizers.SGD(0.1, momentum=0.9), "clipping": 0.2}
+    },
     "optimizers.Masked": {"config": lambda: {"optimizer": keras.optimizers.Adam(0.01)}},
     "regularizers.CauchySchwarz": {"config": lambda: {"g": cube, "h": itself}},
     "regularizers.EigenvectorCauchySchwarz": {
@@ -370,7 +373,7 @@ CASES = {
         "check": lambda: {"weights": images()[0, :4, :3, 0]}
     },
     # Its value is 0 everywhere, its gradient is not.
-    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient", "double precision")}},
+    "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
     "regularizers.attach": {"no_paper": True},
 }
 

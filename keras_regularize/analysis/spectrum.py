@@ -42,8 +42,8 @@ def effective_rank(kernel: Any) -> float:
     """
     values = _singular_values(kernel)
     total = values.sum()
-    if total == 0:
-        return 0.0
+    if total == 0 or total != total:
+        return float(total)
     shares = values[values > 0] / total
     shares = shares[shares > 0]
     return float(np.exp(-np.sum(shares * np.log(shares))))
@@ -97,4 +97,6 @@ def _singular_values(kernel):
             f"`kernel` must have entries and an axis of filters. Received: shape {kernel.shape}"
         )
     matrix = np.asarray(kernel, "float64").reshape((-1, kernel.shape[-1]))
+    if not np.isfinite(matrix).all():  # NumPy raises on some machines and answers on others.
+        return np.full(min(matrix.shape), np.nan)
     return np.linalg.svd(matrix, compute_uv=False)

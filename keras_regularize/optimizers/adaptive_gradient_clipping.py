@@ -46,7 +46,7 @@ def unit_axes(model: keras.Model) -> dict[str, list[int]]:
     import keras_regularize as kr
 
     model = keras.Sequential([keras.Input((8, 3)), keras.layers.Conv1DTranspose(4, 2, name="up")])
-    kr.optimizers.unit_axes(model)  # {"up/kernel": [-2], "up/bias": []}
+    kr.optimizers.unit_axes(model)  # {"sequential/up/kernel": [-2], "sequential/up/bias": []}
     ```
 
     Reference: Andrew Brock, Soham De, Samuel L. Smith and Karen Simonyan, *High-Performance Large-Scale Image
@@ -112,7 +112,7 @@ class AdaptiveGradientClipping(OptimizerWrapper):
             for small batches.
         epsilon: $\epsilon > 0$, so that units that start at zero can move.
         exclude: Names of variables, or of layers, that are not clipped. The paper leaves out the output layer.
-        axes: A dictionary from a name of a variable or layer, or a path, to the axes that index units: an
+        axes: A dictionary from a path or its end, or the name of a layer, to the axes that index units: an
             integer or a list, empty for one unit in all. What it does not name is told by Keras' names.
         name: Name of the optimizer.
 
@@ -186,8 +186,10 @@ class AdaptiveGradientClipping(OptimizerWrapper):
         super().step(clipped, variables)
 
     def _unit_axes(self, variable):
-        given = self.axes or {}
-        for key in (variable.path, *reversed(variable.path.split("/"))):
+        given, parts = self.axes or {}, variable.path.split("/")
+        # The path, its ends, and the layers around, the innermost first.
+        ends = ["/".join(parts[i:]) for i in range(len(parts))]
+        for key in (*ends, *reversed(parts)):
             if key in given:
                 return given[key]
         return _axes_by_name(variable)

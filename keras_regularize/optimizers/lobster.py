@@ -46,7 +46,9 @@ class LOBSTER(Masked):
         ValueError: If an argument is none of these, or if the wrapped optimizer accumulates gradients,
             averages weights or is a `LossScaleOptimizer` (wrap the other way round).
 
-    Cost: two elementwise passes over the weights and the memory of one copy of them, for the masks.
+    Cost: two elementwise passes over the weights and the memory of one copy of them, for the masks. Every row of
+    an embedding decays at every step: with two tables of 100,000 × 32 and little else, a step takes 1.5 times that
+    of the wrapped optimizer on PyTorch.
 
     Example:
 

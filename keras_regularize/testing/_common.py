@@ -397,6 +397,13 @@ def assert_unknown_batch(fn: Callable, inputs: Sequence[Any], output_shape: tupl
         )
 
 
+def promises_double_precision(symbol: Any, skip: Sequence[str]) -> bool:
+    """Whether float64 must stay so: in this package; functions of Keras compute some of it in float32 on torch."""
+    kind = symbol if hasattr(symbol, "__name__") else type(symbol)
+    ours = kind.__module__.startswith("keras_regularize.")
+    return ours and float_width() == "float64" and "gradient" not in skip
+
+
 def assert_double_precision(fn: Callable, x: Any) -> None:
     """Asserts that float64 stays so in value and gradient, dtype and digits (not on JAX without 64 bits)."""
     if float_width() != "float64":

@@ -16,8 +16,8 @@ from keras_regularize.testing._common import (
     clone,
     compilable,
     dtype_of,
-    float_width,
     fused,
+    promises_double_precision,
     run_checks,
     save_and_load,
     show,
@@ -42,7 +42,7 @@ def check_constraint(
     | `idempotent` | a constrained weight stays as it is (not so for shrinkage steps) |
     | `degenerate` | finite for zero, equal-column, tiny and large weights |
     | `half precision` | float16 and bfloat16 weights stay so, and are finite |
-    | `double precision` | float64 weights stay so, in their digits too (not on JAX without 64 bits) |
+    | `double precision` | float64 weights stay so, in their digits too (ours; not on JAX without 64 bits) |
     | `nan` | a weight that is NaN stays so |
     | `saving` | a layer with the constraint survives `.keras` in safe mode |
     | `jit` | `fit` applies it once after an update, compiled as eager (JAX and TensorFlow) |
@@ -72,6 +72,7 @@ def check_constraint(
         weights = np.random.default_rng(0).normal(size=(4, 3))
     case = SimpleNamespace(constraint=constraint, w=np.asarray(weights, "float32"), shapes=shapes)
     case.apply = fused(lambda w: constraint(w))
+    case.skip = skip
     run_checks("check_constraint", constraint, _CHECKS, case, skip)
 
 
@@ -133,7 +134,7 @@ def _half_precision(case):
 
 
 def _double_precision(case):
-    if float_width() != "float64":
+    if not promises_double_precision(case.constraint, case.skip):
         return
     # The same digits in another place, which float32 cannot tell apart.
     w = case.w.astype("float64")

@@ -38,3 +38,12 @@ def test_spectral_norms_are_those_of_the_kernels():
     assert next(iter(norms.values())) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match="needs a built model"):
         spectral_norms(keras.Sequential([keras.layers.Dense(2)]))
+
+
+def test_what_is_not_finite_gives_nan():
+    for bad in (np.nan, np.inf):
+        kernel = np.where(np.eye(4) > 0, bad, 1.0)
+        assert np.isnan(effective_rank(kernel))
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+        model.set_weights([kernel, np.zeros(4)])
+        assert np.isnan(list(spectral_norms(model).values())).all()

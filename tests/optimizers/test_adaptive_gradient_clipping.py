@@ -78,10 +78,10 @@ def test_layers_with_other_names_need_the_axes_of_the_model():
             keras.Input((5, 5, 3)),
             layers.DepthwiseConv2D(2, use_bias=False, name="mix"),
             layers.Conv2DTranspose(4, 2, use_bias=False, name="up"),
-            layers.EinsumDense("abcd,edf->abcfe", (4, 4, 2, 3), name="out"),
+            layers.EinsumDense("abcd,edf->abcfe", (5, 5, 2, 3), name="out"),
         ]
     )
-    axes = unit_axes(model)
+    axes = {"/".join(path.split("/")[-2:]): a for path, a in unit_axes(model).items()}
     assert axes == {"mix/kernel": [-2, -1], "up/kernel": [-2], "out/kernel": [-3, -1]}
     for key in ("up/kernel", "up", "kernel"):
         variable = model.layers[1].kernel

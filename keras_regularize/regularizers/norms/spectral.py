@@ -52,8 +52,9 @@ class Spectral(keras.regularizers.Regularizer):
         ValueError: If an argument is out of range.
 
     Cost: up to 64 inputs or filters, an eigendecomposition of that size; else products of the kernel with 128
-    vectors and with a matrix of 64 columns, less than one product of the kernel with itself from a size of a few
-    hundred on; with `iterations`, two products of the kernel and a vector for each.
+    vectors and with a matrix of 64 columns: about three products of the kernel with itself at a size of 512, a
+    third of one at 4096;
+    with `iterations`, two products of the kernel and a vector for each.
 
     Example:
 
