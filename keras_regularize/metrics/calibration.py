@@ -154,9 +154,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
                 f"Received: y_pred with {groups} classes"
             )
         if self.binning == "uniform":
-            # The first bin whose upper edge is not below the confidence.
-            inner_edges = np.arange(1, self.num_bins, dtype="float32") / self.num_bins
-            bins = ops.searchsorted(inner_edges, confidence)
+            bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
+            bins = ops.clip(bins, 0, self.num_bins - 1)
             accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
             self._keep(confidence, hit, weight)
@@ -211,7 +210,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
-        return ops.amax(p, axis=-1), ops.argmax(p, axis=-1) == labels, weight
+        return ops.amax(p, axis=-1), ops.equal(ops.argmax(p, axis=-1), labels), weight
 
     def _keep(self, confidence, hit, weight):
         """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.

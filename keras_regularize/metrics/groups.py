@@ -172,7 +172,9 @@ class GroupAccuracy(keras.metrics.Metric):
         self.group = int(group)
         self.threshold = float(threshold)
         self.ignore_class = check_ignored(ignore_class)
-        self._sums = add_sums(self, (2, 2))  # Weight of the hits and of all, in other groups and in this.
+        self._sums = add_sums(
+            self, (2, 2)
+        )  # Weight of the hits and of all, in other groups and in this.
 
     def update_state(self, y_true, y_pred, sample_weight=None, group=None):
         """Adds samples."""

@@ -155,7 +155,10 @@ class SelectiveAccuracy(_Selective):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds samples."""
         right, score = align(y_true, y_pred)
-        right, weight = ops.cast(right, "float32"), position_weights(y_pred, right.shape, sample_weight)
+        right, weight = (
+            ops.cast(right, "float32"),
+            position_weights(y_pred, right.shape, sample_weight),
+        )
         outside = refuse(y_true, (right < 0) | (right > 1), weight, "1 for right and 0 for wrong")
         right = ops.where(outside, np.nan, right)
         self._add(right, self._accepted(score), y_pred, sample_weight)
