@@ -61,13 +61,13 @@ def accnet_bound(
     \sum_l \frac{\lVert V_l \rVert_F \lVert W_l \rVert_F}{\lVert V_l \rVert \lVert W_l \rVert}
     \sqrt{d_l + d_{l-1}},$$
 
-    with the largest length $r$ of an input, operator norms $\lVert\cdot\rVert$ and the dimensions $d_{l-1}$ into and $d_l$ out of block $l$, the
-    narrow places of the chain: the widths inside the blocks do not appear. It is the complexity that a
-    bound on the gap between test and training loss is proportional to, up to constants and logarithms: for
-    comparing networks, not a certificate. Scaling the weights into a hidden unit and those out of it by
-    reciprocal numbers within a whole layer changes nothing. The authors' code has
-    $\frac12(\lVert V_l\rVert_F^2 + \lVert W_l\rVert_F^2)$ in the place of $\lVert V_l\rVert_F \lVert W_l\rVert_F$, which
-    is at least that and equal to it in balanced blocks, and (stable) ranks in that of the dimensions.
+    with the largest length $r$ of an input, operator norms $\lVert\cdot\rVert$ and the dimensions $d_{l-1}$ into
+    and $d_l$ out of block $l$, the narrow places of the chain: the widths inside the blocks do not appear. It is
+    the complexity that a bound on the gap between test and training loss is proportional to, up to constants and
+    logarithms: for comparing networks, not a certificate. The authors' code has half of
+    $\lVert V_l\rVert_F^2 + \lVert W_l\rVert_F^2$ in the place of $\lVert V_l\rVert_F \lVert W_l\rVert_F$, which is
+    at least that, and (stable) ranks in the place of the dimensions. This form does not change if a block's
+    $W_l$ is multiplied by a number and its $V_l$ divided by it.
 
     Args:
         blocks: For every block its kernels $(W, V)$ of shapes `(in, hidden)` and `(hidden, out)`, in order.

@@ -68,7 +68,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     Raises:
         ValueError: If an argument is out of its range, if labels are no classes, if the shapes of
-            labels, predictions and weights do not fit, or if the number of classes changes between two updates of a classwise metric.
+            labels, predictions and weights do not fit, or if the number of classes changes between two
+            updates of a classwise metric.
 
     Cost: a few passes over the predictions per update; one sort of `capacity` numbers per result
     for quantile bins (per class if classwise). With `tf.distribute`, quantile bins see the samples
@@ -190,7 +191,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         }
 
     def _samples(self, y_true, y_pred, sample_weight):
-        """Confidences and hits `(n,)`, or `(n, classes)` and labels `(n, 1)` if classwise; weights `(n,)` or `None`."""
+        """Confidences `(n,)` and hits, or `(n, classes)` and labels `(n, 1)` if classwise; weights or `None`."""
         p = ops.convert_to_tensor(y_pred, dtype="float32")
         if len(p.shape) == 1:
             p = p[:, None]
