@@ -171,10 +171,10 @@ CASES = {
             "skip": BATCH_COUPLED,
         }
     },
-    # The worst samples are found within the batch.
+    # The worst samples are found within the batch, among those of a weight above 0.
     "losses.CVaR": {
         "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
-        "check": lambda: {"skip": ("independence",)},
+        "check": lambda: {"skip": ("independence", "sample weights")},
     },
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.Rejection": {
@@ -188,9 +188,9 @@ CASES = {
             "y_pred": images()[:, 0, 0:4, 0],
         }
     },
-    "losses.SpectralRisk": {"check": lambda: {"skip": ("independence",)}},
-    "losses.ZErrorBCE": {"check": lambda: {"skip": BATCH_COUPLED}},
-    "losses.ZErrorMSE": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.SpectralRisk": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    "losses.ZErrorBCE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
+    "losses.ZErrorMSE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "metrics.BlackBoxSquare": {
         "config": lambda: {"num_categories": 3},
         "check": lambda: {

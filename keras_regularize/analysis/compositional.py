@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import check_integer
+from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers.blocks.accordion_block import unit_products
 
 
@@ -52,27 +52,33 @@ def f1_norm(kernel_in: Any, kernel_out: Any, bias_in: Any = None) -> Any:
     return ops.sum(unit_products(kernel_in, kernel_out, bias_in))
 
 
-def accnet_bound(blocks: Sequence[tuple[Any, Any]], num_samples: int = 1) -> float:
+def accnet_bound(
+    blocks: Sequence[tuple[Any, Any]], num_samples: int = 1, input_radius: float = 1.0
+) -> float:
     r"""How the generalization gap of a chain of shallow blocks grows with its weights.
 
-    $$\frac{1}{\sqrt N} \prod_l \lVert V_l \rVert \lVert W_l \rVert\;
+    $$\frac{r}{\sqrt N} \prod_l \lVert V_l \rVert \lVert W_l \rVert\;
     \sum_l \frac{\lVert V_l \rVert_F \lVert W_l \rVert_F}{\lVert V_l \rVert \lVert W_l \rVert}
     \sqrt{d_l + d_{l-1}},$$
 
-    with operator norms $\lVert\cdot\rVert$ and the dimensions $d_{l-1}$ into and $d_l$ out of block $l$, the
-    narrow places of the chain: the widths inside the blocks do not appear. It is the complexity that a
-    bound on the gap between test and training loss is proportional to, up to constants and logarithms: for
-    comparing networks, not a certificate.
+    with the largest length $r$ of an input, operator norms $\lVert\cdot\rVert$ and the dimensions $d_{l-1}$ into
+    and $d_l$ out of block $l$, the narrow places of the chain: the widths inside the blocks do not appear. It is
+    the complexity that a bound on the gap between test and training loss is proportional to, up to constants and
+    logarithms: for comparing networks, not a certificate. The authors' code has half of
+    $\lVert V_l\rVert_F^2 + \lVert W_l\rVert_F^2$ in the place of $\lVert V_l\rVert_F \lVert W_l\rVert_F$, which is
+    at least that, and (stable) ranks in the place of the dimensions. This form does not change if a block's
+    $W_l$ is multiplied by a number and its $V_l$ divided by it.
 
     Args:
         blocks: For every block its kernels $(W, V)$ of shapes `(in, hidden)` and `(hidden, out)`, in order.
         num_samples: Number $N$ of training samples.
+        input_radius: Largest Euclidean length $r$ of an input, at least 0.
 
     Returns:
         A float; 0 if a kernel is zero.
 
     Raises:
-        ValueError: If there is no block, shapes do not match, or `num_samples` is below 1.
+        ValueError: If there is no block, shapes do not match, `num_samples` is below 1 or `input_radius` below 0.
 
     Example:
 
@@ -89,10 +95,11 @@ def accnet_bound(blocks: Sequence[tuple[Any, Any]], num_samples: int = 1) -> flo
     ```
 
     Reference: Arthur Jacot, Seok Hoan Choi and Yuxiao Wen, *How DNNs break the Curse of Dimensionality:
-    Compositionality and Symmetry Learning*, 2024, arXiv:2407.05664. The form of the bound is recalled from
-    the paper, not its constants.
+    Compositionality and Symmetry Learning*, 2024, arXiv:2407.05664. The form is that of the
+    authors' code; constants and logarithms are left out.
     """
     check_integer("num_samples", num_samples, minimum=1)
+    check_number("input_radius", input_radius, minimum=0)
     kernels = [
         tuple(np.asarray(ops.convert_to_numpy(kernel), "float64") for kernel in block)
         for block in blocks
@@ -118,4 +125,4 @@ def accnet_bound(blocks: Sequence[tuple[Any, Any]], num_samples: int = 1) -> flo
         norms[0] * norms[1] / (largest[0] * largest[1]) * math.sqrt(shape[0][0] + shape[1][1])
         for norms, largest, shape in zip(frobenius, spectral, shapes)
     )
-    return float(product * total / math.sqrt(num_samples))
+    return float(input_radius * product * total / math.sqrt(num_samples))

@@ -146,9 +146,10 @@ def gradient_norm_bound(
     kl_divergence: Any,
     num_samples: int,
     temperature: Any,
-    mean_loss: Any,
-    mean_squared_gradient: Any,
+    mean_loss: Any = None,
+    mean_squared_gradient: Any = None,
     delta: float = 0.05,
+    prior_draws: tuple[Any, Any] | None = None,
 ) -> Any:
     r"""A bound on the expected loss of a randomized model that grows with the norm of its input gradients.
 
@@ -158,11 +159,17 @@ def gradient_norm_bound(
     + g\,\frac{e^{\lambda b/m} - 1}{2 b}$$
 
     for a prior $p$ and a posterior $q$ over weights, if the loss is not negative, the data's law satisfies a
-    log-Sobolev inequality of constant 1 (a standard Gaussian does), and under the prior the loss has mean at
-    most $b$ and the squared input gradient mean at most $g$. For $b \to 0$ the last term is $g \lambda/(2m)$.
+    log-Sobolev inequality of constant 1 (a standard Gaussian does), and for every $w$ in the prior's support the
+    loss has mean at most $b$ over the data and the squared input gradient mean at most $g$. For $b \to 0$ the last
+    term is $g \lambda/(2m)$. Averages of both over draws of $w$ are not enough. With `prior_draws` of them,
+    $(b_w, g_w)$, the last term is instead
 
-    Take $b$ and $g$ from `input_gradient_norm` under the prior, on data the training did not see. Estimated on
-    training data, or under the posterior, the number tells models apart but certifies nothing. For a
+    $$\frac1\lambda \log \mathbb{E}_{w \sim p} \exp\Big(\lambda\, g_w \frac{e^{\lambda b_w/m} - 1}{2 b_w}\Big),$$
+
+    with the mean over the draws, which estimates the expectation; it is at least the term of the averages.
+
+    Measure $b_w$ and $g_w$ by `input_gradient_norm` at draws from the prior, on data the training did not see.
+    Estimated on training data, or under the posterior, the number tells models apart but certifies nothing. For a
     posterior $N(w, s^2 I)$ and a prior $N(w_0, s_0^2 I)$ over $d$ weights,
     $KL(q\|p) = \frac12\big(d\,s^2/s_0^2 + \|w - w_0\|^2/s_0^2 - d + 2 d \log(s_0/s)\big)$.
 
@@ -171,16 +178,18 @@ def gradient_norm_bound(
         kl_divergence: Divergence of the posterior from the prior, at least 0.
         num_samples: Number $m$ of training samples, at least 1.
         temperature: $\lambda$, above 0; between $\sqrt m$ and $m$ as a rule.
-        mean_loss: $b$, at least 0.
-        mean_squared_gradient: $g$, at least 0.
+        mean_loss: $b$, at least 0, for every weight in the prior's support.
+        mean_squared_gradient: $g$, at least 0, for every weight in the prior's support.
         delta: Probability that the bound fails, above 0 and at most 1.
+        prior_draws: `(mean_losses, mean_squared_gradients)`, two vectors of $b_w$ and $g_w$ at draws of $w$ from
+            the prior, in the place of `mean_loss` and `mean_squared_gradient`.
 
     Returns:
         A float, or an array where arguments are arrays (a sweep over temperatures, say). Infinite where the
         exponential overflows.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or neither or both of the bounds and the draws are given.
 
     Example:
 
@@ -191,6 +200,8 @@ def gradient_norm_bound(
     temperatures = np.array([100.0, 300.0, 1000.0])
     bounds = kr.analysis.gradient_norm_bound(0.35, 120.0, 1000, temperatures, 0.5, 0.8)
     print(bounds.min())
+    draws = np.array([0.4, 0.5, 0.45]), np.array([0.7, 0.8, 0.6])  # At three draws from the prior.
+    print(kr.analysis.gradient_norm_bound(0.35, 120.0, 1000, 300.0, prior_draws=draws))
     ```
 
     Reference: Gat, Adi, Schwing and Hazan, *On the Importance of Gradient Norm in PAC-Bayesian Bounds*,
@@ -201,12 +212,23 @@ def gradient_norm_bound(
     check_number("delta", delta, minimum=0, maximum=1)
     if delta == 0:
         raise ValueError("`delta` must be positive. Received: delta=0")
+    bounds = {"mean_loss": mean_loss, "mean_squared_gradient": mean_squared_gradient}
+    missing = [name for name, value in bounds.items() if value is None]
+    if len(missing) != (0 if prior_draws is None else 2):
+        raise ValueError(
+            "Either `mean_loss` and `mean_squared_gradient` or `prior_draws` must be given. Received: "
+            + ", ".join(
+                f"{name}={value!r}"
+                for name, value in (*bounds.items(), ("prior_draws", prior_draws))
+            )
+        )
+    if prior_draws is not None:
+        bounds = dict(zip(bounds, prior_draws, strict=True))
     named = {
         "empirical_loss": empirical_loss,
         "kl_divergence": kl_divergence,
         "temperature": temperature,
-        "mean_loss": mean_loss,
-        "mean_squared_gradient": mean_squared_gradient,
+        **bounds,
     }
     for name, value in named.items():
         if np.asarray(value).dtype.kind not in "iuf":
@@ -218,10 +240,30 @@ def gradient_norm_bound(
             kind = "positive" if name == "temperature" else "at least 0"
             raise ValueError(f"`{name}` must be {kind}. Received: {name}={value}")
     loss, divergence, temperature, mean_loss, gradient = named.values()
+    if prior_draws is None:
+        noise = _noise_term(temperature, num_samples, mean_loss, gradient)
+    else:
+        if mean_loss.ndim != 1 or mean_loss.shape != gradient.shape or mean_loss.size == 0:
+            raise ValueError(
+                "`prior_draws` must be two vectors of one length, at least 1. Received shapes "
+                f"{mean_loss.shape} and {gradient.shape}"
+            )
+        exponents = temperature[..., None] * _noise_term(
+            temperature[..., None], num_samples, mean_loss, gradient
+        )
+        largest = np.max(exponents, axis=-1, keepdims=True)
+        shift = np.where(np.isfinite(largest), largest, 0.0)
+        with np.errstate(over="ignore"):
+            mean = np.mean(np.exp(exponents - shift), axis=-1)
+        noise = (shift[..., 0] + np.log(mean)) / temperature
+    bound = loss + (divergence - math.log(delta)) / temperature + noise
+    return float(bound) if bound.ndim == 0 else bound
+
+
+def _noise_term(temperature, num_samples, mean_loss, gradient):
+    """`g (exp(λ b / m) - 1) / (2 b)`."""
     share = temperature / num_samples
     with np.errstate(over="ignore", invalid="ignore"):
         growth = np.expm1(share * mean_loss) / np.where(mean_loss > 0, 2 * mean_loss, 1.0)
         growth = np.where(mean_loss > 0, growth, share / 2)
-        sensitivity = np.where(gradient > 0, gradient * growth, 0.0)  # Not 0 * inf.
-    bound = loss + (divergence - math.log(delta)) / temperature + sensitivity
-    return float(bound) if bound.ndim == 0 else bound
+        return np.where(gradient > 0, gradient * growth, 0.0)  # Not 0 * inf.

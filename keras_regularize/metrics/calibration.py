@@ -68,7 +68,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     Raises:
         ValueError: If an argument is out of its range, if labels are no classes, if the shapes of
-            labels, predictions and weights do not fit, or if the number of classes changes between two updates of a classwise metric.
+            labels, predictions and weights do not fit, or if the number of classes changes between two
+            updates of a classwise metric.
 
     Cost: a few passes over the predictions per update; one sort of `capacity` numbers per result
     for quantile bins (per class if classwise). With `tf.distribute`, quantile bins see the samples
@@ -154,9 +155,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
                 f"Received: y_pred with {groups} classes"
             )
         if self.binning == "uniform":
-            # The first bin whose upper edge is not below the confidence.
-            inner_edges = np.arange(1, self.num_bins, dtype="float32") / self.num_bins
-            bins = ops.searchsorted(inner_edges, confidence)
+            bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
+            bins = ops.clip(bins, 0, self.num_bins - 1)
             accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
             self._keep(confidence, hit, weight)
@@ -191,7 +191,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         }
 
     def _samples(self, y_true, y_pred, sample_weight):
-        """Confidences and hits `(n,)`, or `(n, classes)` and labels `(n, 1)` if classwise; weights `(n,)` or `None`."""
+        """Confidences `(n,)` and hits, or `(n, classes)` and labels `(n, 1)` if classwise; weights or `None`."""
         p = ops.convert_to_tensor(y_pred, dtype="float32")
         if len(p.shape) == 1:
             p = p[:, None]
@@ -211,7 +211,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
-        return ops.amax(p, axis=-1), ops.argmax(p, axis=-1) == labels, weight
+        return ops.amax(p, axis=-1), ops.equal(ops.argmax(p, axis=-1), labels), weight
 
     def _keep(self, confidence, hit, weight):
         """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.

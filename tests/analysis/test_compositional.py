@@ -67,6 +67,9 @@ def test_the_bound_equals_the_formula():
             * np.sqrt(w.shape[0] + v.shape[1])
         )
     assert accnet_bound(blocks, 25) == pytest.approx(product * total / 5)
+    assert accnet_bound(blocks, 25, input_radius=3.0) == pytest.approx(3 * product * total / 5)
+    with pytest.raises(ValueError, match="`input_radius` must be a number at least 0"):
+        accnet_bound(blocks, input_radius=-1.0)
     assert accnet_bound([(0 * blocks[0][0], blocks[0][1])]) == 0.0
 
 

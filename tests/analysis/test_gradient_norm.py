@@ -173,6 +173,36 @@ def test_errors_of_the_bound(name, value):
         bound(**{name: value})
 
 
+def test_draws_from_the_prior_cost_their_exponential_moment():
+    losses, gradients = np.array([0.2, 0.5, 1.5]), np.array([0.1, 0.8, 2.0])
+    rest = {k: v for k, v in BASE.items() if k not in ("mean_loss", "mean_squared_gradient")}
+    without = bound(mean_squared_gradient=0.0)
+    for temperature in (50.0, 300.0):
+        rest["temperature"] = temperature
+        terms = gradients * np.expm1(temperature * losses / 1000) / (2 * losses)
+        expected = np.log(np.mean(np.exp(temperature * terms))) / temperature
+        without = bound(mean_squared_gradient=0.0, temperature=temperature)
+        got = gradient_norm_bound(**rest, prior_draws=(losses, gradients))
+        assert isinstance(got, float) and got - without == pytest.approx(expected)
+        # Above the average of the terms, and below what holds for every weight.
+        largest = bound(temperature=temperature, mean_loss=1.5, mean_squared_gradient=2.0)
+        assert without + terms.mean() <= got <= largest
+        one = gradient_norm_bound(**rest, prior_draws=([0.5], [0.8]))
+        assert one == pytest.approx(bound(temperature=temperature))
+    rest["temperature"] = np.array([50.0, 300.0, 1e9])
+    several = gradient_norm_bound(**rest, prior_draws=(losses, gradients))
+    assert several.shape == (3,) and several[1] == pytest.approx(got) and several[2] == np.inf
+    for arguments, message in [
+        ({}, "Either `mean_loss` and `mean_squared_gradient` or `prior_draws`"),
+        ({"mean_loss": 0.5}, "Either `mean_loss`"),
+        ({"mean_loss": 0.5, "prior_draws": (losses, gradients)}, "Either `mean_loss`"),
+        ({"prior_draws": (losses, gradients[:2])}, "two vectors of one length"),
+        ({"prior_draws": (-losses, gradients)}, "`mean_loss` must be at least 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            gradient_norm_bound(**rest, **arguments)
+
+
 def test_the_exponential_moment_of_gaussian_data_obeys_the_bound():
     # A loss linear in standard Gaussian data: log E exp(a (E l - l)) = a² g / 2, what b = 0 gives times a.
     slope, a = np.array([0.6, -0.3]), 0.7

@@ -257,7 +257,7 @@ def test_sample_weights_multiply_contributions():
     labels, logits = RNG.randint(0, 3, 4), RNG.normal(size=(4, 3)).astype("float32")
     loss = SpectralRisk(CROSS_ENTROPY, "extremile", 2.0)
     values = ops.convert_to_numpy(loss.call(labels, logits))
-    weights = np.array([0.0, 1.0, 2.0, 0.5], "float32")
+    weights = np.array([0.25, 1.0, 2.0, 0.5], "float32")
     got = float(loss(labels, logits, sample_weight=weights))
     assert got == pytest.approx((values * weights).mean())
 

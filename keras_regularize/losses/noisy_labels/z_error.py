@@ -2,16 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import align
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._coupled import BatchCoupledLoss
 
 
 @export
-class ZErrorMSE(Loss):
+class ZErrorMSE(BatchCoupledLoss):
     r"""Mean squared error without the samples whose error is an outlier of the batch.
 
     With errors $e_i = y_i - f_i$ and their batch mean $\bar e$ and sample standard deviation $s$,
@@ -21,7 +22,7 @@ class ZErrorMSE(Loss):
 
     The mask $m$ has no gradient, so a wrong target that sticks out teaches nothing. It is batch-coupled: the
     values per sample are $n\, m_i e_i^2 / \sum_j m_j$, whose mean is the formula. Statistics and counts are
-    those of the whole batch, whatever the sample weights and masks. With several outputs each column has its own
+    those of the samples that count: neither masked nor of weight 0. With several outputs each column has its own
     mask, and a sample's value is the mean over its outputs. Descriptions of the method differ in whether the
     error or its square is standardised; here it is the signed error.
 
@@ -73,21 +74,21 @@ class ZErrorMSE(Loss):
         check_number("threshold", threshold, minimum=0)
         self.threshold = float(threshold)
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, counted):
         targets, predictions = align(y_true, y_pred)
         error = targets - predictions
-        members = ops.ones_like(error)
-        keep = _inliers(error, members, self.threshold, axis=0)
-        values = _per_sample(keep, ops.square(error), axis=0)
+        present = _present(counted, error)
+        keep = _inliers(error, present, self.threshold, axis=0)
+        values = _per_sample(keep, present, ops.square(error), axis=0)
         outputs = len(values.shape) > 1 and len(values.shape) == len(y_pred.shape)
-        return ops.mean(values, axis=-1) if outputs else values
+        return (ops.mean(values, axis=-1) if outputs else values), None
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}
 
 
 @export
-class ZErrorBCE(Loss):
+class ZErrorBCE(BatchCoupledLoss):
     r"""Binary cross-entropy without the samples whose logit is an outlier of their class in the batch.
 
     With logits $z$, and the mean $\mu_c$ and sample standard deviation $s_c$ of the logits of class $c$ in the
@@ -98,7 +99,7 @@ class ZErrorBCE(Loss):
 
     A sample with a wrong label has a logit that is unusual for it, and teaches nothing. The mask $m$ has no
     gradient. It is batch-coupled: the values per sample are $n\, m_i \mathrm{BCE}_i / \sum_j m_j$, whose mean is
-    the formula. Statistics and counts are those of the whole batch, whatever the sample weights and masks.
+    the formula. Statistics and counts are those of the samples that count: neither masked nor of weight 0.
 
     Args:
         threshold: $\theta \ge 0$ in standard deviations. `float("inf")` is binary cross-entropy; below 2 also
@@ -150,34 +151,48 @@ class ZErrorBCE(Loss):
         check_number("threshold", threshold, minimum=0)
         self.threshold = float(threshold)
 
-    def call(self, y_true, y_pred):
+    def values(self, y_true, y_pred, counted):
         labels, logits = align(y_true, y_pred)
+        present = _present(counted, logits)
         positive = labels >= 0.5
         keep = ops.zeros_like(logits)
         for members in (positive, ops.logical_not(positive)):
-            members = ops.cast(members, logits.dtype)
+            members = present * ops.cast(members, logits.dtype)
             keep = keep + _inliers(logits, members, self.threshold, axis=None)
         values = ops.softplus(logits) - labels * logits
-        return _per_sample(keep, values, axis=None)
+        return _per_sample(keep, present, values, axis=None), None
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}
 
 
+def _present(counted, x):
+    """1 for what counts in the batch, else 0."""
+    kept = counted(x.shape)
+    return ops.ones_like(x) if kept is None else ops.ones_like(x) * ops.cast(kept, x.dtype)
+
+
 def _inliers(x, members, threshold, axis):
-    """1 for the members within `threshold` standard deviations of their mean, else 0; no gradient."""
-    x = ops.stop_gradient(x)
+    """1 for the members within `threshold` standard deviations of their mean, else 0; no gradient.
+
+    NaN for all members if one of them is no number: an outlier cannot be told then.
+    """
+    x = ops.where(members > 0, ops.stop_gradient(x), 0.0)
     count = ops.sum(members, axis=axis, keepdims=True)
-    mean = ops.sum(members * x, axis=axis, keepdims=True) / ops.maximum(count, 1.0)
+    mean = ops.sum(x, axis=axis, keepdims=True) / ops.maximum(count, 1.0)
     deviation = ops.absolute(x - mean)
     squares = ops.sum(members * ops.square(deviation), axis=axis, keepdims=True)
     spread = ops.sqrt(squares / ops.maximum(count - 1.0, 1.0))
     # The rounding of the mean must not reject equal values.
     slack = 1e-7 + 1e-6 * ops.absolute(mean)
-    return members * ops.cast(deviation <= threshold * (spread + slack), x.dtype)
+    inside = members * ops.cast(deviation <= threshold * (spread + slack), x.dtype)
+    return ops.where(ops.logical_and(members > 0, ops.isnan(mean - mean)), np.nan, inside)
 
 
-def _per_sample(keep, values, axis):
-    """Contributions whose mean is the mean over the kept ones."""
-    share = ops.mean(keep, axis=axis, keepdims=True)
-    return ops.where(keep > 0, values, 0.0) / ops.where(share > 0, share, 1.0)
+def _per_sample(keep, present, values, axis):
+    """Contributions whose mean over what is present is the mean over the kept ones."""
+    share = ops.sum(keep, axis=axis, keepdims=True) / ops.maximum(
+        ops.sum(present, axis=axis, keepdims=True), 1.0
+    )
+    kept = ops.where(keep == 0, 0.0, values)
+    return kept / ops.where(share == 0, 1.0, share)

@@ -71,12 +71,27 @@ def spectral_weights(
         raise ValueError(
             f"`losses` must be a vector (n,). Received: losses.shape={tuple(losses.shape)}"
         )
+    return weights_among(losses, None, spectrum, parameter, shift_cost, penalty)
+
+
+def weights_among(losses, counted, spectrum, parameter, shift_cost, penalty):
+    """`spectral_weights` of those losses that are `counted` (bools, or `None` for all); the others get 0."""
     if 0 in losses.shape:  # Nothing can be reduced over an empty axis.
         return losses
-    order = ops.argsort(losses)
     rank = ops.cumsum(ops.ones_like(losses))  # 1 … n, whatever the batch size turns out to be.
     size = rank[-1]
+    if counted is None:
+        order = ops.argsort(losses)
+    else:
+        # What does not count comes first, with ranks below 1 and no mass.
+        losses = ops.where(counted, losses, 0.0)
+        order = ops.argsort(losses)
+        order = ops.take(order, _stable_order(ops.take(counted, order, axis=0)), axis=0)
+        present = ops.sum(ops.cast(counted, losses.dtype))
+        rank, size = rank - (size - present), ops.maximum(present, 1.0)
     mass = _spectrum(spectrum, float(parameter), rank, size)
+    if counted is not None:
+        mass = ops.where(rank > 0, mass, 0.0)
     if shift_cost > 0:
         pool = _pool_chi2 if penalty == "chi2" else _pool_kl
         scale = size * shift_cost if penalty == "chi2" else shift_cost
@@ -85,6 +100,12 @@ def spectral_weights(
         gap = (losses[None, :] - losses[:, None]) / scale
         mass = pool(gap, (losses[1:] - losses[:-1]) / scale, mass, rank)
     return ops.take(mass, ops.argsort(order), axis=0)
+
+
+def _stable_order(flags):
+    """The order that puts unset flags first and changes nothing else."""
+    position = ops.cumsum(ops.ones_like(flags, dtype="int32"))
+    return ops.argsort(position + ops.cast(flags, "int32") * position[-1])
 
 
 def check_spectrum(spectrum: str, parameter: float, shift_cost: float, penalty: str) -> None:
@@ -100,26 +121,28 @@ def check_spectrum(spectrum: str, parameter: float, shift_cost: float, penalty: 
             raise ValueError(f"`parameter` must be above 0. Received: parameter={parameter}")
 
 
-def spectral_contributions(losses: Any, weights: Any, shift_cost: float, penalty: str) -> Any:
-    r"""What each sample adds to the risk, $n q_i \ell_i - \nu D(q)$: their mean is the risk."""
-    size = ops.sum(ops.ones_like(weights))
-    contributions = size * weights * losses
-    if shift_cost > 0:
-        if penalty == "chi2":
-            distance = 0.5 * ops.sum(ops.square(size * weights - 1.0)) / ops.maximum(size, 1.0)
-        else:
-            distance = ops.sum(xlogy(weights, size * weights))
-        contributions = contributions - shift_cost * distance
-    return contributions
+def relative_weights(weights: Any, counted: Any) -> Any:
+    """Weights times their number: their mean over what counts is 1."""
+    ones = ops.ones_like(weights) if counted is None else ops.cast(counted, weights.dtype)
+    return ops.sum(ones) * weights
+
+
+def price(relative: Any, counted: Any, penalty: str) -> Any:
+    r"""The divergence $D(q)$ of relative weights $n q$ from uniform ones."""
+    ones = ops.ones_like(relative) if counted is None else ops.cast(counted, relative.dtype)
+    size = ops.maximum(ops.sum(ones), 1.0)
+    if penalty == "chi2":
+        return 0.5 * ops.sum(ones * ops.square(relative - 1.0)) / size
+    return ops.sum(xlogy(relative, relative)) / size
 
 
 def _spectrum(spectrum, parameter, rank, size):
     """The spectrum at ranks 1 … n; differences of $F$ written so that nothing cancels."""
     if spectrum == "cvar":
         inside = ops.clip((rank - size) + size * parameter, 0.0, 1.0)
-        return inside / ops.sum(inside)
+        return inside / ops.maximum(ops.sum(inside), 1e-30)
     if spectrum == "extremile":
-        first = rank <= 1.0
+        first, rank = rank <= 1.0, ops.maximum(rank, 1.0)
         step = ops.log1p(-1.0 / ops.where(first, 2.0, rank))
         share = ops.where(first, 1.0, -ops.expm1(parameter * step))
         return ops.power(rank / size, parameter) * share
@@ -140,7 +163,7 @@ _LARGEST_EXPONENT = 60.0  # Beyond, a share of the block is 0 in float32's terms
 
 def _pool_chi2(gap, step, mass, rank):
     """`q = s − isotonic(s − mass)`."""
-    after, before = rank[None, :] >= rank[:, None], rank[None, :] <= rank[:, None]
+    after, before = _sides(rank)
     excess = gap - mass[None, :]
     length = ops.abs(rank[None, :] - rank[:, None]) + 1.0
     lowest = ops.amin(ops.where(after, _from_diagonal(excess, after) / length, _INFINITE), axis=1)
@@ -151,7 +174,7 @@ def _pool_chi2(gap, step, mass, rank):
 
 def _pool_kl(gap, step, mass, rank):
     """`q ∝ exp(s)` within blocks, each block with its mass of the spectrum."""
-    after, before = rank[None, :] >= rank[:, None], rank[None, :] <= rank[:, None]
+    after, before = _sides(rank)
     growth = ops.exp(ops.minimum(gap, _LARGEST_EXPONENT))
     masses = mass[None, :] * ops.ones_like(gap)
 
@@ -166,6 +189,13 @@ def _pool_kl(gap, step, mass, rank):
     block = _same_block(step, lowest, highest)
     share = ops.sum(ops.where(block, masses, 0.0), axis=1)
     return share / ops.sum(ops.where(block, growth, 0.0), axis=1)
+
+
+def _sides(rank):
+    """`(n, n)` twice: which samples come at or after each, and at or before it, of those with ranks from 1 on."""
+    after, before = rank[None, :] >= rank[:, None], rank[None, :] <= rank[:, None]
+    present = rank > 0
+    return after & present[None, :], before & present[None, :]
 
 
 def _from_diagonal(rows, after):

@@ -20,7 +20,9 @@ class CVaR(SpectralRisk):
     sample in the tail contributes its loss divided by $a$, the others 0.
 
     With $a$ small most of the batch has no gradient: raise the batch size rather than the learning rate.
-    Sample weights multiply the contributions and do not change which samples are the worst.
+    Sample weights multiply the contributions and do not change which samples are the worst, but samples and
+    positions that do not count (weight 0, masked, ignored by the wrapped loss) are not there: `tail=1` is the
+    wrapped loss, whatever the weights and masks.
 
     Args:
         loss: The loss per sample: a `keras.losses.Loss`, a function, or the name of one of Keras' own. Its own
@@ -32,10 +34,12 @@ class CVaR(SpectralRisk):
 
     Call arguments:
         y_true: What the wrapped loss takes.
-        y_pred: What the wrapped loss takes. Losses per position, `(batch, time)`, are averaged per sample.
+        y_pred: What the wrapped loss takes. Losses per position, `(batch, time)`, are averaged per sample to
+            find the worst samples.
 
     Returns:
-        Contributions `(batch,)`, whose mean is the risk.
+        With `reduction="none"` the contributions, whose mean is the risk, of the shape of the wrapped loss'
+        values; `call` gives their means per sample, `(batch,)`.
 
     Raises:
         ValueError: If `tail` is out of its range, or the wrapped loss gives a scalar.

@@ -3,20 +3,24 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize.autodiff.compiled_losses import sample_losses
+from keras_regularize.autodiff.compiled_losses import per_sample
+from keras_regularize.losses._coupled import BatchCoupledLoss
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.risk._spectral_weights import (
     check_spectrum,
-    spectral_contributions,
-    spectral_weights,
+    price,
+    relative_weights,
+    weights_among,
 )
+from keras_regularize.numerics import masked_mean, upcast
 from keras_regularize.scores import uses_logits
 
 
 @export
-class SpectralRisk(Loss):
+class SpectralRisk(BatchCoupledLoss):
     r"""A spectral risk measure of another loss over the batch: trains for the tail in the place of the mean.
 
     With the losses $\ell_1 \dots \ell_n$ of the batch, each sample contributes
@@ -43,16 +47,19 @@ class SpectralRisk(Loss):
         shift_cost: Price $\nu \ge 0$ of leaving the uniform weights, in units of the loss.
         penalty: $D$: `"chi2"` or `"kl"`.
         reduction: Reduction of the values as in `keras.losses.Loss`. Sample weights multiply the
-            contributions and do not change $q$.
+            contributions and do not change $q$, but samples and positions that do not count (weight 0, masked,
+            ignored by the wrapped loss) are not there: $n$ is the number of the others.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
         y_true: What the wrapped loss takes.
-        y_pred: What the wrapped loss takes. Losses per position, `(batch, time)`, are averaged per sample.
+        y_pred: What the wrapped loss takes. Losses per position, `(batch, time)`, are averaged per sample to
+            find $q_i$, which weighs all its positions.
 
     Returns:
-        Contributions `(batch,)`.
+        With `reduction="none"` the contributions, of the shape of the wrapped loss' values; `call` gives their
+        means per sample, `(batch,)`.
 
     Raises:
         ValueError: If an argument is out of its range, or the wrapped loss gives a scalar.
@@ -105,12 +112,70 @@ class SpectralRisk(Loss):
         """Whether predictions are logits: what the wrapped loss says."""
         return uses_logits(self.loss)
 
-    def call(self, y_true, y_pred):
-        losses = sample_losses(self.loss, y_true, y_pred)
-        weights = spectral_weights(
-            losses, self.spectrum, self.parameter, self.shift_cost, self.penalty
+    def values(self, y_true, y_pred, counted):
+        losses, own_mask = self._losses(y_true, y_pred)
+        kept = counted(losses.shape)
+        if own_mask is not None:
+            kept = own_mask if kept is None else ops.logical_and(kept, own_mask)
+        present = None
+        if kept is None:
+            each = per_sample(losses)
+        else:
+            kept = ops.logical_and(kept, ops.ones_like(losses, dtype="bool"))
+            losses = ops.where(kept, losses, 0.0)
+            axes = tuple(range(1, len(losses.shape)))
+            each = masked_mean(losses, kept, axis=axes) if axes else losses
+            present = ops.any(kept, axis=axes) if axes else kept
+        weights = weights_among(
+            ops.stop_gradient(each),
+            present,
+            self.spectrum,
+            self.parameter,
+            self.shift_cost,
+            self.penalty,
         )
-        return spectral_contributions(losses, weights, self.shift_cost, self.penalty)
+        relative = relative_weights(weights, present)
+        rank = len(losses.shape)
+        values = (
+            ops.expand_dims(relative, axis=tuple(range(1, rank))) * losses
+            if rank > 1
+            else relative * losses
+        )
+        if self.shift_cost > 0:
+            values = values - self.shift_cost * price(relative, present, self.penalty)
+        return values, own_mask
+
+    def call(self, y_true, y_pred):
+        return per_sample(super().call(y_true, y_pred))
+
+    def _losses(self, y_true, y_pred):
+        """The wrapped loss per sample or position, and the mask that it puts on its values."""
+        if isinstance(y_pred, (dict, list, tuple)):
+            losses = self._value(y_true, y_pred)
+        else:
+            y_pred = upcast(y_pred)  # Half precision holds few class ids.
+            losses = self._value(ops.cast(y_true, y_pred.dtype), y_pred)
+        if len(losses.shape) == 0:
+            raise ValueError(
+                f"The wrapped loss must give a value per sample. Received the scalar of {self.loss}"
+            )
+        return losses, getattr(losses, "_keras_mask", None)
+
+    def _value(self, y_true, y_pred):
+        if isinstance(self.loss, keras.losses.Loss):
+            return self.loss.call(y_true, y_pred)
+        if not isinstance(
+            y_pred, (dict, list, tuple)
+        ):  # Keras aligns ranks before it calls a function.
+            given, rank = len(y_true.shape), len(y_pred.shape)
+            if rank == given + 1 and y_pred.shape[-1] == 1:
+                y_true = ops.expand_dims(y_true, -1)
+            elif given == rank + 1 and y_true.shape[-1] == 1:
+                y_pred = ops.expand_dims(y_pred, -1)
+        return self.loss(y_true, y_pred)
+
+    def _spells_out_weights(self):
+        return isinstance(self.loss, Loss)
 
     def get_config(self):
         return {
