@@ -10,7 +10,12 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
 from keras_regularize.attacks._inputs import check_within
-from keras_regularize.attacks._points import check_floating, floating_leaves, replace_floating
+from keras_regularize.attacks._points import (
+    check_floating,
+    floating_leaves,
+    ids_refused,
+    replace_floating,
+)
 from keras_regularize.autodiff import backend
 from keras_regularize.models._data import is_floating
 from keras_regularize.models._objective import Objective
@@ -124,7 +129,8 @@ class FreeAdversarialTraining(RegularizedModel):
         moved = [upcast(x) + delta for x, delta in zip(leaves, batch.extra[self.name])]
         moved = clip_to_bounds(moved, self.bounds)
         moved = [ops.cast(new, leaf.dtype) for new, leaf in zip(moved, leaves)]
-        return super().objective(batch.replace(x=replace_floating(batch.x, moved)), forward)
+        with ids_refused(forward, batch.x):
+            return super().objective(batch.replace(x=replace_floating(batch.x, moved)), forward)
 
     def gradients(self, objective, weights, batch):
         fields = {f.name: getattr(objective, f.name) for f in dataclasses.fields(Objective)}
