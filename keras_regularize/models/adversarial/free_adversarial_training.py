@@ -38,6 +38,9 @@ class FreeAdversarialTraining(RegularizedModel):
     learning-rate schedules count, batch statistics move $m$ times, and the logged loss and metrics are those of
     the first replay, on adversarial inputs.
 
+    The one gradient of a replay is that of the compiled loss, which in float32 keeps its direction up to a
+    confidence of about 1 - 1e-7: beyond, attacks of their own (`AdversarialTraining`) are more exact.
+
     A gradient rule around it, as in `AWP(FreeAdversarialTraining(model))`, acts in each replay, and $\delta$
     follows the gradient at the unperturbed weights. On TensorFlow replicas and torch processes $\delta$ is
     averaged, which weakens it: train on one device there, or on JAX, which sees the whole batch.
