@@ -324,7 +324,7 @@ def output_mask(outputs):
     Keras keeps the mask on the tensor, or where that has no attributes (a tracer of JAX) beside it: its
     losses are the public way to it.
     """
-    return _Masked(reduction="none", name="mask")(ops.ones(ops.shape(outputs)[:-1]), outputs)
+    return _Masked(name="mask", reduction="none")(ops.ones(ops.shape(outputs)[:-1]), outputs)
 
 
 class _Masked(keras.losses.Loss):
