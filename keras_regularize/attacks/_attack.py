@@ -1,5 +1,6 @@
 """The base of the attacks: a callable `attack(model, x, y)` with a config."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -8,7 +9,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.attacks._inputs import check_inputs
-from keras_regularize.attacks._points import Point, check_no_ids
+from keras_regularize.attacks._points import Point, ids_refused
 from keras_regularize.autodiff import backend
 
 # Up to here a loop is unrolled: called outside of a compiled step, JAX compiles a loop anew every time, which
@@ -71,15 +72,14 @@ class Attack:
             # Inside a train step the data was looked at before it.
             if isinstance(model, keras.Model) and not model.built:
                 autodiff.Forward(model)(x)
-            if self.layer is None:
-                check_no_ids(model, x)
             if not isinstance(model, autodiff.Forward):
                 check_inputs(self, x)
             if isinstance(model, keras.Model):
                 model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
             point = Point(model, x, self.layer, training)
             empty = any(0 in leaf.shape for leaf in point.start)
-            found = point.start if empty else self.search(point, y, **start)
+            with contextlib.nullcontext() if self.layer is not None else ids_refused(model, x):
+                found = point.start if empty else self.search(point, y, **start)
             return self.result(point, [ops.stop_gradient(leaf) for leaf in found])
 
     def search(self, point: Point, y: Any, **start: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Where a model is perturbed: at its floating inputs, or at the output of one of its layers."""
 
 import contextlib
+import functools
 
 import keras
 from keras import ops, tree
@@ -196,6 +197,44 @@ def _layers(parent, parts, seen):
             seen[id(layer)] = layer
             _layers(layer, parts, seen)
     return seen.values()
+
+
+@contextlib.contextmanager
+def ids_refused(model, x):
+    """Context of passes in which floating inputs are perturbed: raises where they serve as ids."""
+    model = model.model if isinstance(model, Forward) else model
+    _check_integer_inputs(model, x)
+    with contextlib.ExitStack() as taps:
+        for layer in _layers(model, True, {}):
+            if isinstance(layer, keras.layers.Embedding):
+                taps.enter_context(tap(layer, functools.partial(_refuse_floating, layer)))
+        yield
+
+
+def _refuse_floating(layer, outputs, inputs, *modes, **keywords):
+    # With further arguments it may map features back to scores, as tied weights of language models do.
+    if not modes and not keywords.get("reverse") and is_floating(inputs):
+        raise _ids(f"the embedding `{layer.name}`", inputs)
+    return outputs
+
+
+def _check_integer_inputs(model, x):
+    """A functional model casts what it is given to the dtype of its `Input`."""
+    while hasattr(model, "training_inputs"):  # A wrapper of this package.
+        model = model.model
+    expected, given = list(getattr(model, "inputs", None) or ()), tree.flatten(x)
+    if len(expected) == len(given):
+        for symbol, leaf in zip(expected, given):
+            if leaf is not None and is_floating(leaf) and not is_floating(symbol):
+                raise _ids(f"the integer input `{symbol.name}`", leaf)
+
+
+def _ids(place, leaf):
+    return ValueError(
+        f"Ids cannot be perturbed, and {place} takes a floating input for ids. Pass integers "
+        '(`x.astype("int32")`), beside other inputs or with `layer=` (the embedding, say) to perturb what that '
+        f"layer gives out. Received ids of dtype {keras.backend.standardize_dtype(leaf.dtype)}"
+    )
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_regularize._export import export
@@ -23,9 +24,10 @@ class PenalizedAscent(Attack):
     over all inputs; there are no bounds.
 
     Args:
-        gamma: Price $\gamma$ of a squared distance of 1, above 0; infinite for no perturbation.
+        gamma: Price $\gamma$ of a squared distance of 1, at least 0; infinite for no perturbation, 0 for plain
+            ascent, which nothing but the number of steps ends.
         step_size: Step $\alpha$, above 0 and at most $1/\gamma$, where the ascent would diverge. `None` for
-            $1/(4\gamma)$, which halves the way to a fixed goal in each step.
+            $1/(4\gamma)$, which halves the way to a fixed goal in each step; needed at $\gamma = 0$.
         steps: Number of steps, at least 0.
         loss: $\ell$: `"cross_entropy"`, or `"compiled"` for the model's own loss per sample.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say).
@@ -80,10 +82,15 @@ class PenalizedAscent(Attack):
 
     def search(self, point, y, gamma=None):
         value = criterion(self.loss, point, y, self)
+        if isinstance(gamma, np.ndarray):
+            check_ascent(float(np.min(gamma)), self.step_size, self.steps)
         gamma = ops.cast(self.gamma if gamma is None else gamma, "float32")
         moves = gamma < float("inf")
         gamma = ops.where(moves, gamma, 1.0)
-        size = ops.where(moves, 0.25 / gamma if self.step_size is None else self.step_size, 0.0)
+        size = self.step_size
+        if size is None:
+            size = ops.where(gamma > 0, 0.25 / ops.where(gamma > 0, gamma, 1.0), 0.0)
+        size = ops.where(moves, size, 0.0)
         shrink = 1.0 - 2.0 * gamma * size
 
         def step(_, moved):
@@ -114,10 +121,12 @@ class PenalizedAscent(Attack):
 def check_ascent(gamma, step_size, steps, name="gamma"):
     """Raises unless the ascent at this price is defined and does not diverge by itself."""
     check_number(name, gamma, minimum=0)
-    if gamma == 0:
-        raise ValueError(f"`{name}` must be above 0. Received: {name}=0")
     check_integer("steps", steps, minimum=0)
     if step_size is None:
+        if gamma == 0:
+            raise ValueError(
+                f"Plain ascent, `{name}=0`, needs a `step_size`. Received: {name}=0, step_size=None"
+            )
         return
     check_number("step_size", step_size, minimum=0)
     if step_size == 0 or (gamma * step_size > 1 and gamma != float("inf")):

@@ -8,13 +8,12 @@ from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._points import (
     attacked_outputs,
-    check_no_ids,
     find_layer,
     perturbed_output,
 )
 from keras_regularize.attacks._robustness import check_measurable, withstands
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.scores import gives_logits
+from keras_regularize.scores import compiled_loss, gives_logits
 
 
 class AttackedModel(RegularizedModel):
@@ -55,16 +54,13 @@ class AttackedModel(RegularizedModel):
         self.evaluate_attack = evaluate_attack
         if evaluate_attack is not None:
             _check_attack("evaluate_attack", evaluate_attack, measurable=True)
-            if len(self.output_names or ()) > 1:
-                raise ValueError(
-                    "`evaluate_attack` needs a model with one output, the class scores. "
-                    f"Received a model with the outputs {self.output_names}"
-                )
             self.evaluate_attack_seed = evaluate_attack.seed_generator
             self.evaluation = _RobustAccuracy(evaluate_attack)
 
     def check_loss(self, model):
         super().check_loss(model)
+        if self.evaluate_attack is not None:
+            compiled_loss(model)  # One output must have a loss, the class scores.
         if self.needs_probabilities:
             gives_logits(model)
         elif getattr(self.attack, "loss", "compiled") != "compiled":
@@ -76,8 +72,6 @@ class AttackedModel(RegularizedModel):
 
     def check_data(self, x, y):
         super().check_data(x, y)
-        if self.attack.layer is None:
-            check_no_ids(self, x)
         check_inputs(self.attack, x)
         if self.evaluate_attack is not None:
             check_inputs(self.evaluate_attack, x)

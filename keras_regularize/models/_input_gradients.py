@@ -1,9 +1,11 @@
 """Gradients of every sample's loss with respect to what a model is fed, inside an objective."""
 
+import contextlib
+
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize.attacks._points import Point
+from keras_regularize.attacks._points import Point, ids_refused
 
 
 def input_gradients(forward, batch, layer=None, shift=None):
@@ -18,7 +20,8 @@ def input_gradients(forward, batch, layer=None, shift=None):
     def total(leaves):
         return ops.sum(forward.sample_losses(batch.y, point.outputs(leaves)))
 
-    return autodiff.grad(total)(leaves)
+    with contextlib.nullcontext() if layer is not None else ids_refused(forward, batch.x):
+        return autodiff.grad(total)(leaves)
 
 
 def inner_products(one, other):

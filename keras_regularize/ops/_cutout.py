@@ -36,7 +36,8 @@ def cutout(
         Images of the shape and dtype of `images`.
 
     Raises:
-        ValueError: If `length` or `data_format` is none of these, or the ranks do not fit.
+        ValueError: If `length` or `data_format` is none of these, the ranks do not fit, or it is called in a
+            `tf.data` pipeline on another backend than TensorFlow.
 
     Cost: one comparison per hole and pixel, without slicing; gradients pass outside the holes.
 
@@ -53,6 +54,7 @@ def cutout(
     Reference: Terrance DeVries and Graham W. Taylor, *Improved Regularization of Convolutional Neural
     Networks with Cutout*, 2017, arXiv:1708.04552.
     """
+    refuse_other_graphs("cutout", images)
     check_integer("length", length, minimum=0)
     data_format = data_format or keras.config.image_data_format()
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
@@ -72,6 +74,21 @@ def cutout(
     hole = ops.any(ops.logical_and(rows[..., :, None], columns[..., None, :]), axis=-3)
     hole = ops.expand_dims(hole, -3 if first else -1)
     return ops.where(hole, ops.cast(fill_value, images.dtype), images)
+
+
+def refuse_other_graphs(name, images):
+    """Raises for a tensor that TensorFlow traces, in a `tf.data` pipeline, while another backend computes.
+
+    What lets Keras' own preprocessing layers switch the backend there is not public.
+    """
+    traced = type(images).__module__.startswith("tensorflow") and not hasattr(images, "numpy")
+    if traced and keras.config.backend() != "tensorflow":
+        raise ValueError(
+            f"`{name}` computes on the backend of Keras and runs in a `tf.data` pipeline on the TensorFlow "
+            "backend only. Put `kr.layers.Cutout` into the model, or pass the images batch by batch from a "
+            f"`keras.utils.PyDataset`. Received a tensor of a TensorFlow graph on the {keras.config.backend()} "
+            "backend"
+        )
 
 
 def _inside(center, size, half):

@@ -54,6 +54,23 @@ def test_a_price_for_each_sample():
     np.testing.assert_array_equal(array(PenalizedAscent(np.inf)(model, X, Y)), X)
 
 
+def test_without_a_price_it_is_plain_ascent():
+    model, w = regression()
+    target = RNG.normal(size=(6, 1)).astype("float32")
+    found = array(PenalizedAscent(0, 0.1, 3, loss="compiled")(model, X, target))
+    expected = X.astype("float64")
+    for _ in range(3):
+        expected = expected + 0.1 * 2 * w * (expected @ w - target[:, 0])[:, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    prices = np.float32([0, 0, 0, 1, 1, np.inf])
+    mixed = array(PenalizedAscent(1.0, 0.1, 3, "compiled")(model, X, target, gamma=prices))
+    np.testing.assert_allclose(mixed[:3], expected[:3], rtol=1e-4, atol=1e-5)
+    assert np.abs(mixed[3:5] - expected[3:5]).max() > 1e-3
+    np.testing.assert_array_equal(mixed[5], X[5])
+    with pytest.raises(ValueError, match="needs a `step_size`"):
+        PenalizedAscent(1.0, loss="compiled")(model, X, target, gamma=prices)
+
+
 def test_a_higher_price_moves_less():
     model, _ = counting_model()
     moved = [
@@ -89,7 +106,7 @@ def test_passes():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"gamma": 0}, "`gamma` must be above 0"),
+        ({"gamma": 0}, "Plain ascent, `gamma=0`, needs a `step_size`"),
         ({"gamma": -1.0}, "`gamma` must be a number at least 0.*gamma=-1.0"),
         ({"steps": -1}, "`steps` must be an integer of at least 0"),
         ({"step_size": 0.0}, "`step_size` must be above 0 and at most 1 / gamma"),

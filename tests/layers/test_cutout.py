@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_regularize as kr
 from keras_regularize.layers import Cutout
 
 
@@ -145,3 +146,22 @@ def test_bad_arguments(arguments, message):
 def test_bad_rank():
     with pytest.raises(ValueError, match="needs images"):
         Cutout()(np.ones((2, 3), "float32"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda images: kr.layers.Cutout(4)(images, training=True),
+        lambda images: kr.ops.cutout(images, np.full((4, 1, 2), 4), 4),
+    ],
+)
+def test_a_tf_data_pipeline_needs_the_tensorflow_backend(call):
+    """It runs there, and says so elsewhere."""
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(np.ones((8, 8, 8, 3), "float32")).batch(4, True)
+    if keras.backend.backend() == "tensorflow":
+        for images in data.map(call):
+            assert images.shape == (4, 8, 8, 3) and float(tf.reduce_min(images)) == 0.0
+    else:
+        with pytest.raises(ValueError, match="`tf.data` pipeline on the TensorFlow backend only"):
+            data.map(call)

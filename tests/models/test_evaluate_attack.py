@@ -132,6 +132,19 @@ def test_zero_epsilon_is_accuracy():
     assert result["robust_accuracy"] == pytest.approx(result["accuracy"], abs=1e-6)
 
 
+def test_of_several_outputs_that_with_the_loss_is_attacked():
+    inputs = keras.Input((4,))
+    a, b = layers.Dense(3, name="a"), layers.Dense(1, name="b")
+    one, both = keras.Model(inputs, a(inputs)), keras.Model(inputs, [b(inputs), a(inputs)])
+    results = []
+    for net, loss in ((one, LOSS), (both, {"a": LOSS, "b": None}), (both, [None, LOSS])):
+        model = kr.models.VAT(net, evaluate_attack=ATTACK)
+        model.compile("sgd", loss)
+        y = Y if net is one else [Y[:, None], Y] if isinstance(loss, list) else {"a": Y, "b": Y}
+        results.append(model.evaluate(X, y, verbose=0, return_dict=True)["robust_accuracy"])
+    assert results[1:] == results[:1] * 2
+
+
 def test_what_cannot_be_evaluated():
     def wrap(attack=STEP, evaluate=ATTACK, net=None):
         return kr.models.AdversarialTraining(net or network(), attack, evaluate_attack=evaluate)
@@ -148,8 +161,10 @@ def test_what_cannot_be_evaluated():
     pair = keras.Model(
         inputs, [layers.Dense(3, name="a")(inputs), layers.Dense(1, name="b")(inputs)]
     )
-    with pytest.raises(ValueError, match=r"needs a model with one output.*'a', 'b'"):
-        wrap(net=pair)
+    two = wrap(net=pair)
+    two.compile("sgd", [LOSS, "mse"])
+    with pytest.raises(ValueError, match="Expected one output that has a loss"):
+        two.fit(X, [Y, Y[:, None].astype("float32")], verbose=0)
 
     model = compiled(kr.models.SAM(wrap()))
     weights = model.get_weights()

@@ -179,7 +179,7 @@ def test_several_predictions_per_sample_are_refused():
     "arguments, message",
     [
         ({"factor": -1.0}, "`factor` must be a number at least 0 or a schedule"),
-        ({"gamma": 0.0}, "`gamma` must be above 0"),
+        ({"gamma": 0.0}, "Plain ascent, `gamma=0`, needs a `step_size`"),
         ({"gamma_unlabeled": 5.0, "step_size": 0.5}, "at most 1 / gamma_unlabeled"),
         ({"steps": 0.5}, "`steps` must be an integer"),
     ],

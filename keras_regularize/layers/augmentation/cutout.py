@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.ops._cutout import cutout
+from keras_regularize.ops._cutout import cutout, refuse_other_graphs
 
 
 @export
@@ -22,7 +22,7 @@ class Cutout(keras.layers.Layer):
 
     Put it after normalization, where 0 is the mean, and after random crops and flips.
     `keras.layers.RandomErasing` differs: rectangles that lie inside the image, with a probability, filled
-    with noise. In a `tf.data` pipeline it runs on the TensorFlow backend.
+    with noise. In a `tf.data` pipeline it runs on the TensorFlow backend only; on others put it into the model.
 
     Args:
         length: $L \ge 0$, side of the square in pixels. The authors use 16 for CIFAR-10, 8 for CIFAR-100 and
@@ -37,7 +37,8 @@ class Cutout(keras.layers.Layer):
     dtype; the batch size may be unknown. Output: the same shape and dtype.
 
     Raises:
-        ValueError: If an argument is out of range, or the input has another rank.
+        ValueError: If an argument is out of range, the input has another rank, or it is called in a `tf.data`
+            pipeline on another backend than TensorFlow.
 
     Cost: one comparison per hole and pixel.
 
@@ -85,6 +86,10 @@ class Cutout(keras.layers.Layer):
         self.data_format = data_format
         self.generator = keras.random.SeedGenerator(seed)
         self.built = True
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_other_graphs("Cutout", inputs)  # Before Keras tries to convert them.
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         rank = len(inputs.shape)

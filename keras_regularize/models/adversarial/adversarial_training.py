@@ -20,10 +20,10 @@ class AdversarialTraining(AttackedModel):
     al., `FGSM` with $c = 0.5$ that of Goodfellow et al., `PGD(step_size=1.25 * epsilon, steps=1)` fast training
     with a random start (Wong et al.).
 
-    The attack runs the model in inference mode and changes nothing in it. It runs once a step at the
-    unperturbed weights, so under `SAM` or another gradient rule the same $x'$ is used throughout. With
-    `clean_weight=0` the step's one training pass is on $x'$: the logged loss and metrics are adversarial ones
-    then, and clean ones otherwise.
+    The attack runs the model in inference mode (in `ELLE` and `GradAlign` in training mode, as their authors do)
+    and changes nothing in it. It runs once a step at the unperturbed weights, so under `SAM` or another gradient
+    rule the same $x'$ is used throughout. With `clean_weight=0` the step's one training pass is on $x'$: the
+    logged loss and metrics are adversarial ones then, and clean ones otherwise.
 
     Args:
         model: The model to train, or another wrapper.

@@ -32,8 +32,9 @@ class ELLE(AdversarialTraining):
     far by more than `sensitivity` standard deviations, $\lambda$ jumps to `factor` for the next step; else it
     shrinks by `decay`. The variable `current_factor` holds it.
 
-    $\ell$ is the compiled loss per sample, so regression works with an attack on it. The three points pass
-    through the model as one batch, in training mode; they are not clipped. Dropout there draws a mask for each
+    $\ell$ is the compiled loss per sample, so regression works with an attack on it. As in the authors' code the
+    attack sees the model in training mode, with the batch statistics of the clean inputs, and the three points
+    pass through it as one batch, in training mode too; they are not clipped. Dropout there draws a mask for each
     point, and the difference counts as an error: leave it out. The step's one kept pass is that on $x'$: logged
     are the objective and metrics on adversarial inputs. Tips: the error shrinks with
     $\epsilon^4$, so small radii need large factors (the authors use 1000 up to $\epsilon = 8/255$, 5000 up to
@@ -75,8 +76,11 @@ class ELLE(AdversarialTraining):
 
     Reference: Abad Rocamora, Liu, Chrysos, Olmos and Cevher, *Efficient local linearity regularization to
     overcome catastrophic overfitting*, ICLR 2024, arXiv:2401.11618. Differs from the authors' code in taking
-    one optimizer step per batch, where that takes two with the same gradient.
+    one optimizer step per batch, where that takes two with the same gradient, and in that batch statistics move
+    once, by those of $x'$.
     """
+
+    attack_training = True
 
     def __init__(
         self,

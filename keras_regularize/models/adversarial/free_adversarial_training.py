@@ -10,7 +10,12 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
 from keras_regularize.attacks._inputs import check_within
-from keras_regularize.attacks._points import check_floating, floating_leaves, replace_floating
+from keras_regularize.attacks._points import (
+    check_floating,
+    floating_leaves,
+    ids_refused,
+    replace_floating,
+)
 from keras_regularize.autodiff import backend
 from keras_regularize.models._data import is_floating
 from keras_regularize.models._objective import Objective
@@ -32,6 +37,9 @@ class FreeAdversarialTraining(RegularizedModel):
     is clipped to `bounds`. Divide the number of epochs by $m$: a batch makes $m$ optimizer steps, which
     learning-rate schedules count, batch statistics move $m$ times, and the logged loss and metrics are those of
     the first replay, on adversarial inputs.
+
+    The one gradient of a replay is that of the compiled loss, which in float32 keeps its direction up to a
+    confidence of about 1 - 1e-7: beyond, attacks of their own (`AdversarialTraining`) are more exact.
 
     A gradient rule around it, as in `AWP(FreeAdversarialTraining(model))`, acts in each replay, and $\delta$
     follows the gradient at the unperturbed weights. On TensorFlow replicas and torch processes $\delta$ is
@@ -124,7 +132,8 @@ class FreeAdversarialTraining(RegularizedModel):
         moved = [upcast(x) + delta for x, delta in zip(leaves, batch.extra[self.key])]
         moved = clip_to_bounds(moved, self.bounds)
         moved = [ops.cast(new, leaf.dtype) for new, leaf in zip(moved, leaves)]
-        return super().objective(batch.replace(x=replace_floating(batch.x, moved)), forward)
+        with ids_refused(forward, batch.x):
+            return super().objective(batch.replace(x=replace_floating(batch.x, moved)), forward)
 
     def gradients(self, objective, weights, batch):
         fields = {f.name: getattr(objective, f.name) for f in dataclasses.fields(Objective)}

@@ -24,9 +24,10 @@ class GradAlign(AdversarialTraining):
     A single-step attack is a good one as long as the gradient it follows holds on the way, which this asks for;
     it prevents catastrophic overfitting at the price of a second derivative. `ELLE` does so without.
 
-    The gradient at $x$ is a constant, found once a step; that at $x + \eta$ is differentiated. Both are in
-    training mode and of the compiled loss per sample. Samples without a gradient are left out of the mean. The
-    step's one kept pass is that on $x'$: logged are the objective and metrics on adversarial inputs.
+    The gradient at $x$ is a constant, found once a step; that at $x + \eta$ is differentiated. Both are of the
+    compiled loss per sample and, like the attack, see the model in training mode, as in the authors' code.
+    Samples without a gradient are left out of the mean. The step's one kept pass is that on $x'$: logged are
+    the objective and metrics on adversarial inputs.
 
     Args:
         model: The model to train, or another wrapper.
@@ -64,6 +65,7 @@ class GradAlign(AdversarialTraining):
     """
 
     double_backward = True
+    attack_training = True
 
     def __init__(
         self,
