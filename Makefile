@@ -39,7 +39,7 @@ demo: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-demo
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks.demo
 
 # Every check runs, whatever became of the ones before it; the last line says which failed.
-test: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test
+test: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
 	@failed=; \
 	$(RUN) -m ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) -m ruff format --check . || failed="$$failed ruff-format"; \
@@ -75,6 +75,10 @@ $(VENV)/.created:
 # CPU builds. A backend is installed before the package, at its pinned version, so that nothing picks another build.
 $(VENV)/.backend-%: requirements/ci.txt | $(VENV)/.created
 	$(PIP) $(subst tensorflow,tensorflow-cpu,$*)
+	@touch $@
+
+$(VENV)/.ecosystem: requirements/ecosystem.txt | $(VENV)/.created
+	$(PIP) --no-deps --requirement requirements/ecosystem.txt
 	@touch $@
 
 $(VENV)/.ruff: requirements/ci.txt | $(VENV)/.created

@@ -102,7 +102,7 @@ saved with the model and carried through compiled steps.
 
 Which samples count is decided once a step, at the weights the step starts from, and is not differentiated: that is
 `prepare`. It returns a changed copy of the batch, here with other sample weights, and leaves a note in
-`batch.extra` under its own name. `after_update` reads the note and moves the mean; no other hook may assign it.
+`batch.extra` under its own key. `after_update` reads the note and moves the mean; no other hook may assign it.
 """
 
 
@@ -122,11 +122,11 @@ class SkipOutliers(kr.models.RegularizedModel):
         losses = ops.cast(forward.sample_losses(batch.y, forward(batch.x)), "float32")
         kept = ops.cast(losses <= self.multiple * self.running_mean, "float32")
         weight = kept if batch.sample_weight is None else kept * batch.sample_weight
-        return batch.replace(sample_weight=weight).add(**{self.name: ops.mean(losses)})
+        return batch.replace(sample_weight=weight).add(**{self.key: ops.mean(losses)})
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        mean = batch.extra[self.name]
+        mean = batch.extra[self.key]
         self.running_mean.assign(self.momentum * self.running_mean + (1 - self.momentum) * mean)
 
     def get_config(self):

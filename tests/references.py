@@ -156,6 +156,7 @@ REFERENCES = {
     "models.InputGradientPenalty": (
         "tests/models/test_input_gradients.py::test_a_step_of_the_penalty_is_that_of_the_formula"
     ),
+    "models.RDrop": "tests/models/test_r_drop.py::test_the_objective_equals_the_formula",
     "models.RegularizedModel": "tests/models/test_bare_wrapper.py::test_equals_plain_fit",
     "models.RobustSelfSupervised": (
         "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"

@@ -8,13 +8,17 @@ from keras import ops, tree
 
 from keras_regularize import autodiff
 from keras_regularize.autodiff import backend
-from keras_regularize.autodiff.functional import sample_losses
+from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.numerics import log_probabilities
-from keras_regularize.scores import class_log_probabilities, gives_logits
+from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits
 
 
 def fisher_diagonal(
-    model: keras.Model, x: Any, y: Any = None, seed: int | None = None
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    seed: int | None = None,
+    from_logits: bool | None = None,
 ) -> list[np.ndarray]:
     r"""How much the predictions of a model depend on each of its weights.
 
@@ -27,11 +31,11 @@ def fisher_diagonal(
     importance of weights.
 
     Args:
-        model: A built and compiled model; without `y` a classifier with one output, of logits if its compiled
-            loss says so.
+        model: A built and compiled model; without `y` a classifier with one output.
         x: Inputs as arrays, in any nested structure the model takes.
         y: Labels as the loss takes them, or `None` to draw them.
         seed: Seed of the drawn labels.
+        from_logits: Whether outputs are logits, where labels are drawn; `None` asks the compiled loss.
 
     Returns:
         A list of float32 arrays of the shapes of `model.trainable_variables`, in that order, none negative.
@@ -69,8 +73,7 @@ def fisher_diagonal(
     if size == 0:
         raise ValueError("`x` must have at least one sample. Received none.")
     if y is None:
-        from_logits = gives_logits(model)
-        y, loss = _draw(model.predict(x, verbose=0), from_logits, seed), _of_drawn(from_logits)
+        y, loss = _drawn(model, x, gives_logits(model, from_logits), seed)
     else:
         y, loss = tree.map_structure(np.asarray, y), model.loss
     measured = _Measured(model, loss)
@@ -79,20 +82,19 @@ def fisher_diagonal(
     return [np.asarray(ops.convert_to_numpy(total)) / size for total in measured.totals]
 
 
-def _draw(outputs, from_logits, seed):
-    """A class per row of outputs (and position), with the probabilities the model gives."""
+def _drawn(model, x, from_logits, seed):
+    """A class per row of outputs (and position), with the probabilities the model gives, and their loss."""
+    outputs = class_outputs(model.predict(x, verbose=0), model)
     scores = np.asarray(ops.convert_to_numpy(log_probabilities(outputs, from_logits)), "float64")
     noise = np.random.default_rng(seed).gumbel(size=scores.shape)
-    return np.argmax(scores + noise, axis=-1).astype("int32")
+    y = np.argmax(scores + noise, axis=-1).astype("int32")
 
-
-def _of_drawn(from_logits):
     def loss(y_true, outputs):
-        scores = class_log_probabilities(outputs, from_logits)
+        scores = class_log_probabilities(class_outputs(outputs, model), from_logits)
         hot = ops.one_hot(ops.cast(y_true, "int32"), scores.shape[-1], dtype=scores.dtype)
         return -ops.sum(hot * scores, axis=-1)
 
-    return loss
+    return y, loss
 
 
 class _Measured(keras.Model):

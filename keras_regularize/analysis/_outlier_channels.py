@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_regularize._validation import check_integer, check_number
+from keras_regularize.autodiff.taps import tap
 
 
 def outlier_channels(
@@ -86,23 +87,16 @@ def _kernel_layers(model):
             yield layer
 
 
-@contextlib.contextmanager
 def _watched(layer, totals, counts):
     """Context in which calls of `layer` add the sizes of its input channels to `totals[path]`."""
-    original = layer.call
 
-    def call(inputs, *args, **kwargs):
+    def add(outputs, inputs, *_, **__):
         sizes = np.abs(np.asarray(ops.convert_to_numpy(ops.cast(inputs, "float32")), "float64"))
         if getattr(layer, "data_format", None) == "channels_first":
             sizes = np.moveaxis(sizes, 1, -1)
         rows = sizes.reshape((-1, sizes.shape[-1]))
         totals[layer.path] = totals.get(layer.path, 0.0) + rows.sum(axis=0)
         counts[layer.path] = counts.get(layer.path, 0) + len(rows)
-        return original(inputs, *args, **kwargs)
+        return outputs
 
-    # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
-    layer.call = call
-    try:
-        yield
-    finally:
-        del layer.call
+    return tap(layer, add)

@@ -8,6 +8,7 @@ import numpy as np
 from keras import tree
 
 from keras_regularize._validation import check_integer
+from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._robustness import check_measurable, withstands
 from keras_regularize.autodiff import backend
 
@@ -44,8 +45,8 @@ def robust_accuracy(
 
     Raises:
         ValueError: If `attack` is no attack, one that looks for a direction instead of an input
-            (`VirtualAdversarial`) or for a target, if `batch_size` is not positive, if there is no sample, or
-            if labels and outputs do not fit.
+            (`VirtualAdversarial`) or for a target, if inputs lie farther than its `epsilon` outside its bounds,
+            if `batch_size` is not positive, if there is no sample, or if labels and outputs do not fit.
 
     Cost: per attack its own passes and one forward pass, and one forward pass for the clean inputs.
 
@@ -105,6 +106,8 @@ class RobustAccuracyMeter:
             # Rows again up to whole batches: a last, smaller one would be compiled anew.
             rows = np.arange(-(-size // batch_size) * batch_size) % size
             x, y = tree.map_structure(lambda leaf: leaf[rows], (x, y))
+        for attack in self.attacks:
+            check_inputs(attack, x)
         if not self.model.built:
             self.model(tree.map_structure(lambda leaf: leaf[:1], x))
         if self._attacked is None:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import tree
 
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.scores import compiled_loss, uses_logits
+from keras_regularize.scores import compiled_loss, gives_logits, has_labels, is_regression
 
 
 def optimal_distillation_weight(targets: Any, on_targets: Any, on_teacher: Any) -> float:
@@ -148,6 +148,7 @@ def self_distill(
     alpha: float | str = "auto",
     validation_data: tuple[Any, Any] | None = None,
     verbose: int = 1,
+    from_logits: bool | None = None,
     **fit_arguments: Any,
 ) -> SelfDistillation:
     r"""Trains generations of a model, each on a mix of the ground truth and the predictions of the one before.
@@ -176,6 +177,8 @@ def self_distill(
         alpha: Weight $\alpha$ of the ground truth from 0 to 1 for all generations, or `"auto"`.
         validation_data: `(x, y)` for `alpha="auto"`, which `fit` gets too.
         verbose: 0 for silence, 1 for a progress bar over the trainings.
+        from_logits: Whether outputs are logits, which become probabilities; `False` for a regression. `None` asks
+            the compiled loss.
         **fit_arguments: Further arguments of `fit`: `epochs`, `batch_size`, `callbacks`, …
 
     Returns:
@@ -225,18 +228,19 @@ def self_distill(
         if not isinstance(model, keras.Model) or not model.compiled:
             raise ValueError(f"`build_model` must return a compiled model. Received: {model!r}")
         if not models:  # Before the first training, not after it.
-            _predict(model, tree.map_structure(lambda leaf: leaf[:1], x), y[:1])
+            _predict(model, tree.map_structure(lambda leaf: leaf[:1], x), y[:1], from_logits)
         model.fit(x, targets, validation_data=validation_data, verbose=0, **fit_arguments)
         progress.add(1)
         return model
 
     models.append(train(y))
     while len(models) < steps:
-        taught = _predict(models[-1], x, y)
+        taught = _predict(models[-1], x, y, from_logits)
         weight = alpha
         if search:
             inputs, truth = validation_data
-            predictions = [_predict(m, inputs, truth) for m in (models[0], train(taught))]
+            both = models[0], train(taught)
+            predictions = [_predict(m, inputs, truth, from_logits) for m in both]
             weight = optimal_distillation_weight(truth, *predictions)
             weight = min(max(weight, 0.0), 1.0)
         models.append(train(weight * y + (1.0 - weight) * taught))
@@ -244,7 +248,7 @@ def self_distill(
     return SelfDistillation(models, weights)
 
 
-def _predict(model, x, y):
+def _predict(model, x, y, from_logits):
     """Predictions in the form of the targets `y`: probabilities where the model gives out logits."""
     outputs = model.predict(x, verbose=0)
     if np.shape(outputs) != np.shape(y):
@@ -253,9 +257,11 @@ def _predict(model, x, y):
             "`keras.utils.to_categorical`. Received: "
             f"y.shape={np.shape(y)} for outputs of shape {np.shape(outputs)}"
         )
-    if not uses_logits(compiled_loss(model)):
+    if from_logits is None and is_regression(compiled_loss(model)):
         return outputs
-    if outputs.shape[-1] == 1:
+    if not gives_logits(model, from_logits):
+        return outputs
+    if outputs.shape[-1] == 1 or has_labels(outputs, model):
         return np.exp(-np.logaddexp(0.0, -outputs))
     outputs = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
     return outputs / outputs.sum(axis=-1, keepdims=True)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_regularize import autodiff
+from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._points import Point
 from keras_regularize.autodiff import backend
 
@@ -29,6 +30,10 @@ class Attack:
 
     #: Whether a call returns the perturbation itself instead of perturbed inputs.
     returns_perturbation = False
+    #: Whether nothing but the direction of a sample's gradient matters, not its length.
+    follows_direction = True
+    #: What an error proposes, beside `from_logits`, where it is not known whether a model gives out logits.
+    remedy = ""
 
     def __init__(self, layer=None, from_logits=None, seed=None):
         self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
@@ -54,13 +59,18 @@ class Attack:
             tensors that layer gives out. Constants: no gradient flows through the search.
 
         Raises:
-            ValueError: If `model` cannot be called, or the inputs do not fit the attack.
+            ValueError: If `model` cannot be called, or the inputs do not fit the attack: none is floating and no
+                `layer` is given, or they lie farther than `epsilon` outside its bounds (where values can be
+                read, that is not inside of a traced function).
         """
         if not callable(model):
             raise ValueError(
                 f"`model` must be a Keras model or a callable like one. Received: model={model!r}"
             )
         with backend.no_recording():
+            # Inside a train step the data was looked at before it.
+            if not isinstance(model, autodiff.Forward):
+                check_inputs(self, x)
             if isinstance(model, keras.Model):
                 if not model.built:
                     autodiff.Forward(model)(x)

@@ -8,6 +8,7 @@ from keras.layers import Layer
 
 from keras_regularize._validation import compatible
 from keras_regularize.autodiff import Forward
+from keras_regularize.autodiff.taps import tap
 from keras_regularize.numerics import upcast
 
 
@@ -43,7 +44,7 @@ class Point:
                 "`layer` must be a layer that the model calls once. Received "
                 f"`{self.layer.name}`, which it calls {len(record)} times."
             )
-        return tree.flatten(record[0])
+        return floating_leaves(record[0])
 
     def aligned(self, given):
         """The leaves of `given`, of the structure of what the caller gets, that belong to `start`."""
@@ -105,8 +106,9 @@ def check_floating(x):
     if not any(is_floating(leaf) for leaf in leaves):
         dtypes = sorted({keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves})
         raise ValueError(
-            "Only floating inputs can be perturbed; for token ids pass `layer=` (a layer or its name, such "
-            f"as the embedding) to perturb that layer's output. Received inputs of dtype {', '.join(dtypes)}"
+            'Only floating inputs can be perturbed: convert images by `x.astype("float32")` (and scale them, '
+            "say by 1 / 255); for token ids pass `layer=` (a layer or its name, such as the embedding) to "
+            f"perturb that layer's output. Received inputs of dtype {', '.join(dtypes)}"
         )
 
 
@@ -145,6 +147,8 @@ def _layers(parent, parts, seen):
         attributes = [v for v in vars(parent).values() if isinstance(v, (Layer, list, tuple))]
         held = [v for v in tree.flatten(attributes) if isinstance(v, Layer)]
     for layer in held:
+        if layer is getattr(parent, "teacher", None):
+            continue  # A copy of the network, as a rule, with layers of the same names.
         if id(layer) not in seen:
             seen[id(layer)] = layer
             _layers(layer, parts, seen)
@@ -156,33 +160,26 @@ def recorded_output(layer):
     """Context that yields a list to which every call of `layer` appends its output."""
     record = []
 
-    def note(outputs):
+    def note(outputs, *_, **__):
         record.append(outputs)
         return outputs
 
-    with _transformed_output(layer, note):
+    with tap(layer, note):
         yield record
 
 
 def perturbed_output(layer, perturbation):
-    """Context in which a list of tensors is added to the output of `layer`."""
+    """Context in which a list of tensors is added to the floating tensors that `layer` gives out."""
 
-    def add(outputs):
-        leaves = [a + ops.cast(b, a.dtype) for a, b in zip(tree.flatten(outputs), perturbation)]
-        return tree.pack_sequence_as(outputs, leaves)
+    def add(outputs, *_, **__):
+        given = floating_leaves(outputs)
+        shapes = [[tuple(leaf.shape) for leaf in leaves] for leaves in (given, perturbation)]
+        if len(given) != len(perturbation) or not all(map(compatible, *shapes)):
+            raise ValueError(
+                f"A perturbation of the output of `{layer.name}` must have its shapes. "
+                f"Expected {shapes[0]}, received {shapes[1]}"
+            )
+        moved = [a + ops.cast(b, a.dtype) for a, b in zip(given, perturbation)]
+        return replace_floating(outputs, moved)
 
-    return _transformed_output(layer, add)
-
-
-@contextlib.contextmanager
-def _transformed_output(layer, function):
-    # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
-    original, nested = layer.call, "call" in vars(layer)
-    layer.call = lambda *args, **kwargs: function(original(*args, **kwargs))
-    try:
-        yield
-    finally:
-        if nested:
-            layer.call = original
-        else:
-            del layer.call
+    return tap(layer, add)

@@ -18,9 +18,9 @@ from keras_regularize.attacks._attack import (
     where_samples,
 )
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds, project
-from keras_regularize.attacks._criteria import criterion
-from keras_regularize.autodiff.functional import per_sample
-from keras_regularize.scores import gives_logits, predicts_label
+from keras_regularize.attacks._criteria import criterion, value_of_no_loss
+from keras_regularize.autodiff.compiled_losses import per_sample
+from keras_regularize.scores import predicts_label
 
 
 @export
@@ -53,12 +53,12 @@ class APGD(Attack):
             It needs at least 3 classes, and has no slope but that of the guard where the label ranks third.
         rho: Share of steps that must raise the loss, from 0 to 1.
         restarts: Number of runs from random starts, at least 1.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs: those outside the
-            bounds are clipped into them, however far.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
+            clipped into them; inputs farther than `epsilon` outside are an error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
-        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
-            without one is taken to give logits.
+        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
+            without one the activation of its last layer.
         seed: Seed of the random starts, which lie on the sphere: a uniform direction scaled to largest entry
             `epsilon` in $L_\infty$, a Gaussian one of length `epsilon` in $L_2$.
         targeted: Whether the labels of a call are targets, towards which the loss is descended.
@@ -68,8 +68,8 @@ class APGD(Attack):
     positions, one that is wrong makes a sample misclassified.
 
     Raises:
-        ValueError: If an argument is out of range, labels are missing, or no input is floating and no
-            `layer` is given.
+        ValueError: If an argument is out of range, labels are missing, no input is floating and no `layer` is
+            given, or inputs lie farther than `epsilon` outside the bounds.
 
     Cost: per run `steps` + 1 forward passes and as many backward passes to the inputs, without weight
     gradients; one more forward pass for `layer`.
@@ -134,13 +134,13 @@ class APGD(Attack):
 
     def _evaluation(self, point, y):
         """A function of leaves: `(losses, fooled, gradient)`."""
-        value = criterion(self.loss, point, y, self.from_logits, self.targeted)
-        from_logits = gives_logits(point.model, self.from_logits)
+        value = criterion(self.loss, point, y, self, self.targeted)
 
         def total(leaves):
             outputs = point.outputs(leaves)
             losses = value(outputs)
-            hits = per_sample(ops.cast(predicts_label(y, outputs, from_logits), losses.dtype))
+            hits = predicts_label(y, outputs, point.model, self.from_logits)
+            hits = per_sample(ops.cast(hits, losses.dtype))
             return ops.sum(losses), (losses, hits == 1 if self.targeted else hits < 1)
 
         def evaluate(leaves):
@@ -152,8 +152,6 @@ class APGD(Attack):
     def _run(self, point, evaluate, start):
         losses, fooled, gradient = evaluate(start)
         zeros = ops.zeros_like(losses)
-        # What stands for a loss of 0: the criterion "dlr" is less by 1, its negative larger.
-        origin = 0.0 if self.loss != "dlr" else 1.0 if self.targeted else -1.0
         state = _State(
             leaves=start,
             previous=start,
@@ -162,7 +160,7 @@ class APGD(Attack):
             best=start,
             best_gradient=gradient,
             best_loss=losses,
-            last_loss=zeros + origin,
+            last_loss=zeros + value_of_no_loss(self.loss, point, self),
             rises=zeros,
             checked_loss=losses,
             halved=ops.ones_like(fooled),

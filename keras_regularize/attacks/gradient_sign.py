@@ -22,20 +22,20 @@ class FGSM(Attack):
 
     Args:
         epsilon: Radius of the $L_\infty$ ball, in units of the inputs, at least 0.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs: those outside the
-            bounds are clipped into them, however far.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
+            clipped into them; inputs farther than `epsilon` outside are an error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
-        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
-            without one is taken to give logits.
+        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
+            without one the activation of its last layer.
         targeted: Whether the labels of a call are targets, towards which the loss is descended.
 
     Call: `attack(model, x, y)` returns inputs like `x`; labels are ids or rows. Inputs of several tensors
     are perturbed jointly.
 
     Raises:
-        ValueError: If an argument is out of range, labels are missing, or no input is floating and no
-            `layer` is given.
+        ValueError: If an argument is out of range, labels are missing, no input is floating and no `layer` is
+            given, or inputs lie farther than `epsilon` outside the bounds.
 
     Cost: one forward pass and one backward pass to the inputs; with `layer` one more forward pass.
 
@@ -55,6 +55,9 @@ class FGSM(Attack):
     arXiv:1412.6572.
     """
 
+    #: What is maximized, as other attacks let one choose.
+    loss = "cross_entropy"
+
     def __init__(
         self,
         epsilon: float = 8 / 255,
@@ -70,7 +73,7 @@ class FGSM(Attack):
         self.targeted = bool(targeted)
 
     def search(self, point, y):
-        value = criterion("cross_entropy", point, y, self.from_logits, self.targeted)
+        value = criterion(self.loss, point, y, self, self.targeted)
         gradient = ascent_direction(point, value, point.start)
         moved = [x + self.epsilon * ops.sign(g) for x, g in zip(point.start, gradient)]
         return clip_to_bounds(moved, self.bounds)

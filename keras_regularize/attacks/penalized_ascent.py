@@ -29,8 +29,8 @@ class PenalizedAscent(Attack):
         steps: Number of steps, at least 0.
         loss: $\ell$: `"cross_entropy"`, or `"compiled"` for the model's own loss per sample.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say).
-        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
-            without one is taken to give logits.
+        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
+            without one the activation of its last layer.
 
     Call: `attack(model, x, y, gamma=None)` returns inputs like `x`. A given `gamma` `(batch,)` is the price for
     each sample; infinite ones leave their samples where they are.
@@ -58,6 +58,9 @@ class PenalizedAscent(Attack):
     Training*, ICLR 2018, arXiv:1710.10571. Differs from the authors' code in the step, which is constant here.
     """
 
+    follows_direction = False
+    remedy = ', or attack with `loss="compiled"`'
+
     def __init__(
         self,
         gamma: float = 1.0,
@@ -76,7 +79,7 @@ class PenalizedAscent(Attack):
         self.loss = loss
 
     def search(self, point, y, gamma=None):
-        value = criterion(self.loss, point, y, self.from_logits)
+        value = criterion(self.loss, point, y, self)
         gamma = ops.cast(self.gamma if gamma is None else gamma, "float32")
         moves = gamma < float("inf")
         gamma = ops.where(moves, gamma, 1.0)

@@ -43,12 +43,12 @@ class PGD(Attack):
             with uniform radius), `"gaussian"` for noise of deviation 0.001, `False` for the input itself.
         restarts: Number of runs, at least 1; of several, each sample keeps the one that ends with the largest
             loss (the smallest, if targeted).
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs: those outside the
-            bounds are clipped into them, however far.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
+            clipped into them; inputs farther than `epsilon` outside are an error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
-        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss; a model
-            without one is taken to give logits.
+        from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
+            without one the activation of its last layer.
         seed: Seed of the random start.
         targeted: Whether the labels of a call are targets, towards which the loss is descended (not for
             `"kl"`, which has no labels).
@@ -57,8 +57,8 @@ class PGD(Attack):
     `initial_perturbation`, of the structure of `x`, replaces the random start.
 
     Raises:
-        ValueError: If an argument is out of range, labels are missing, or no input is floating and no
-            `layer` is given.
+        ValueError: If an argument is out of range, labels are missing, no input is floating and no `layer` is
+            given, or inputs lie farther than `epsilon` outside the bounds.
 
     Cost: `steps` forward passes and as many backward passes to the inputs, without weight gradients; one
     more forward pass for `"kl"` or `"margin_shift"`, one for `layer`, and with restarts one per restart.
@@ -81,6 +81,8 @@ class PGD(Attack):
     Principled Trade-off between Robustness and Accuracy*, ICML 2019, arXiv:1901.08573; `"dlr"`: Croce and
     Hein, ICML 2020, arXiv:2003.01690.
     """
+
+    remedy = ', or attack with `loss="compiled"`'
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class PGD(Attack):
         self.targeted = bool(targeted)
 
     def search(self, point, y, initial_perturbation=None):
-        value = criterion(self.loss, point, y, self.from_logits, self.targeted)
+        value = criterion(self.loss, point, y, self, self.targeted)
         best = self._run(point, value, self._start(point, initial_perturbation))
         if self.restarts == 1:
             return best

@@ -25,16 +25,20 @@ class VirtualAdversarial(Attack):
     $d \leftarrow \nabla_d\, KL\big(p(x)\,\|\,p(x + \xi\,u(d))\big)$, and return $r = \epsilon\,u(d)$, where $u$
     scales to unit length per sample over all inputs.
 
-    The papers' code uses $\xi = 10^{-6}$. In float32 that rounds away (the cosine to the exact direction was
-    measured as 0.40 at 64 inputs and 0 at 784), so the default is $10^{-2}$, whose cosine is above 0.9999.
+    The papers' code uses $\xi = 10^{-6}$, which rounds away in float32. The gradient in the logits, $q - p$, is
+    computed as $p\,(e^{\log q - \log p} - 1)$, in which nothing cancels: at the default $\xi = 10^{-2}$ the
+    direction found on a network trained on scikit-learn's digits has a cosine above 0.9999 to the same
+    difference in float64, for every sample. To the product with the Hessian itself the median is 0.99999;
+    where a ReLU switches within $\xi$ the difference, not its rounding, is coarse (0.78 at worst), and
+    $\xi = 10^{-3}$ is finer (0.998).
 
     Args:
         epsilon: Length of the returned perturbation, in units of the inputs, at least 0.
         finite_difference: Step $\xi$ of the power iteration, above 0.
         iterations: Number of power iterations, at least 1.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say).
-        from_logits: Whether the model gives out logits. `None` asks its compiled loss; a model without one
-            is taken to give logits.
+        from_logits: Whether the model gives out logits. `None` asks its compiled loss, or of a model without
+            one the activation of its last layer.
         seed: Seed of the initial directions.
 
     Call: `attack(model, x, initial_direction=None)` returns the perturbation $r$ itself, like `x`, with zeros
@@ -85,7 +89,7 @@ class VirtualAdversarial(Attack):
 
     def search(self, point, y=None, initial_direction=None):
         direction = self._initial(point, initial_direction)
-        value = criterion("kl", point, None, self.from_logits)
+        value = criterion("kl", point, None, self)
         for _ in range(self.iterations):
             near = [x + self.finite_difference * d for x, d in zip(point.start, _unit(direction))]
             direction = ascent_direction(point, value, near)
@@ -117,6 +121,8 @@ class VirtualAdversarial(Attack):
 
 
 def _unit(leaves):
-    # Scaling by the largest entry first keeps tiny gradients from underflowing when squared.
-    leaves = [leaf / (1e-12 + m) for leaf, m in zip(leaves, per_sample_max(leaves))]
+    # Scaling by the largest entry first keeps tiny gradients, as of confident models, from underflowing when
+    # squared.
+    sizes = [ops.where(m > 0, m, 1.0) for m in per_sample_max(leaves)]
+    leaves = [leaf / size for leaf, size in zip(leaves, sizes)]
     return [leaf / ops.sqrt(1e-6 + norm**2) for leaf, norm in zip(leaves, per_sample_norm(leaves))]

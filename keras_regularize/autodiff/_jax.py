@@ -65,6 +65,46 @@ def _threaded(step, data, groups, state):
     return result, new_state
 
 
+def predict_step(model, inner, arguments):
+    """The `predict_step` of a model inside `model`, at the state that Keras passes to the outer one's."""
+    state, data = arguments
+    groups = (model.trainable_variables, model.non_trainable_variables)
+
+    def step(data):
+        inside = (inner.trainable_variables, inner.non_trainable_variables)
+        outputs, changed = inner.predict_step(tuple([v.value for v in g] for g in inside), data)
+        _assign(inside[1:], [changed])
+        return outputs
+
+    outputs, (_, non_trainable) = _threaded(step, data, groups, state)
+    return outputs, non_trainable
+
+
+def _assign(groups, values):
+    for group, given in zip(groups, values):
+        for variable, value in zip(group, given):
+            variable.assign(value)
+
+
+def mask_of(tensor, rank):
+    """The mask of the first `rank` axes that Keras has kept for a tensor, or `None`.
+
+    Arrays of JAX have no attributes: it stands elsewhere, and losses are the public way to it.
+    """
+    if rank < 1 or not hasattr(tensor, "shape"):
+        return None
+    ones = jax.numpy.ones(tensor.shape[:rank], "float32")
+    masked = _Masked(reduction="none", dtype="float32")(ones, tensor)
+    return None if masked is ones else masked != 0
+
+
+class _Masked(keras.losses.Loss):
+    """Called with values for labels: gives them back, 0 where the predictions are masked."""
+
+    def call(self, y_true, y_pred):
+        return y_true
+
+
 def apply_gradients(optimizer, gradients, variables):
     # `optimizer.apply` leaks a tracer when the loss is scaled; the pure form does not.
     slots = optimizer.variables

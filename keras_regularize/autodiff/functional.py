@@ -10,9 +10,13 @@ import keras
 from keras import ops, tree
 
 from keras_regularize.autodiff import backend
+from keras_regularize.autodiff.compiled_losses import (
+    CONTAINERS,
+    CompiledLoss,
+    masked_sample_mean,
+    weighted_sample_losses,
+)
 from keras_regularize.numerics import upcast
-
-CONTAINERS = (Mapping, list, tuple)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,12 +26,16 @@ class Batch:
     Attributes:
         x: Inputs, any nested structure the model takes.
         y: Labels as the compiled loss gets them.
-        sample_weight: Weights per sample, or `None`. A method that weights samples by what the model gives
-            out for them may put a function `outputs -> weights` here.
+        sample_weight: Weights per sample (or per position), an array or `None`.
+        reweighting: A function `outputs -> factors (batch,)` of a method that weights samples by what the model
+            gives out for them, or `None`. `Forward.loss` and `Forward.sample_mean` multiply the sample weights
+            by its factors.
         columns: Extra columns of `y`, such as `{"index": …}` or `{"group": …}`.
         step: Number of updates done so far (`optimizer.iterations`), an integer tensor.
         variables: The trainable variables whose values a gradient rule receives, in the same order.
         extra: What the `prepare` hooks added, by name.
+        loss_weight: Factor of the whole loss of the samples, which leaves weight and activity penalties as they
+            are. Sample weights that are all equal would do the same but for losses that divide by their sum.
 
     Example:
 
@@ -48,10 +56,19 @@ class Batch:
     step: Any = 0
     variables: Sequence[keras.Variable] = ()
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reweighting: Callable[[Any], Any] | None = None
+    loss_weight: Any = 1.0
 
     def replace(self, **changes: Any) -> "Batch":
         """A copy with other values."""
         return dataclasses.replace(self, **changes)
+
+    def reweight(self, factors: Callable[[Any], Any]) -> "Batch":
+        """A copy whose samples weigh `factors(outputs)`, `(batch,)` or a scalar, times as much."""
+        known = self.reweighting
+        if known is None:
+            return self.replace(reweighting=factors)
+        return self.replace(reweighting=lambda outputs: known(outputs) * factors(outputs))
 
     def add(self, **entries: Any) -> "Batch":
         """A copy with more entries in `extra`."""
@@ -120,40 +137,62 @@ class Forward:
 
         The first call keeps its outputs and state updates, for the metrics and for the step to store.
         """
-        replicas = backend.num_replicas()
         with self._scope() as current:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
             outputs = self.model(x, training=training)
-            # Weights of all replicas together: while this one waits, another forgets its activity losses.
-            shared = callable(batch.sample_weight) and replicas > 1
-            forgotten = sum(self.model.losses) if shared else 0.0
-            sample_weight = resolve_weights(batch, outputs)
-            loss = compute_loss(self.model, batch.x, batch.y, outputs, sample_weight, training)
-            if shared:
-                forgotten = forgotten - sum(self.model.losses)
+            # The whole loss but for penalties, by a factor that no reduction divides out.
+            weighted = not (isinstance(batch.loss_weight, float) and batch.loss_weight == 1.0)
+            penalties = sum(self.model.losses) if weighted else 0.0
+            if batch.reweighting is None:
+                weight = _copied(batch.sample_weight)
+                loss = compute_loss(self.model, batch.x, batch.y, outputs, weight, training)
+                # Keras divides by the replicas here; a step does so once for its whole objective.
+                loss = loss * backend.num_replicas()
+            else:
+                loss = self._reweighted_loss(batch, outputs, training)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
             self.outputs, self._inputs_of_loss = outputs, x
             self.updates = {
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
             }
-        # Keras divides by the replicas here; a step does so once for its whole objective.
-        return loss if replicas == 1 else loss * replicas + forgotten
+        if not weighted:
+            return loss
+        factor = ops.cast(batch.loss_weight, loss.dtype)
+        penalties = ops.cast(penalties, loss.dtype) * backend.num_replicas()
+        return factor * loss + (1.0 - factor) * penalties
+
+    def _reweighted_loss(self, batch, outputs, training):
+        """The loss with the factors of `batch.reweighting`, which no reduction of a loss divides out."""
+        replicas = backend.num_replicas()
+        # Before the factors, which may wait for other replicas: meanwhile those forget the activity losses.
+        penalties = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
+        if _computes_own_loss(self.model):
+            weights = _for_positions(resolve_weights(batch, outputs), outputs)
+            loss = compute_loss(self.model, batch.x, batch.y, outputs, _copied(weights), training)
+            left = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
+            return loss * replicas + (sum(penalties) - sum(left))
+        if isinstance(outputs, CONTAINERS):
+            # Moves the trackers that Keras has for the loss of each.
+            compute_loss(self.model, batch.x, batch.y, outputs, batch.sample_weight, training)
+        if batch.reweighting is _nothing:
+            return sum(penalties) if penalties else ops.zeros((), "float32")
+        losses, weights = self.weighted_losses(batch, outputs)
+        factors = ops.cast(batch.reweighting(outputs), losses.dtype)
+        return sum(penalties, ops.mean(factors * weights * losses))
 
     def penalties(self, batch: Batch) -> Any:
         """`loss` without the compiled loss, for the methods that put their own in its place."""
         return self.loss(without_samples(batch))
 
     def sample_mean(self, values: Any, batch: Batch) -> Any:
-        """Mean of `(batch,)` values with the sample weights of the batch, as Keras reduces a loss.
+        """Mean of `(batch,)` or `(batch, positions …)` values with weights and mask, as Keras reduces a loss.
 
-        Weights that depend on the outputs take those that `loss` or `penalties` kept.
+        The mask is that of the outputs `loss` or `penalties` kept, on which `reweighting` may depend.
         """
         weights = resolve_weights(batch, self.outputs)
-        if weights is None:
-            return ops.mean(values)
-        return ops.mean(values * ops.cast(per_sample(ops.convert_to_tensor(weights)), values.dtype))
+        return masked_sample_mean(values, self.outputs, weights) * batch.loss_weight
 
     def outputs_at(self, x: Any) -> Any:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
@@ -165,6 +204,20 @@ class Forward:
         state = [(v, values.get(id(v), value)) for v, value in self._state]
         return Forward(self.model, [w for _, w in self._weights], state, self._inputs)
 
+    def redrawn(self) -> "Forward":
+        """The same pass with the random numbers that come after those of the first `loss` call."""
+        state = [
+            (v, self.updates.get(str(i), value) if _is_random(v) else value)
+            for i, (v, value) in enumerate(self._state)
+        ]
+        return Forward(self.model, [w for _, w in self._weights], state, self._inputs)
+
+    def move_seeds(self, other: "Forward") -> None:
+        """Lets the random numbers of the next step come after those that another pass has drawn."""
+        for i, (v, _) in enumerate(self._state):
+            if _is_random(v) and str(i) in other.updates:
+                self.updates[str(i)] = other.updates[str(i)]
+
     def weight(self, variable: keras.Variable) -> Any:
         """The value of a trainable variable in this pass."""
         for candidate, value in self._weights:
@@ -175,13 +228,23 @@ class Forward:
         )
 
     def sample_losses(self, y: Any, outputs: Any) -> Any:
-        """The compiled loss of every sample, `(batch,)`, without weights and penalties."""
-        loss = self.model.loss
-        if isinstance(loss, Mapping) and isinstance(outputs, (list, tuple)):
-            names = self.model.output_names
-            outputs = dict(zip(names, outputs))
-            y = dict(zip(names, y)) if isinstance(y, (list, tuple)) else y
-        return sample_losses(loss, y, outputs)
+        """The compiled loss of every sample, `(batch,)`, without weights and penalties.
+
+        The mean over the positions of a sample that are neither masked nor ignored by the loss.
+        """
+        return weighted_sample_losses(CompiledLoss.of(self.model).output_losses(y, outputs))[0]
+
+    def weighted_losses(self, batch: Batch, outputs: Any) -> tuple[Any, Any]:
+        """`(losses, weights)`, both `(batch,)`: the mean of their product is the compiled loss of the batch.
+
+        Weights are those of `batch.sample_weight`, not of its `reweighting`; they count unmasked positions, and
+        the unlabelled rows of a semi-supervised model weigh nothing.
+        """
+        y, sample_weight = batch.y, batch.sample_weight
+        if hasattr(self.model, "mask_unlabelled"):
+            y, sample_weight = self.model.mask_unlabelled(y, outputs, sample_weight, rescale=True)
+        entries = CompiledLoss.of(self.model).output_losses(y, outputs, sample_weight)
+        return weighted_sample_losses(entries)
 
     @contextlib.contextmanager
     def _scope(self):
@@ -202,6 +265,11 @@ class Forward:
         finally:
             for (v, _), value in zip(others, ambient):
                 v.assign(value)
+
+
+def _is_random(variable):
+    """Whether a variable is the state of a `SeedGenerator`, or one of the global generators of torch."""
+    return not isinstance(variable, keras.Variable) or variable.name == "seed_generator_state"
 
 
 def read_values(variables: Sequence[keras.Variable]) -> list[Any]:
@@ -238,60 +306,54 @@ def _takes_training(kind):
 _KNOWN: dict[type, bool] = {}
 
 
+def _computes_own_loss(model):
+    if hasattr(model, "computes_own_loss"):
+        return model.computes_own_loss
+    return type(model).compute_loss is not keras.Model.compute_loss
+
+
+def _for_positions(weights, outputs):
+    """Weights of samples that weigh all positions of a sequence alike."""
+    if (
+        isinstance(outputs, CONTAINERS)
+        or isinstance(weights, CONTAINERS)
+        or len(weights.shape) != 1
+    ):
+        return weights
+    weights = ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
+    if len(outputs.shape) < 3:
+        return weights
+    # Spelled out per position: a loss may divide by their sum.
+    return weights * ops.cast(ops.ones(ops.shape(outputs)[:-1]), weights.dtype)
+
+
+def _copied(weights: Any) -> Any:
+    """Weights per position that Keras may multiply by a mask in place, as it does on torch."""
+    if isinstance(weights, CONTAINERS):
+        return tree.map_structure(_copied, weights)
+    return ops.copy(weights) if weights is not None and len(weights.shape) > 1 else weights
+
+
 def without_samples(batch: Batch) -> Batch:
     """The batch with weights of 0: of an objective, the terms that are no loss of samples are left."""
-
-    def nothing(outputs):
-        leaf = next(leaf for leaf in tree.flatten(batch.x) if leaf is not None)
-        return ops.zeros((ops.shape(leaf)[0],))
-
-    return batch.replace(sample_weight=nothing)
+    return batch.replace(reweighting=_nothing)
 
 
-def sample_losses(loss: Any, y: Any, outputs: Any) -> Any:
-    """Per-sample values `(batch,)` of what `compile(loss=…)` was given; several outputs are added up."""
-    if isinstance(outputs, CONTAINERS):
-        if not isinstance(loss, CONTAINERS):
-            named = isinstance(outputs, Mapping)
-            loss = dict.fromkeys(outputs, loss) if named else [loss] * len(outputs)
-        names = list(loss) if isinstance(loss, Mapping) else range(len(loss))
-        names = [name for name in names if loss[name] is not None]
-        return sum(sample_losses(loss[name], y[name], outputs[name]) for name in names)
-    loss, y = only(loss), only(y)
-    loss = keras.losses.get(loss)
-    if loss is None:
-        raise ValueError("The loss per sample needs `compile(loss=…)`. Received: loss=None")
-    outputs = upcast(outputs)  # As Keras does: half precision holds few class ids.
-    y = ops.cast(y, outputs.dtype)
-    values = loss.call(y, outputs) if isinstance(loss, keras.losses.Loss) else loss(y, outputs)
-    if len(values.shape) == 0:
-        raise ValueError(
-            f"The compiled loss must give a value per sample. Received the scalar of {loss}"
-        )
-    return per_sample(values)
+def _nothing(outputs):
+    leaf = next(leaf for leaf in tree.flatten(outputs) if leaf is not None)
+    return ops.zeros((ops.shape(leaf)[0],))
 
 
 def resolve_weights(batch: Batch, outputs: Any) -> Any:
-    """The sample weights of a batch, or `None`, where they may depend on the outputs.
-
-    A weight per sample that a method computed is shaped to weight all positions of a sequence alike.
-    """
-    if not callable(batch.sample_weight):
+    """Sample weights times the factors of `reweighting`, or `None`; a structure where the weights are one."""
+    if batch.reweighting is None:
         return batch.sample_weight
-    weights = batch.sample_weight(outputs)
-    if isinstance(outputs, CONTAINERS) or len(weights.shape) != 1:
-        return weights
-    return ops.reshape(weights, (-1,) + (1,) * max(0, len(outputs.shape) - 2))
+    factors = batch.reweighting(outputs)
+    if batch.sample_weight is None:
+        return factors
 
+    def product(weight):
+        weight = ops.cast(ops.convert_to_tensor(weight), factors.dtype)
+        return weight * ops.reshape(factors, (-1,) + (1,) * (len(weight.shape) - 1))
 
-def only(structure: Any) -> Any:
-    """The one entry of a container of one, as Keras takes them for models with one output."""
-    if isinstance(structure, CONTAINERS) and len(structure) == 1:
-        return next(iter(structure.values() if isinstance(structure, Mapping) else structure))
-    return structure
-
-
-def per_sample(values: Any) -> Any:
-    """Mean over all axes but the first."""
-    axes = tuple(range(1, len(values.shape)))
-    return ops.mean(values, axis=axes) if axes else values
+    return tree.map_structure(product, batch.sample_weight)

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import tree
 
 from keras_regularize._validation import check_integer
 from keras_regularize.analysis.robustness import RobustAccuracyMeter, checked_attacks
+from keras_regularize.attacks._inputs import check_inputs
 
 
 class RobustAccuracy(keras.callbacks.Callback):
@@ -28,7 +31,8 @@ class RobustAccuracy(keras.callbacks.Callback):
         name: Key of the number in the logs.
 
     Raises:
-        ValueError: If `attack` is no attack, or one of directions or targets, or a number is not positive.
+        ValueError: If `attack` is no attack, or one of directions or targets, if the inputs lie farther than its
+            `epsilon` outside its bounds, or a number is not positive.
 
     Cost: per measurement that of `kr.analysis.robust_accuracy`.
 
@@ -59,7 +63,8 @@ class RobustAccuracy(keras.callbacks.Callback):
         name: str = "robust_accuracy",
     ):
         super().__init__()
-        checked_attacks(attack, batch_size)
+        for checked in checked_attacks(attack, batch_size):
+            check_inputs(checked, tree.map_structure(np.asarray, x))
         check_integer("every", every, minimum=1)
         self.x, self.y = x, y
         self.attack = attack

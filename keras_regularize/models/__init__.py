@@ -18,6 +18,7 @@ from keras_regularize.models.factored_spherical_classifier import FactoredSpheri
 from keras_regularize.models.multimodal import FunctionalEntropyRegularization
 from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
 from keras_regularize.models.quantization.elastic_quantization import ElasticQuantization
+from keras_regularize.models.r_drop import RDrop
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_optimization import GroupDRO, Prospect
 from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
@@ -74,6 +75,7 @@ __all__ = [
     "LookSAM",
     "MomentumSAM",
     "Prospect",
+    "RDrop",
     "RegularizedModel",
     "RobustSelfSupervised",
     "WeightPenalty",

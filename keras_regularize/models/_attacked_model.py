@@ -5,13 +5,15 @@ from typing import Any
 import keras
 
 from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._points import (
     attacked_outputs,
     find_layer,
     perturbed_output,
 )
-from keras_regularize.attacks._robustness import check_inputs, check_measurable, withstands
+from keras_regularize.attacks._robustness import check_measurable, withstands
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.scores import gives_logits
 
 
 class AttackedModel(RegularizedModel):
@@ -33,16 +35,20 @@ class AttackedModel(RegularizedModel):
     attack_training = False
     #: Whether the attack is one that returns the perturbation itself.
     attack_returns_perturbation = False
+    #: Whether the objective is one of class probabilities.
+    needs_probabilities = False
 
     def __init__(
         self,
         model: keras.Model,
         attack: Attack,
         evaluate_attack: Attack | None = None,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         _check_attack("attack", attack, measurable=not self.attack_returns_perturbation)
         super().__init__(model, **kwargs)
+        self.from_logits = None if from_logits is None else bool(from_logits)
         self.attack = attack
         self.attack_seed = attack.seed_generator  # Tracked: saved, and threaded on JAX.
         self.evaluate_attack = evaluate_attack
@@ -56,6 +62,17 @@ class AttackedModel(RegularizedModel):
             self.evaluate_attack_seed = evaluate_attack.seed_generator
             self.evaluation = _RobustAccuracy(evaluate_attack)
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        if self.needs_probabilities:
+            gives_logits(model)
+        elif getattr(self.attack, "loss", "compiled") != "compiled":
+            gives_logits(model, self.attack.from_logits, self.attack.remedy)
+
+    @property
+    def checks_values(self):
+        return _has_bounds(self.attack) or super().checks_values
+
     def check_data(self, x, y):
         super().check_data(x, y)
         check_inputs(self.attack, x)
@@ -66,14 +83,14 @@ class AttackedModel(RegularizedModel):
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        return batch.add(**{self.name: self.run_attack(batch, forward)})
+        return batch.add(**{self.key: self.run_attack(batch, forward)})
 
     def run_attack(self, batch, forward):
         """Runs the attack; a method that has other labels for it than `batch.y` gives them here."""
         return self.attack(forward, batch.x, batch.y, training=self.attack_training)
 
     def found(self, batch):
-        return batch.extra[self.name]
+        return batch.extra[self.key]
 
     def attacked_objective(self, batch, forward):
         """The wrapped model's objective on what the attack found, the one training pass of a step."""
@@ -94,6 +111,7 @@ class AttackedModel(RegularizedModel):
             **super().get_config(),
             "attack": keras.saving.serialize_keras_object(self.attack),
             "evaluate_attack": keras.saving.serialize_keras_object(self.evaluate_attack),
+            "from_logits": self.from_logits,
         }
 
 
@@ -103,6 +121,7 @@ class _RobustAccuracy:
     def __init__(self, attack):
         self.attack = attack
         self.metric = keras.metrics.Mean("robust_accuracy")
+        self.checks_values = _has_bounds(attack)
 
     def check_data(self, x, y):
         check_inputs(self.attack, x)
@@ -112,6 +131,10 @@ class _RobustAccuracy:
     def update(self, model, x, y, outputs, weight):
         hits = withstands(model, x, y, outputs, [self.attack])
         self.metric.update_state(hits, sample_weight=weight)
+
+
+def _has_bounds(attack):
+    return getattr(attack, "bounds", None) is not None
 
 
 def _check_attack(name, attack, measurable):

@@ -1,24 +1,18 @@
 """What a train step reads from the data: columns of `y`, unlabelled rows, specifications to check early."""
 
 import inspect
-from collections.abc import Mapping
+import itertools
+import types
+from collections.abc import Iterable, Mapping
 
 import keras
 from keras import ops, tree
 
+from keras_regularize.autodiff import backend
+from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.labels import labelled
 
-LABEL = "label"
-
-
-def split_columns(y, model):
-    """`(label, other columns)`; only a dictionary with a `label` that is no output of the model has columns.
-
-    Sample weights too: beside such a `y`, Keras repeats them for every entry.
-    """
-    if not isinstance(y, Mapping) or LABEL not in y or LABEL in (model.output_names or ()):
-        return y, {}
-    return y[LABEL], {name: column for name, column in y.items() if name != LABEL}
+_CONTAINERS = (Mapping, list, tuple, str)
 
 
 def mask_unlabelled(y, outputs, sample_weight, rescale=False):
@@ -34,8 +28,9 @@ def mask_unlabelled(y, outputs, sample_weight, rescale=False):
     y = ops.where(known[..., None] if column else known, y, ops.zeros_like(y))
     weight = ops.cast(known, "float32")
     if rescale:
-        size = ops.cast(ops.size(weight), "float32")
-        weight = weight * (size / ops.maximum(ops.sum(weight), 1.0))
+        # Of the positions that a mask leaves: Keras takes the mean over these.
+        share = masked_sample_mean(weight, outputs)
+        weight = weight * ops.where(share > 0, 1.0 / ops.where(share > 0, share, 1.0), 0.0)
     if sample_weight is not None:
         sample_weight = ops.cast(sample_weight, "float32")
         missing = len(weight.shape) - len(sample_weight.shape)
@@ -95,6 +90,36 @@ def specification(x, y):
     if leaves and all(leaf is None or hasattr(leaf, "dtype") for leaf in leaves):
         return x, y
     return None, None
+
+
+def peek(x):
+    """`(first, x)`: the first batch of a dataset, or `None` where there is none, and the dataset to go on with.
+
+    Its batches are all still to come: a generator is replaced by one that begins with the batch taken. (The
+    iterator made here counts where a pipeline shuffles anew for each.)
+    """
+    if isinstance(x, types.GeneratorType):
+        taken = list(itertools.islice(x, 1))
+        return (taken[0] if taken else None), _followed(taken, x)
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0], x
+    if (
+        x is None
+        or hasattr(x, "shape")
+        or not isinstance(x, Iterable)
+        or isinstance(x, _CONTAINERS)
+    ):
+        return None, x
+    states = [(state, state.value) for state in backend.random_states()]
+    first = next(iter(x), None)
+    for state, value in states:  # A `DataLoader` draws its order from torch's global generator.
+        state.assign(value)
+    return first, x
+
+
+def _followed(taken, rest):
+    yield from taken
+    yield from rest
 
 
 def is_floating(leaf):

@@ -87,6 +87,10 @@ class SlottedModel(RegularizedModel):
             self.slots.extend()
         return outputs
 
+    def _build_parts(self):
+        if not self.slots.made:
+            self.slots.extend()
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         super().compile(*args, **kwargs)
         self._extend_slots()
@@ -101,8 +105,8 @@ class SlottedModel(RegularizedModel):
 
     def kept(self, aux: Aux, values: Sequence[Any]) -> Aux:
         """`aux` with what the slots will hold, the weights of this step in order, when it has been taken."""
-        return aux._replace(states={**aux.states, self.name: list(values)})
+        return aux._replace(states={**aux.states, self.key: list(values)})
 
     def after_update(self, batch: Batch, aux: Aux, gradients: Sequence[Any]) -> None:
         super().after_update(batch, aux, gradients)
-        self.slots.assign(batch.variables, aux.states[self.name])
+        self.slots.assign(batch.variables, aux.states[self.key])

@@ -10,7 +10,6 @@ from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff.functional import resolve_weights, without_samples
 from keras_regularize.labels import label_ids
 from keras_regularize.losses.classification import calibrated_derivatives
-from keras_regularize.models import _data
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.scores import class_scores, gives_logits, one_output
 
@@ -93,6 +92,10 @@ class EnsLoss(RegularizedModel):
             loss = keras.losses.BinaryCrossentropy(from_logits=True)
         super().compile(optimizer, loss=loss, **kwargs)
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
+
     def check_data(self, x, y):
         super().check_data(x, y)
         if y is None:
@@ -105,18 +108,17 @@ class EnsLoss(RegularizedModel):
         box_cox = self.box_cox
         if self.random_box_cox:
             box_cox = keras.random.uniform((), -1.0, 1.0, seed=self.generator)
-        return batch.add(**{self.name: (noise, box_cox)})
+        return batch.add(**{self.key: (noise, box_cox)})
 
     def objective(self, batch, forward):
         loss, values = super().objective(without_samples(batch), forward)
         outputs = forward.outputs_at(batch.x)
-        y, weights = batch.y, resolve_weights(batch, outputs)
-        if forward.model._is_semi_supervised():
-            y, weights = _data.mask_unlabelled(y, outputs, weights, rescale=True)
-        batch = batch.replace(sample_weight=weights)
+        weights = resolve_weights(batch, outputs)
+        y, weights = forward.model.mask_unlabelled(batch.y, outputs, weights, rescale=True)
+        batch = batch.replace(sample_weight=weights, reweighting=None)
 
         margins = self._margins(y, outputs, forward)
-        slopes = calibrated_derivatives(margins, *batch.extra[self.name])
+        slopes = calibrated_derivatives(margins, *batch.extra[self.key])
         ensemble = forward.sample_mean(slopes * margins, batch)
         logged = forward.sample_mean(forward.sample_losses(y, outputs), batch)
         # The value of one loss and the gradient of the other.
@@ -124,13 +126,13 @@ class EnsLoss(RegularizedModel):
         return loss + ops.cast(ensemble, loss.dtype), values
 
     def _margins(self, y, outputs, forward):
-        outputs = one_output(outputs)
+        outputs = one_output(outputs, forward)
         if len(outputs.shape) != 2 or outputs.shape[-1] > 2:
             raise ValueError(
                 "`EnsLoss` needs outputs for two classes, (batch, 1) or (batch, 2). "
                 f"Received outputs of shape {tuple(outputs.shape)}"
             )
-        scores = class_scores(outputs, gives_logits(forward, self.from_logits))
+        scores = class_scores(outputs, gives_logits(forward))
         signs = 2.0 * ops.cast(label_ids(y, scores), scores.dtype) - 1.0
         return signs * (scores[:, 1] - scores[:, 0])
 

@@ -83,6 +83,8 @@ class FactoredSphericalClassifier(RegularizedModel):
     multiplying out $V U$ instead of mending single singular values of $U$.
     """
 
+    predicts_itself = True
+
     def __init__(
         self,
         model: keras.Model,
@@ -174,7 +176,7 @@ class FactoredSphericalClassifier(RegularizedModel):
             gram=ops.convert_to_tensor(self.gram),
             total=ops.convert_to_tensor(self.total),
         )
-        return batch.add(**{self.name: (ids, factors)})
+        return batch.add(**{self.key: (ids, factors)})
 
     def objective(self, batch, forward):
         if forward.model is not self:
@@ -184,14 +186,14 @@ class FactoredSphericalClassifier(RegularizedModel):
             )
         penalties = forward.loss(batch)
         features = ops.cast(forward.outputs["features"], "float32")
-        _, factors = batch.extra[self.name]
+        _, factors = batch.extra[self.key]
         products = factors.products(features)
         loss = self._mean_loss(products.statistics(features), batch.sample_weight)
-        return ops.cast(loss, penalties.dtype) + penalties, {self.name: (features, products)}
+        return ops.cast(loss, penalties.dtype) + penalties, {self.key: (features, products)}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self._descend(batch, *aux.values[self.name])
+        self._descend(batch, *aux.values[self.key])
 
     def _loss_values(self, a, q, s):
         """The loss per sample of the label's logit, the squared length and the sum of the logits."""
@@ -215,7 +217,7 @@ class FactoredSphericalClassifier(RegularizedModel):
 
     def _descend(self, batch, h, products):
         """One step of gradient descent on the kernel, in terms of its factors."""
-        ids, old = batch.extra[self.name]
+        ids, old = batch.extra[self.key]
         rate = ops.cast(self.scheduled(self.learning_rate, batch), "float32")
         slopes = autodiff.grad(lambda t: self._mean_loss(t, batch.sample_weight))
         ga, gq, gs = slopes(products.statistics(h))

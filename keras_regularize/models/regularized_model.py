@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from keras import ops, tree
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import compute_loss, read_state, read_values
-from keras_regularize.models import _data
+from keras_regularize.models import _data, _wrapped
 from keras_regularize.models._objective import Aux, Objective, scaled
 from keras_regularize.models._recurrent import carried_states
 
@@ -33,17 +34,23 @@ class RegularizedModel(keras.Model):
     | `after_update(batch, aux, gradients)` | once a step, after the optimizer | stores what was learnt |
 
     Every pass of a step starts from the same non-trainable state, so dropout masks agree and batch
-    normalization moves once. The logged loss is that of the first query at the unperturbed weights;
-    `evaluate`, `predict` and `export` are those of the wrapped model. The wrapped model shares its weights
-    and stays usable alone. `y` may be a dictionary `{"label": …, "index": …}` whose further columns reach
-    the hooks as `batch.columns`.
+    normalization moves once. The logged loss is that of the first query at the unperturbed weights.
+
+    The wrapped model shares its weights and stays usable alone. `evaluate`, `predict` and `export` are its own,
+    and what its class defines acts: `compute_loss`, `compute_metrics`, `metrics`, `test_step`, `predict_step`,
+    further arguments of `compile`, and the preprocessor of a KerasHub task, for `fit` on strings. Only a
+    `train_step` of its own is refused, since two steps cannot both act.
+
+    `y` may be a dictionary `{"label": …, "index": …}` whose further columns reach the hooks as `batch.columns`,
+    unless the model takes a dictionary with that key itself: for an output `"label"`, or in a `compute_loss` of
+    its own (then only wrappers that name columns in `reads_columns` take it apart).
 
     Args:
         model: The `keras.Model` to train, built or not, or another wrapper.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If `model` is not a `keras.Model`.
+        ValueError: If `model` is not a `keras.Model`, or has a `train_step` of its own.
 
     Cost: one forward-backward pass per step.
 
@@ -77,6 +84,10 @@ class RegularizedModel(keras.Model):
     double_backward = False
     #: What `evaluate` measures beside the compiled metrics: an object with a `metric`, `check_data` and `update`.
     evaluation = None
+    #: Whether predictions are the method's own, so that a `test_step` or `predict_step` of the model cannot act.
+    predicts_itself = False
+    #: Names of the columns of `y` that the method reads.
+    reads_columns = ()
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         if not isinstance(model, keras.Model):
@@ -84,12 +95,18 @@ class RegularizedModel(keras.Model):
                 f"`{type(self).__name__}` wraps a `keras.Model`. Received: {model!r} "
                 f"of type {type(model).__name__}"
             )
+        if not isinstance(model, RegularizedModel):
+            _wrapped.refuse_own_train_step(type(self).__name__, model)
         kwargs.setdefault(
             "dtype", model.dtype_policy
         )  # Decides on loss scaling, as without the wrapper.
         super().__init__(**kwargs)
         self.model = model
+        #: The key of this wrapper's notes in `batch.extra` and in the values of an objective: names may repeat.
+        self.key = f"{self.name}_{next(_KEYS)}"
         self._column_metrics = []
+        self._outputs_seen = None
+        self.loss_weights = None
         self._replicas_synchronized = False
         self._evaluating = False
         self._carried = None
@@ -129,14 +146,30 @@ class RegularizedModel(keras.Model):
         inner = self._inner()
         return batch.x if inner is None else inner.training_inputs(batch)
 
+    def check_loss(self, model: keras.Model) -> None:
+        """Raises `ValueError` for a compiled loss the step cannot use, before Keras traces it.
+
+        Gets the outermost wrapper, which was compiled.
+        """
+        inner = self._inner()
+        if inner is not None:
+            inner.check_loss(model)
+
     def check_data(self, x: Any, y: Any) -> None:
         """Raises `ValueError` for data the step cannot use, before Keras traces it.
 
-        Gets arrays, or the specification of a `tf.data.Dataset`; `y` is the label alone.
+        Gets arrays, or the specification of a `tf.data.Dataset`, or if `checks_values` the first batch of any
+        dataset; `y` is the label alone.
         """
         inner = self._inner()
         if inner is not None:
             inner.check_data(x, y)
+
+    @property
+    def checks_values(self) -> bool:
+        """Whether `check_data` looks at values, so that it gets the first batch of a dataset."""
+        inner = self._inner()
+        return inner is not None and inner.checks_values
 
     @property
     def updates_per_batch(self) -> int:
@@ -179,8 +212,8 @@ class RegularizedModel(keras.Model):
 
     def _update(self, variables, x, y, sample_weight):
         weights = read_values(variables)
-        label, columns = _data.split_columns(y, self)
-        sample_weight, _ = _data.split_columns(sample_weight, self)
+        label, columns = self.split_columns(y)
+        sample_weight, _ = self.split_columns(sample_weight)
         step = ops.convert_to_tensor(self.optimizer.iterations)
         batch = Batch(x, label, sample_weight, columns, step, tuple(variables))
         batch = self.prepare(batch, Forward(self, weights, inputs=self.training_inputs))
@@ -212,29 +245,40 @@ class RegularizedModel(keras.Model):
             backend.run_or_undo(finite, store, self.non_trainable_variables)
 
     def test_step(self, *arguments: Any) -> Any:
-        if self._outermost_evaluation() is None:
+        if self._outermost_evaluation() is None and not self.is_semi_supervised():
             return super().test_step(*arguments)
         return backend.test_step(self, self._measure, arguments)
 
+    def predict_step(self, *arguments: Any) -> Any:
+        if not self._acts_inside("predict_step"):
+            return super().predict_step(*arguments)
+        return backend.predict_step(self, self._base(), arguments)
+
     def _measure(self, data):
-        """Keras' test step, in which what only `evaluate` measures gets the same outputs."""
+        """Keras' test step, in which what only `evaluate` measures gets the same outputs.
+
+        In a semi-supervised model the loss is the mean over all labelled rows, however they are spread over
+        batches.
+        """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not self.built:
             self(x)
         state = read_state(self)
         forward = Forward(self, state=state)
-        label, _ = _data.split_columns(y, self)
+        label, _ = self.split_columns(y)
         loss = forward.loss(Batch(x, y, sample_weight), training=False)
         _assign(state, forward.updates)
-        weight = None
-        if self._is_semi_supervised():
-            label, weight = _data.mask_unlabelled(label, forward.outputs, None)
-        self._outermost_evaluation().update(self, x, label, forward.outputs, weight)
-        return self._logs(loss, x, y, forward.outputs, sample_weight)
+        label, weight = self.mask_unlabelled(label, forward.outputs, None)
+        size = None if weight is None else ops.sum(weight)
+        evaluation = self._outermost_evaluation()
+        if evaluation is not None:
+            evaluation.update(self, x, label, forward.outputs, weight)
+        return self._logs(loss, x, y, forward.outputs, sample_weight, size)
 
-    def _logs(self, loss, x, y, outputs, sample_weight):
+    def _logs(self, loss, x, y, outputs, sample_weight, size=None):
         """Updates the metrics, of which the first is the tracker of the loss; their results."""
-        size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
+        if size is None:
+            size = ops.shape(next(leaf for leaf in tree.flatten(x) if leaf is not None))[0]
         self.metrics[0].update_state(loss, sample_weight=size)
         return self.compute_metrics(x, y, outputs, sample_weight)
 
@@ -247,7 +291,17 @@ class RegularizedModel(keras.Model):
     # Keras
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return self.model(inputs, training=training)
+        outputs = self.model(inputs, training=training)
+        self._outputs_seen = _wrapped.without_tensors(outputs)
+        return outputs
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None):
+        # Operation by operation: a trace of the whole takes all unknown sizes for one and the same, while the
+        # model inside knows its own.
+        return self.call(inputs, training=training)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self.model.compute_output_shape(input_shape)
 
     def compile(
         self,
@@ -261,7 +315,8 @@ class RegularizedModel(keras.Model):
         """As `keras.Model.compile`.
 
         Metrics whose `update_state` names a column of `y` (`group`) are given it. In a semi-supervised
-        model all metrics see labelled rows only.
+        model all metrics see labelled rows only. Further arguments that only the wrapped model's `compile` knows
+        reach it.
         """
         self._compile_arguments = {
             "optimizer": optimizer,
@@ -278,23 +333,20 @@ class RegularizedModel(keras.Model):
             )
             kwargs["jit_compile"] = False
         metrics, self._column_metrics = _data.split_column_metrics(metrics)
-        if self._is_semi_supervised():
+        if self.is_semi_supervised():
             metrics, weighted_metrics = None, _data.join_metrics(metrics, weighted_metrics)
         self._carried = None  # Layers of a model without fixed inputs come with its first batch.
-        base = self._base()
-        if type(base).compute_loss is not keras.Model.compute_loss:
-            # The user's own `compute_loss` acts, and reads the loss compiled into its model.
-            optimizer_of_base = base.optimizer if base.compiled else "rmsprop"
-            base.compile(optimizer_of_base, loss=loss, loss_weights=loss_weights)
-        self._ensure_built()
-        super().compile(
-            optimizer,
-            loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
+        given = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
             **kwargs,
-        )
+        }
+        self.loss_weights = loss_weights
+        given = _wrapped.compile_inside(self._base(), "rmsprop", given)
+        self._ensure_built()
+        super().compile(optimizer, **given)
         self._compile_arguments["optimizer"] = self.optimizer
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -308,54 +360,138 @@ class RegularizedModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
-        y, _ = _data.split_columns(y, self)
-        sample_weight, _ = _data.split_columns(sample_weight, self)
-        if self._is_semi_supervised():
-            y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
+        y, _ = self.split_columns(y)
+        sample_weight, _ = self.split_columns(sample_weight)
+        y, sample_weight = self.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
         base = self._base()
-        if type(base).compute_loss is keras.Model.compute_loss:
+        if not _wrapped.overrides(base, "compute_loss"):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         return compute_loss(base, x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, Any]:
-        y, columns = _data.split_columns(y, self)
-        sample_weight, _ = _data.split_columns(sample_weight, self)
-        if self._is_semi_supervised():
-            y, sample_weight = _data.mask_unlabelled(y, y_pred, sample_weight)
+        y, columns = self.split_columns(y)
+        sample_weight, _ = self.split_columns(sample_weight)
+        y, sample_weight = self.mask_unlabelled(y, y_pred, sample_weight)
         for metric in self._column_metrics:
             _data.update_column_metric(metric, y, y_pred, sample_weight, columns)
-        return super().compute_metrics(x, y, y_pred, sample_weight)
+        if not _wrapped.overrides(self._base(), "compute_metrics"):
+            return super().compute_metrics(x, y, y_pred, sample_weight)
+        logs = dict(self._base().compute_metrics(x, y, y_pred, sample_weight))
+        super().compute_metrics(x, y, y_pred, sample_weight)  # Moves nothing, see `compile_inside`.
+        if "loss" in logs:
+            logs["loss"] = self.metrics[0].result()
+        return {**logs, **{metric.name: metric.result() for metric in self._column_metrics}}
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        results = super().get_metrics_result()
+        results.pop(_wrapped.Unmoved.NAME, None)
+        if "loss" in results:  # Also the name of a tracker that the model inside was compiled with.
+            results["loss"] = self.metrics[0].result()
+        return results
 
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        self._check(x, y, kwargs.get("class_weight"))
+        x, y = self._prepare_into(kwargs, x, y)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (list, tuple)):
+            validation = keras.utils.pack_x_y_sample_weight(*self._prepared(*validation))
+        elif validation is not None:
+            validation, _, _ = self._prepared(validation)
+        x = self._check(x, y, kwargs.get("class_weight"))
+        if validation is not None:
+            kwargs["validation_data"] = self._check_validation(validation)
         with backend.keep_weights_on_error(self):
             return super().fit(x, y, *args, **kwargs)
 
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
+    ) -> Any:
+        x, y, sample_weight = self._prepared(x, y, sample_weight)
         self._check(x, y, kwargs.get("class_weight"))
         with backend.keep_weights_on_error(self):
-            return super().train_on_batch(x, y, *args, **kwargs)
+            return super().train_on_batch(x, y, sample_weight, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        with self._in_evaluation(x, y):
+        if not kwargs.get(
+            "_use_cached_eval_dataset"
+        ):  # By which `fit` passes what it has prepared.
+            x, y = self._prepare_into(kwargs, x, y)
+        if self._acts_inside("test_step"):
+            return self._evaluate_inside("evaluate", x, y, *args, **kwargs)
+        with self._in_evaluation(x, y) as x:
             return super().evaluate(x, y, *args, **kwargs)
 
-    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        with self._in_evaluation(x, y):
-            return super().test_on_batch(x, y, *args, **kwargs)
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        x, y, sample_weight = self._prepared(x, y, sample_weight)
+        if self._acts_inside("test_step"):
+            return self._evaluate_inside(
+                "test_on_batch", x, y, sample_weight=sample_weight, **kwargs
+            )
+        with self._in_evaluation(x, y) as x:
+            return super().test_on_batch(x, y, sample_weight, **kwargs)
+
+    def _evaluate_inside(self, how, x, y, *args, **kwargs):
+        """Evaluates the wrapped model by a `test_step` of its own, and beside it what only we measure."""
+        kwargs.pop("_use_cached_eval_dataset", None)
+        as_dictionary, kwargs["return_dict"] = kwargs.get("return_dict", False), True
+        y, kwargs["sample_weight"] = (
+            self.split_columns(given)[0] for given in (y, kwargs.get("sample_weight"))
+        )
+        logs = getattr(self._base(), how)(x, y, *args, **kwargs)
+        evaluation = self._outermost_evaluation()
+        if evaluation is not None:
+            with self._in_evaluation(x, y):
+                name = evaluation.metric.name
+                logs = {**logs, name: getattr(super(), how)(x, y, *args, **kwargs)[name]}
+        return logs if as_dictionary else list(logs.values())
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().predict(self._prepared(x)[0], *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(self._prepared(x)[0])
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Those of Keras, and during `evaluate` what only it measures."""
-        if not self._evaluating:
-            return super().metrics
-        return [*super().metrics, self._outermost_evaluation().metric]
+        """Those of Keras and of the wrapped model itself, and during `evaluate` what only it measures."""
+        metrics = super().metrics
+        if self.compiled:
+            known = {id(metric) for metric in metrics}
+            inside = _wrapped.metrics_inside(self._base())
+            metrics = [*metrics, *(metric for metric in inside if id(metric) not in known)]
+        if self._evaluating:
+            metrics = [*metrics, self._outermost_evaluation().metric]
+        return metrics
 
-    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
+        """A layer of the wrapped model."""
+        return self.model.get_layer(name=name, index=index)
+
+    @property
+    def inputs(self) -> Any:
+        """Symbolic inputs of the wrapped model."""
+        return self._base().inputs
+
+    @property
+    def outputs(self) -> Any:
+        """Symbolic outputs of the wrapped model."""
+        return self._base().outputs
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         self._ensure_built()
-        super().load_weights(*args, **kwargs)
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}\n\nA file of weights that the wrapped model wrote is loaded by "
+                f"`{self.name}.model.load_weights`."
+            ) from error
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self._ensure_built()
+        if not self.built:
+            super().build_from_config(config)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self._ensure_built()
@@ -415,8 +551,58 @@ class RegularizedModel(keras.Model):
     def _base(self):
         return list(self._chain())[-1].model
 
-    def _is_semi_supervised(self):
+    def is_semi_supervised(self) -> bool:
+        """Whether this wrapper or one inside takes rows without labels."""
         return any(wrapper.semi_supervised for wrapper in self._chain())
+
+    @property
+    def computes_own_loss(self) -> bool:
+        """Whether `compute_loss` is not that of Keras, so that no loss per sample is known."""
+        own = type(self).compute_loss is not RegularizedModel.compute_loss
+        return own or _wrapped.overrides(self._base(), "compute_loss")
+
+    def mask_unlabelled(
+        self, y: Any, outputs: Any, sample_weight: Any, rescale: bool = False
+    ) -> tuple[Any, Any]:
+        """Labels and weights without the unlabelled rows of a semi-supervised model; as they are for others.
+
+        With `rescale`, the weights turn a mean over all rows into the mean over labelled ones.
+        """
+        if not self.is_semi_supervised():
+            return y, sample_weight
+        return _data.mask_unlabelled(y, outputs, sample_weight, rescale)
+
+    def split_columns(self, y: Any) -> tuple[Any, dict[str, Any]]:
+        """`(label, other columns)` of what was passed as `y`; sample weights too.
+
+        Beside a dictionary of columns, Keras repeats the sample weights for each.
+        """
+        if not isinstance(y, Mapping) or _wrapped.LABEL not in y or self._takes_label():
+            return y, {}
+        return y[_wrapped.LABEL], {n: column for n, column in y.items() if n != _wrapped.LABEL}
+
+    def _takes_label(self):
+        base = self._base()
+        reads = self._column_metrics or any(wrapper.reads_columns for wrapper in self._chain())
+        structure = _wrapped.output_structure(base)
+        if structure is None:
+            structure = self._outputs_seen
+        return _wrapped.takes_label(base, getattr(self, "loss", None), structure, bool(reads))
+
+    def _acts_inside(self, name):
+        """Whether a step is one that the wrapped model has of its own."""
+        if any(wrapper.predicts_itself for wrapper in self._chain()):
+            return False
+        return _wrapped.overrides(self._base(), name)
+
+    def _prepared(self, x, y=None, sample_weight=None):
+        return _wrapped.prepared(self._base(), x, y, sample_weight)
+
+    def _prepare_into(self, kwargs, x, y):
+        x, y, sample_weight = self._prepared(x, y, kwargs.get("sample_weight"))
+        if sample_weight is not None:
+            kwargs["sample_weight"] = sample_weight
+        return x, y
 
     def _compilable(self):
         double_backward = any(wrapper.double_backward for wrapper in self._chain())
@@ -430,22 +616,27 @@ class RegularizedModel(keras.Model):
     def _in_evaluation(self, x, y):
         evaluation = self._outermost_evaluation()
         if evaluation is None or not self.compiled:
-            yield
+            yield x
             return
-        x, y = _data.specification(x, y)
-        if x is not None:
-            evaluation.check_data(x, _data.split_columns(y, self)[0])
+        x = self._check_evaluation(x, y)
         self._evaluating = True
         try:
             with backend.keep_weights_on_error(self):
-                yield
+                yield x
         finally:
             self._evaluating = False
 
     def _ensure_built(self):
         # A symbolic call, not `build`: that locks the state before a subclass has made its variables.
         if not self.built and self._base().built and getattr(self._base(), "inputs", None):
-            self(self._symbolic_inputs())
+            # From the inside out: with a part that is not built, Keras traces the whole as one call.
+            for wrapper in reversed(list(self._chain())):
+                wrapper._build_parts()
+                if not wrapper.built:
+                    wrapper(wrapper._symbolic_inputs())
+
+    def _build_parts(self):
+        """Creates variables that need the weights of the model inside; else Keras traces a call to do so."""
 
     def _symbolic_inputs(self):
         if self._inner() is not None:
@@ -457,18 +648,51 @@ class RegularizedModel(keras.Model):
         )
 
     def _check(self, x, y, class_weight):
+        """`x` to go on with, after a look at it."""
         if not self.compiled:
-            return  # Keras says so itself.
-        x, y = _data.specification(x, y)
+            return x  # Keras says so itself.
+        self.check_loss(self)
+        x, y, data = self._seen(x, y, self.checks_values)
         if class_weight is not None and isinstance(y, Mapping):
             raise ValueError(
                 "`class_weight` needs plain labels. Received a dictionary "
                 f"{sorted(y)}; pass the weights as `sample_weight` instead."
             )
         if x is not None:
-            label, columns = _data.split_columns(y, self)
+            label, columns = self.split_columns(y)
             self.check_data(x, label)
             self.check_columns(columns)
+        return data
+
+    def _check_evaluation(self, x, y):
+        """`x` to go on with, after a look at it for what `evaluate` measures."""
+        evaluation = self._outermost_evaluation()
+        x, y, data = self._seen(x, y, evaluation.checks_values)
+        if x is not None:
+            evaluation.check_data(x, self.split_columns(y)[0])
+        return data
+
+    def _check_validation(self, data):
+        """As `_check_evaluation`, for what `fit` passes to `evaluate` after an epoch."""
+        if self._outermost_evaluation() is None or not self.compiled:
+            return data
+        if not isinstance(data, (list, tuple)):
+            return self._check_evaluation(data, None)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._check_evaluation(x, y)
+        return data
+
+    def _seen(self, x, y, values):
+        """`(x, y)` to look at, `(None, None)` if there is nothing, and the data to go on with."""
+        first = None
+        if values:
+            first, x = _data.peek(x)
+        if first is None:
+            return *_data.specification(x, y), x
+        return *keras.utils.unpack_x_y_sample_weight(first)[:2], x
+
+
+_KEYS = itertools.count()
 
 
 def _assign(state, updates):

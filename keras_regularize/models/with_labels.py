@@ -63,6 +63,8 @@ class WithLabels(RegularizedModel):
     Reference: None; the mechanism for heads such as ArcFace (Deng et al., CVPR 2019, arXiv:1801.07698).
     """
 
+    predicts_itself = True
+
     def __init__(self, model: keras.Model, **kwargs: Any):
         super().__init__(model, **kwargs)
         base = self._base()
@@ -81,6 +83,12 @@ class WithLabels(RegularizedModel):
             return self.model(leaves, training=training)
         with labels_withheld():
             return self.model([*leaves, None], training=training)
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        leaves, specs = tree.flatten(inputs), self._base().inputs
+        # With labels, which no shape depends on: Keras has no symbolic call without an optional input.
+        labels = [keras.KerasTensor(s.shape, s.dtype) for s in specs[len(leaves) :]]
+        return self.model([*leaves, *labels], training=training)
 
     def training_inputs(self, batch):
         return [*tree.flatten(super().training_inputs(batch)), batch.y]

@@ -214,13 +214,14 @@ def test_several_inputs_share_one_norm():
     logits = keras.layers.Dense(CLASSES, use_bias=False)(joined)
     logits = logits + keras.layers.Embedding(ROWS, CLASSES, "zeros")(split["ids"])
     model = keras.Model(split, logits)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     next(v for v in model.trainable_variables if v.shape[0] == INPUTS).assign(kernel)
 
     def parts(v, ids):
         return {"a": v[:, :2], "b": v[:, 2:], "ids": ids}
 
     ids = np.arange(ROWS)
-    found = VirtualAdversarial(1.0, 0.5)(
+    found = VirtualAdversarial(1.0, 0.5, from_logits=True)(
         model, parts(x, ids), initial_direction=parts(d, np.zeros(ROWS))
     )
     expected = power_iteration(kernel, x, d, 1.0, 0.5, 1)

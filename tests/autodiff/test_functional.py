@@ -9,7 +9,8 @@ from keras import ops, tree
 
 import keras_regularize as kr
 from keras_regularize.autodiff import Batch, Forward
-from keras_regularize.autodiff.functional import read_state, sample_losses
+from keras_regularize.autodiff.compiled_losses import sample_losses
+from keras_regularize.autodiff.functional import read_state
 
 BACKEND = keras.backend.backend()
 
@@ -120,7 +121,7 @@ def test_weights_that_depend_on_the_outputs():
     x, y = rng.normal(size=(6, 4)).astype("float32"), rng.normal(size=(6, 2)).astype("float32")
     w = values(model.trainable_variables)
     weight = np.abs(x @ w[0] + w[1])[:, 0]
-    batch = batch_of(x, y).replace(sample_weight=lambda outputs: ops.abs(outputs[:, 0]))
+    batch = batch_of(x, y).reweight(lambda outputs: ops.abs(outputs[:, 0]))
     forward = Forward(model)
     np.testing.assert_allclose(array(forward.loss(batch)), loss(w, x, y, weight), rtol=1e-5)
     squares = np.sum((x @ w[0] + w[1]) ** 2, axis=1)

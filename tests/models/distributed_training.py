@@ -33,6 +33,12 @@ def network():
 LEFT_OUT = {"FreeAdversarialTraining", "ARoW", "ALP", *model_table.VARIANTS}
 
 
+def at_layer(net, model):
+    """`model`, trained with the output of the first layer of `net` attacked."""
+    attack = kr.attacks.FGSM(0.3, bounds=None, layer=net.layers[0])
+    return kr.models.AdversarialTraining(model, attack, clean_weight=0.5)
+
+
 def nestings():
     """Every model of the table whose steps are not random, two levels at once."""
     names = [name for name in model_table.METHODS if name not in LEFT_OUT]
@@ -50,6 +56,11 @@ METHODS |= {
     "ignite": lambda m: kr.models.IGNITE(m, factor=0.5),
     "group dro": lambda m: kr.models.GroupDRO(m, num_groups=3, step_size=0.5),
     "sam of group dro": lambda m: kr.models.SAM(kr.models.GroupDRO(m, 3, 0.5), rho=0.5),
+    # The replicas wait for each other within the pass whose layer is perturbed.
+    "layer attack on group dro": lambda m: at_layer(m, kr.models.GroupDRO(m, 3, 0.5)),
+    "sam of layer attack on group dro": lambda m: kr.models.SAM(
+        at_layer(m, kr.models.GroupDRO(m, 3, 0.5)), rho=0.5
+    ),
     "elr": lambda m: kr.models.ELR(m, num_samples=64, num_classes=3),
     "sam of elr": lambda m: kr.models.SAM(kr.models.ELR(m, 64, 3), rho=0.5),
     # Where samples are left out, each replica chooses among its own.

@@ -115,6 +115,7 @@ METHODS = {
         lambda: ref.WeightPenalty(1e-3),
     ),
     "Distillation": objective(lambda net: models.Distillation(net, teacher(), 0.3, 2.0)),
+    "RDrop": objective(lambda net: models.RDrop(net, 0.7), repeats=2),
     "ART": objective(lambda net: models.ART(net, 0.5, 1e-2, growth=1.0, warmup_epochs=0)),
     "InputGradientPenalty": objective(
         lambda net: models.InputGradientPenalty(net, 0.1), each=TWICE, labels=True

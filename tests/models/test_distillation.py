@@ -180,3 +180,112 @@ def test_outputs_and_weights_must_fit():
     with pytest.raises(ValueError, match="outputs must have the shape of the model's.*4.*3"):
         logged(kr.models.Distillation(net, teacher))
     np.testing.assert_equal(net.get_weights(), before)
+
+
+def test_a_softmax_teacher_without_a_loss_gives_probabilities():
+    expected = logged(kr.models.Distillation(network(1), network(2), 0.3))
+    softmax = kr.models.Distillation(network(1), network(2, "softmax"), 0.3)
+    assert logged(softmax) == pytest.approx(expected, rel=1e-4)
+
+
+class Taught(keras.Model):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def call(self, x):
+        return self.net(x)
+
+
+def test_a_teacher_that_does_not_say_what_it_gives_out():
+    expected = logged(kr.models.Distillation(network(1), network(2), 0.3))
+    teacher = Taught(network(2))
+    teacher(X)
+    model = kr.models.Distillation(network(1), teacher, 0.3)
+    with pytest.raises(ValueError, match="`from_logits=True`.*for model and teacher"):
+        logged(model)
+    model = kr.models.Distillation(network(1), teacher, 0.3, from_logits=True)
+    assert logged(model) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Distillation", "SRSTAWR"])
+def test_a_teacher_never_thaws(kind, tmp_path):
+    def teacher():
+        keras.utils.set_random_seed(2)
+        parts = [layers.Dense(5), layers.BatchNormalization(), layers.Dropout(0.9), layers.Dense(3)]
+        return keras.Sequential([keras.Input((4,)), *parts])
+
+    def make():
+        if kind == "Distillation":
+            return kr.models.Distillation(network(1), teacher(), 0.3)
+        return kr.models.SRSTAWR(network(1), teacher(), kr.attacks.FGSM(0.1))
+
+    def thaw_outside(model):
+        outer = kr.models.SAM(model)
+        outer.trainable = False
+        outer.trainable = True
+        return outer
+
+    def thaw(model):
+        model.trainable = False
+        assert not model.trainable_variables
+        model.trainable = True
+        return model
+
+    def reload(model):
+        thaw(model).compile("sgd", LOSS)
+        model.save(tmp_path / "m.keras")
+        return thaw(keras.models.load_model(tmp_path / "m.keras"))
+
+    expected = logged(make(), rate=0.1)
+    for change in (thaw, thaw_outside, reload):
+        model = change(make())
+        inner = model.model if change is thaw_outside else model
+        assert len(model.trainable_variables) == 4
+        before = inner.teacher.get_weights()
+        model.compile(keras.optimizers.SGD(0.1, weight_decay=0.1), LOSS, run_eagerly=True)
+        loss = float(model.train_on_batch(X, Y))
+        if change is not thaw_outside:
+            assert loss == pytest.approx(expected, rel=1e-5)
+        for a, b in zip(before, inner.teacher.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    # Trained alone in between.
+    model = make()
+    model.teacher.trainable = True
+    assert logged(model, rate=0.1) == pytest.approx(expected, rel=1e-5)
+    assert len(model.trainable_variables) == 4
+
+
+def test_a_frozen_student_stays_frozen_when_loaded(tmp_path):
+    model = kr.models.Distillation(network(1), network(2), 0.3)
+    model.model.layers[0].trainable = False
+    model.compile("sgd", LOSS)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert len(loaded.trainable_variables) == 2
+    assert not loaded.teacher.trainable
+
+
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum_over_batch_size", "sum"])
+def test_alpha_weights_the_loss_whatever_its_reduction(reduction):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    for weights in (None, WEIGHTS):
+        parts = [
+            logged(
+                kr.models.Distillation(network(1), network(2), a), Y, loss, sample_weight=weights
+            )
+            for a in (0.0, 0.3, 1.0)
+        ]
+        plain = logged(kr.models.RegularizedModel(network(1)), Y, loss, sample_weight=weights)
+        assert parts[2] == pytest.approx(plain, rel=1e-5)
+        assert parts[1] == pytest.approx(0.7 * parts[0] + 0.3 * parts[2], rel=1e-5)
+
+
+def test_an_own_compute_loss_is_weighted_too():
+    class Doubled(keras.Sequential):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    net = Doubled([keras.Input((4,)), *network(1, penalty=None).layers])
+    parts = [logged(kr.models.Distillation(net, network(2), a)) for a in (0.0, 0.3, 1.0)]
+    assert parts[1] == pytest.approx(0.7 * parts[0] + 0.3 * parts[2], rel=1e-5)

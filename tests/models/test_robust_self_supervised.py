@@ -187,3 +187,17 @@ def test_several_predictions_per_sample_are_refused():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Robust(network(), **arguments)
+
+
+def test_the_reduction_of_the_loss_does_not_matter():
+    found = []
+    for reduction in ("sum_over_batch_size", "mean_with_sample_weight"):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+        keras.utils.set_random_seed(1)
+        net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_regularizer="l2")])
+        model = kr.models.RobustSelfSupervised(net, 0.5, robust=False)
+        model.compile("sgd", loss)
+        x = np.random.RandomState(0).rand(8, 4).astype("float32")
+        y = np.array([0, 1, 2, -1, -1, -1, 1, -1])
+        found.append(float(model.train_on_batch(x, y)))
+    assert found[1] == pytest.approx(found[0], rel=1e-5)

@@ -187,3 +187,26 @@ def test_unlabelled_points_move_the_boundary_between_two_moons():
     supervised = accuracy(lambda m: kr.models.VAT(m, epsilon=0.0, factor=0.0, seed=0))
     helped = accuracy(lambda m: kr.models.VAT(m, epsilon=0.3, factor=3.0, seed=0))
     assert helped > supervised + 0.04, (supervised, helped)
+
+
+def test_the_validation_loss_is_the_mean_over_labelled_rows():
+    net = network()
+    net.compile("sgd", LOSS)
+    x, y = RNG.rand(20, 4).astype("float32"), RNG.randint(0, 3, 20)
+    labels = np.full(20, -1)
+    labels[[0, 1, 2, 9]] = y[[0, 1, 2, 9]]  # 3, 1, 0 and 0 in batches of 5.
+    chosen = labels >= 0
+    expected = net.evaluate(x[chosen], y[chosen], verbose=0)
+    metrics = ["accuracy"]
+    for wrap in (lambda m: m, kr.models.SAM):
+        model = wrap(kr.models.VAT(net, 0.5))
+        model.compile("sgd", LOSS, metrics=metrics)
+        found = model.evaluate(x, labels, batch_size=5, verbose=0, return_dict=True)
+        assert found["loss"] == pytest.approx(expected, rel=1e-5)
+        assert model.evaluate(x[chosen], y[chosen], verbose=0)[0] == pytest.approx(
+            expected, rel=1e-5
+        )
+    attacked = kr.models.VAT(net, 0.5, evaluate_attack=kr.attacks.FGSM(0.1))
+    attacked.compile("sgd", LOSS)
+    found = attacked.evaluate(x, labels, batch_size=5, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_regularize._export import export
-from keras_regularize.autodiff.functional import sample_losses
+from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.losses._loss import Loss
 from keras_regularize.losses.risk._spectral_weights import (
     check_spectrum,

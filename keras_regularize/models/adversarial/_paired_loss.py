@@ -2,9 +2,16 @@
 
 from keras import ops
 
-from keras_regularize.autodiff.functional import per_sample, without_samples
+from keras_regularize.autodiff.functional import without_samples
 from keras_regularize.models._attacked_model import AttackedModel
-from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
+from keras_regularize.scores import (
+    class_labels,
+    class_outputs,
+    class_scores,
+    gives_logits,
+    one_output,
+    sample_mean,
+)
 
 
 class PairedLossModel(AttackedModel):
@@ -15,14 +22,21 @@ class PairedLossModel(AttackedModel):
     statistics of batch normalization move with the clean pass.
     """
 
+    needs_probabilities = True
+
     def paired_loss(self, batch, logits, adversarial_logits):
-        """Values per sample, or per position, of two scores `(…, classes)`."""
+        """Values per sample, or per position, of two scores `(…, classes)`.
+
+        `batch.y` are the labels that belong to them, and `batch.extra["clean"]` the outputs, which carry a mask.
+        """
         raise NotImplementedError
 
     def objective(self, batch, forward):
         penalties, values = super().objective(without_samples(batch), forward)
-        from_logits = uses_logits(compiled_loss(forward))
-        outputs = forward.outputs_at(batch.x), self.adversarial_outputs(batch, forward)
-        scores = [class_scores(one_output(entry), from_logits) for entry in outputs]
-        loss = forward.sample_mean(per_sample(self.paired_loss(batch, *scores)), batch)
+        from_logits = gives_logits(forward)
+        clean, attacked = forward.outputs_at(batch.x), self.adversarial_outputs(batch, forward)
+        labels = class_labels(batch.y, clean, forward)
+        pair = [class_scores(class_outputs(z, forward), from_logits) for z in (clean, attacked)]
+        given = batch.replace(y=labels).add(clean=one_output(clean, forward))
+        loss = sample_mean(forward, self.paired_loss(given, *pair), batch)
         return penalties + ops.cast(loss, penalties.dtype), values

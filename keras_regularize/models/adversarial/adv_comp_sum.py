@@ -35,6 +35,8 @@ class AdvCompSum(PairedLossModel):
         tau: Member $\tau$ of the comp-sum family, at least 0; 1 for cross-entropy.
         rho: Margin $\rho$, above 0, in units of the logits.
         nu: Weight $\nu$ of the change of margins, at least 0; or a schedule.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -69,6 +71,7 @@ class AdvCompSum(PairedLossModel):
         tau: float = 1.0,
         rho: float = 1.0,
         nu: Any = 1.0,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("tau", tau, minimum=0)
@@ -77,7 +80,7 @@ class AdvCompSum(PairedLossModel):
             raise ValueError("`rho` must be positive. Received: rho=0")
         check_number("nu", nu, minimum=0, schedule=True)
         attack = PGD(loss="margin_shift") if attack is None else attack
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.tau = float(tau)
         self.rho = float(rho)
         self.nu = nu

@@ -31,6 +31,8 @@ class ALP(PairedLossModel):
         model: The model to train, or another wrapper; a classifier with one output.
         attack: The attack, such as `kr.attacks.PGD(...)`. One with `layer=` perturbs that layer's output.
         factor: Weight $\lambda$ of the squared difference, at least 0; or a schedule.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -58,9 +60,16 @@ class ALP(PairedLossModel):
     Pairing*, 2018, arXiv:1807.10272.
     """
 
-    def __init__(self, model: keras.Model, attack: Attack, factor: Any = 0.5, **kwargs: Any):
+    def __init__(
+        self,
+        model: keras.Model,
+        attack: Attack,
+        factor: Any = 0.5,
+        from_logits: bool | None = None,
+        **kwargs: Any,
+    ):
         check_number("factor", factor, minimum=0, schedule=True)
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
 
     def paired_loss(self, batch, logits, adversarial_logits):

@@ -31,6 +31,8 @@ class ARoW(PairedLossModel):
         factor: Weight $\lambda$ of the divergence, at least 0; or a schedule. It is that of the authors' code,
             twice the paper's.
         label_smoothing: Share $s$ of the target spread evenly over the classes, in `[0, 1]`.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -65,12 +67,13 @@ class ARoW(PairedLossModel):
         attack: Attack | None = None,
         factor: Any = 7.0,
         label_smoothing: float = 0.2,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
         check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
         attack = PGD(loss="kl") if attack is None else attack
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
         self.label_smoothing = float(label_smoothing)
 

@@ -10,7 +10,7 @@ from keras_regularize._validation import check_number, compatible
 from keras_regularize.attacks._attack import Attack, along_samples
 from keras_regularize.attacks._points import attacked_outputs, floating_leaves, replace_floating
 from keras_regularize.attacks.gradient_sign import FGSM
-from keras_regularize.autodiff.functional import per_sample, sample_losses
+from keras_regularize.autodiff.compiled_losses import per_sample, sample_losses
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
 from keras_regularize.numerics import upcast
 from keras_regularize.scores import label_log_probability
@@ -120,18 +120,18 @@ class ELLE(AdversarialTraining):
             around = [ops.zeros_like(upcast(leaf)) for leaf in self.found(batch)]
         x_a, x_b = ([x + self._uniform(ops.shape(x)) for x in around] for _ in range(2))
         alpha = keras.random.uniform(ops.shape(around[0])[:1], seed=self.points_seed)
-        return batch.add(**{f"{self.name}_points": (x_a, x_b, alpha)})
+        return batch.add(**{f"{self.key}_points": (x_a, x_b, alpha)})
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        x_a, x_b, alpha = batch.extra[f"{self.name}_points"]
+        x_a, x_b, alpha = batch.extra[f"{self.key}_points"]
         errors = self._errors(
             forward, forward.sample_losses, batch.x, x_a, x_b, alpha, batch.y, training=True
         )
         error = forward.sample_mean(errors, batch)
         if self.adaptive:
             factor = ops.convert_to_tensor(self.current_factor)
-            values = {**values, self.name: error}
+            values = {**values, self.key: error}
         else:
             factor = self.scheduled(self.factor, batch)
         return loss + ops.cast(factor * error, loss.dtype), values
@@ -140,7 +140,7 @@ class ELLE(AdversarialTraining):
         super().after_update(batch, aux, gradients)
         if self.adaptive:
             state = (self.current_factor, *self._statistics)
-            error, factor = aux.values[self.name], self.scheduled(self.factor, batch)
+            error, factor = aux.values[self.key], self.scheduled(self.factor, batch)
             values = tuple(ops.convert_to_tensor(v) for v in state)
             adapted = _adapted(values, error, factor, self.decay, self.sensitivity)
             finite = ops.isfinite(

@@ -9,6 +9,7 @@ from keras import ops, tree
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks._inputs import check_within
 from keras_regularize.attacks._points import check_floating, floating_leaves, replace_floating
 from keras_regularize.autodiff import backend
 from keras_regularize.models._data import is_floating
@@ -41,12 +42,13 @@ class FreeAdversarialTraining(RegularizedModel):
         epsilon: Radius $\epsilon$ of the $L_\infty$ ball, in units of the inputs, at least 0.
         replays: Number $m$ of replays, at least 1. 8 is the authors' choice for CIFAR-10, 4 for ImageNet.
         batch_size: Number of samples that have a perturbation: the size of the largest batch.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs.
+        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs; inputs farther than
+            `epsilon` outside are an error.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range, the model has no floating input or does not know their
-            shapes, or a batch is larger than `batch_size`.
+            shapes, inputs lie farther than `epsilon` outside the bounds, or a batch is larger than `batch_size`.
 
     Cost: `replays` forward-backward passes per batch (the same number per optimizer step as plain training), and
     memory for one batch of inputs.
@@ -96,9 +98,15 @@ class FreeAdversarialTraining(RegularizedModel):
     def updates_per_batch(self):
         return self.replays * super().updates_per_batch
 
+    @property
+    def checks_values(self):
+        return self.bounds is not None or super().checks_values
+
     def check_data(self, x, y):
         super().check_data(x, y)
         check_floating(x)
+        if self.bounds is not None:
+            check_within(x, self.bounds, self.epsilon)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
@@ -109,23 +117,23 @@ class FreeAdversarialTraining(RegularizedModel):
                 f"perturbation. Received a batch of {rows}"
             )
         values = (ops.convert_to_tensor(variable) for variable in self.perturbations)
-        return batch.add(**{self.name: [value[:rows] for value in values]})
+        return batch.add(**{self.key: [value[:rows] for value in values]})
 
     def objective(self, batch, forward):
         leaves = floating_leaves(batch.x)
-        moved = [upcast(x) + delta for x, delta in zip(leaves, batch.extra[self.name])]
+        moved = [upcast(x) + delta for x, delta in zip(leaves, batch.extra[self.key])]
         moved = clip_to_bounds(moved, self.bounds)
         moved = [ops.cast(new, leaf.dtype) for new, leaf in zip(moved, leaves)]
         return super().objective(batch.replace(x=replace_floating(batch.x, moved)), forward)
 
     def gradients(self, objective, weights, batch):
         fields = {f.name: getattr(objective, f.name) for f in dataclasses.fields(Objective)}
-        return super().gradients(_Joint(**fields, name=self.name), weights, batch)
+        return super().gradients(_Joint(**fields, key=self.key), weights, batch)
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
         epsilon = self.epsilon
-        given = zip(self.perturbations, batch.extra[self.name], aux.values[self.name])
+        given = zip(self.perturbations, batch.extra[self.key], aux.values[self.key])
         for variable, delta, gradient in given:
             # An overflow under loss scaling costs a step, it must not stay in the perturbation.
             sign = ops.where(ops.isfinite(gradient), ops.sign(gradient), 0.0)
@@ -160,19 +168,19 @@ class FreeAdversarialTraining(RegularizedModel):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Joint(Objective):
-    """An objective whose one backward pass also gives the gradient in `batch.extra[name]`, as a value of `aux`."""
+    """An objective whose one backward pass also gives the gradient in `batch.extra[key]`, as a value of `aux`."""
 
-    name: str = ""
+    key: str = ""
 
     def __call__(self, values):
         n, objective = len(self.batch.variables), self
         if len(values) > n:
-            objective = self.on(self.batch.add(**{self.name: values[n:]}))
+            objective = self.on(self.batch.add(**{self.key: values[n:]}))
         return Objective.__call__(objective, values[:n])
 
     def value_and_grad(self, weights):
-        n, tensors = len(weights), self.batch.extra[self.name]
+        n, tensors = len(weights), self.batch.extra[self.key]
         loss, aux, gradients = Objective.value_and_grad(self.local(), [*weights, *tensors])
-        aux = aux._replace(values={**aux.values, self.name: gradients[n:]})
+        aux = aux._replace(values={**aux.values, self.key: gradients[n:]})
         gradients = gradients[:n]
         return loss, aux, backend.reduce_mean_over_replicas(gradients) if self.reduce else gradients

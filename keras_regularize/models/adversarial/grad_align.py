@@ -87,11 +87,11 @@ class GradAlign(AdversarialTraining):
         batch = super().prepare(batch, forward)
         gradients = input_gradients(forward, batch, self.attack.layer)
         noise = [self._noise(g) for g in gradients]
-        return batch.add(**{f"{self.name}_gradients": (gradients, noise)})
+        return batch.add(**{f"{self.key}_gradients": (gradients, noise)})
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        aims, noise = batch.extra[f"{self.name}_gradients"]
+        aims, noise = batch.extra[f"{self.key}_gradients"]
         noise = iter(noise)
         gradients = input_gradients(forward, batch, self.attack.layer, lambda leaf: next(noise))
         size, aim_size = inner_products(gradients, gradients), inner_products(aims, aims)

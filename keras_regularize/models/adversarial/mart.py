@@ -31,6 +31,8 @@ class MART(PairedLossModel):
             output.
         beta: Weight $\beta$ of the divergence (the paper's $\lambda$), at least 0; or a schedule. The authors use
             5 for residual and 6 for wide residual networks.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -58,11 +60,16 @@ class MART(PairedLossModel):
     """
 
     def __init__(
-        self, model: keras.Model, attack: Attack | None = None, beta: Any = 5.0, **kwargs: Any
+        self,
+        model: keras.Model,
+        attack: Attack | None = None,
+        beta: Any = 5.0,
+        from_logits: bool | None = None,
+        **kwargs: Any,
     ):
         check_number("beta", beta, minimum=0, schedule=True)
         attack = PGD(random_start="gaussian") if attack is None else attack
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.beta = beta
 
     def paired_loss(self, batch, logits, adversarial_logits):

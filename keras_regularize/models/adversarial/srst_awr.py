@@ -8,21 +8,18 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
+from keras_regularize.autodiff.compiled_losses import masked_sample_mean
+from keras_regularize.labels import labelled
 from keras_regularize.losses.robust import adaptively_weighted_regularization
 from keras_regularize.models import _data
-from keras_regularize.models._teacher import frozen_teacher
+from keras_regularize.models._teacher import Taught
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.numerics import kl_divergence
-from keras_regularize.scores import (
-    class_log_probabilities,
-    compiled_loss,
-    label_log_probability,
-    uses_logits,
-)
+from keras_regularize.scores import class_log_probabilities, class_outputs, label_log_probability
 
 
 @export
-class SRSTAWR(PairedLossModel):
+class SRSTAWR(Taught, PairedLossModel):
     r"""Semi-supervised robust training: a teacher's knowledge for all rows, labels for the few that have one.
 
     $$\frac1m \sum_{i\le m} CE_s(x_i, y_i)
@@ -46,7 +43,7 @@ class SRSTAWR(PairedLossModel):
     Args:
         model: The model to train, or another wrapper.
         teacher: The trained teacher, with the inputs and classes of `model`. If it is compiled, its loss says
-            whether it gives out logits, which it is taken to do otherwise.
+            whether it gives out logits, else its last layer.
         attack: The attack. The authors use `kr.attacks.PGD(8 / 255, 2 / 255, 10, loss="kl")` on CIFAR-10,
             cross-entropy with many classes.
         factor: Weight $\lambda$ of the divergence under attack, at least 0; or a schedule.
@@ -54,6 +51,8 @@ class SRSTAWR(PairedLossModel):
         beta: Share, from 0 to 1, of the weight $w$ that is the agreement on clean inputs.
         temperature: Temperature $\tau$, above 0.
         label_smoothing: Share $s$ of the label spread over all classes, from 0 to 1.
+        from_logits: Whether the model gives out logits, and a teacher that does not say; `None` asks the compiled
+            loss, or without one the last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -96,6 +95,7 @@ class SRSTAWR(PairedLossModel):
         beta: float = 0.5,
         temperature: float = 1.2,
         label_smoothing: float = 0.2,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
@@ -105,17 +105,21 @@ class SRSTAWR(PairedLossModel):
         if temperature == 0:
             raise ValueError("`temperature` must be above 0. Received: temperature=0")
         check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
-        super().__init__(model, attack, **kwargs)
-        self.teacher = frozen_teacher(teacher, model)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
+        self.hold_teacher(teacher)
         self.factor = factor
         self.distillation_factor = distillation_factor
         self.beta = float(beta)
         self.temperature = float(temperature)
         self.label_smoothing = float(label_smoothing)
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        self.teacher_gives_logits()
+
     def prepare(self, batch, forward):
-        logits = uses_logits(compiled_loss(self.teacher))
-        log_t = class_log_probabilities(self.teacher(batch.x, training=False), logits)
+        outputs = class_outputs(self.teacher(batch.x, training=False), forward)
+        log_t = class_log_probabilities(outputs, self.teacher_gives_logits())
         return super().prepare(batch.add(**{self._key: ops.stop_gradient(log_t)}), forward)
 
     def run_attack(self, batch, forward):
@@ -131,14 +135,16 @@ class SRSTAWR(PairedLossModel):
             log_t, logits, adversarial_logits, self.beta
         )
         return (
-            self._supervised(batch.y, logits)
+            self._supervised(batch, logits)
             + self.scheduled(self.distillation_factor, batch) * distillation
             + self.scheduled(self.factor, batch) * robustness
         )
 
-    def _supervised(self, y, logits):
+    def _supervised(self, batch, logits):
         """Cross-entropy with smoothed labels, whose mean over all rows is that over labelled ones."""
-        y, share = _data.mask_unlabelled(y, logits, None, rescale=True)
+        y, _ = _data.mask_unlabelled(batch.y, logits, None)
+        known = ops.cast(labelled(batch.y, logits), logits.dtype)
+        share = known / ops.maximum(masked_sample_mean(known, batch.extra["clean"]), 1e-12)
         own = label_log_probability(y, logits, from_logits=True)
         mean = ops.mean(ops.log_softmax(logits, axis=-1), axis=-1)
         s = self.label_smoothing
@@ -146,12 +152,11 @@ class SRSTAWR(PairedLossModel):
 
     @property
     def _key(self):
-        return f"{self.name}_teacher"
+        return f"{self.key}_teacher"
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "teacher": keras.saving.serialize_keras_object(self.teacher),
             "factor": keras.saving.serialize_keras_object(self.factor),
             "distillation_factor": keras.saving.serialize_keras_object(self.distillation_factor),
             "beta": self.beta,

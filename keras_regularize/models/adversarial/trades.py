@@ -9,10 +9,14 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
-from keras_regularize.autodiff.functional import per_sample
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import kl_divergence
-from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
+from keras_regularize.scores import (
+    class_log_probabilities,
+    class_outputs,
+    gives_logits,
+    sample_mean,
+)
 
 
 @export
@@ -33,6 +37,8 @@ class TRADES(AttackedModel):
             `epsilon=0.031, step_size=0.007, steps=10`, on MNIST 0.3, 0.01, 40.
         beta: Weight $\beta$ of the divergence (their $1/\lambda$), at least 0; or a schedule. 6 on CIFAR-10, 1
             on MNIST.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
             too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
@@ -64,23 +70,30 @@ class TRADES(AttackedModel):
     statistics once a step.
     """
 
+    needs_probabilities = True
+
     def __init__(
-        self, model: keras.Model, attack: Attack | None = None, beta: Any = 6.0, **kwargs: Any
+        self,
+        model: keras.Model,
+        attack: Attack | None = None,
+        beta: Any = 6.0,
+        from_logits: bool | None = None,
+        **kwargs: Any,
     ):
         check_number("beta", beta, minimum=0, schedule=True)
         if attack is None:
             attack = PGD(loss="kl", random_start="gaussian")
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.beta = beta
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        logits = uses_logits(compiled_loss(forward))
+        logits = gives_logits(forward)
+        pair = forward.outputs_at(batch.x), self.adversarial_outputs(batch, forward)
         divergence = kl_divergence(
-            class_log_probabilities(forward.outputs_at(batch.x), logits),
-            class_log_probabilities(self.adversarial_outputs(batch, forward), logits),
+            *(class_log_probabilities(class_outputs(z, forward), logits) for z in pair)
         )
-        divergence = forward.sample_mean(per_sample(divergence), batch)
+        divergence = sample_mean(forward, divergence, batch)
         penalty = self.scheduled(self.beta, batch) * divergence
         return loss + ops.cast(penalty, loss.dtype), values
 

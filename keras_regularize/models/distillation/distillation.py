@@ -7,17 +7,27 @@ from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.autodiff.functional import per_sample
 from keras_regularize.losses.distillation import decoupled_distillation_loss
 from keras_regularize.losses.distillation._distillation import softened_divergence
-from keras_regularize.models._teacher import frozen_teacher
-from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models._teacher import Taught
 from keras_regularize.numerics import upcast
-from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
+from keras_regularize.scores import (
+    class_labels,
+    class_outputs,
+    class_scores,
+    gives_logits,
+    is_regression,
+    loss_at,
+    one_output,
+    places_of_losses,
+    sample_mean,
+    scored_places,
+    uses_logits,
+)
 
 
 @export
-class Distillation(RegularizedModel):
+class Distillation(Taught):
     r"""Knowledge distillation: learns from a trained teacher's predictions beside the labels.
 
     $$\alpha\, L + (1 - \alpha)\,\frac1B \sum_i D(z_i, v_i)$$
@@ -31,7 +41,9 @@ class Distillation(RegularizedModel):
       model and teacher. Of models whose compiled loss takes no logits they are the outputs as they are, so that
       it distils regressions too.
 
-    What says whether outputs are logits is the compiled loss; that of the teacher for the teacher, if it has one.
+    What says whether outputs are logits is the compiled loss; for the teacher its own, or its last layer if it has
+    none. Of several outputs all with a loss are distilled, each from the teacher's at the same place and with the
+    same weight; with `"kl"` and `"dkd"` those of classes.
 
     The teacher knows how alike the classes are, and which labels are odd; a small model learns more from that
     than from labels alone. It is frozen (`teacher.trainable = False`), saved with this model, and runs once a
@@ -45,17 +57,19 @@ class Distillation(RegularizedModel):
     wrong classes; take a lower one, or a larger $\alpha$, where the model is far smaller than the teacher.
 
     Args:
-        model: The model to train, the student, or another wrapper; with one output.
+        model: The model to train, the student, or another wrapper.
         teacher: The trained teacher, with the inputs and outputs of `model`.
         alpha: Weight $\alpha$ of the labels from 0 to 1 (some codes have it the other way round); or a schedule.
         temperature: $T$, above 0; not used by `"mse"`.
         loss: `"kl"`, `"dkd"` or `"mse"`. Decoupled distillation raises its share over the first 20 epochs: use a
             schedule for `alpha` that falls from 1.
+        from_logits: Whether the model gives out logits, and a teacher that does not say; `None` asks the compiled
+            loss, or without one the last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range; if `teacher` is no built model or shares trainable weights with
-            `model`; if outputs do not fit each other, or are several.
+            `model`; if outputs do not fit each other; if nothing says whether they are logits.
 
     Cost: one forward-backward pass and a forward pass of the teacher.
 
@@ -91,6 +105,7 @@ class Distillation(RegularizedModel):
         alpha: Any = 0.1,
         temperature: float = 3.0,
         loss: str = "kl",
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("alpha", alpha, minimum=0, maximum=1, schedule=True)
@@ -99,71 +114,84 @@ class Distillation(RegularizedModel):
             raise ValueError("`temperature` must be above 0. Received: temperature=0")
         check_choice("loss", loss, ("kl", "dkd", "mse"))
         super().__init__(model, **kwargs)
-        self.teacher = frozen_teacher(teacher, model)
+        self.hold_teacher(teacher)
         self.alpha = alpha
         self.temperature = float(temperature)
         self.loss_name = loss
+        self.from_logits = None if from_logits is None else bool(from_logits)
+
+    def check_loss(self, model):
+        super().check_loss(model)
+        for place in self._places(places_of_losses(model), model):
+            self._logits(model, place)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        taught = compiled_loss(self.teacher)
-        logits = uses_logits(compiled_loss(forward) if taught is None else taught)
-        outputs = self._comparable(self.teacher(batch.x, training=False), logits)
-        return batch.add(**{self._key: ops.stop_gradient(outputs)})
+        taught = self.teacher(batch.x, training=False)
+        return batch.add(**{self._key: tree.map_structure(ops.stop_gradient, taught)})
 
     def objective(self, batch, forward):
         alpha = self.scheduled(self.alpha, batch)
-        loss, values = super().objective(_weighted(batch, alpha), forward)
-        logits = uses_logits(compiled_loss(forward))
-        outputs = self._comparable(forward.outputs_at(batch.x), logits)
-        taught = per_sample(self._distance(batch.y, outputs, batch.extra[self._key]))
-        taught = (1.0 - alpha) * forward.sample_mean(taught, batch)
-        return loss + ops.cast(taught, loss.dtype), values
+        of_labels = batch.replace(loss_weight=batch.loss_weight * alpha)
+        loss, values = super().objective(of_labels, forward)
+        outputs, taught = forward.outputs_at(batch.x), batch.extra[self._key]
+        for place in self._places(scored_places(outputs, forward), forward):
+            distance = self._distance(batch.y, outputs, taught, forward, place)
+            term = (1.0 - alpha) * sample_mean(forward, distance, batch, place)
+            loss = loss + ops.cast(term, loss.dtype)
+        return loss, values
 
-    def _comparable(self, outputs, from_logits):
-        """Outputs in the form in which model and teacher are compared, in at least float32."""
-        outputs = one_output(outputs)
-        if self.loss_name != "mse":
-            return class_scores(outputs, from_logits)
-        if not from_logits:
-            return upcast(outputs)
-        return ops.softmax(class_scores(outputs, True), axis=-1)
+    def _places(self, places, model):
+        """Of several outputs those of classes, or with `"mse"` all."""
+        if self.loss_name == "mse" or len(places) == 1:
+            return places
+        found = [place for place in places if not is_regression(loss_at(model, place))]
+        if not found:
+            raise ValueError(
+                f'`loss="{self.loss_name}"` needs outputs with class scores; regressions are distilled with '
+                f'`loss="mse"`. Received no such output among {places}'
+            )
+        return found
 
-    def _distance(self, y, outputs, teacher):
-        if tuple(outputs.shape[1:]) != tuple(teacher.shape[1:]):
+    def _logits(self, model, place):
+        """Whether model and teacher give out logits; `None` for a regression, compared as it is."""
+        loss = loss_at(model, place)
+        if self.loss_name == "mse" and self.from_logits is None and is_regression(loss):
+            taught = loss_at(self.teacher, place)
+            return None, taught is not None and uses_logits(taught)
+        return gives_logits(model, place=place), self.teacher_gives_logits(place)
+
+    def _distance(self, y, outputs, taught, forward, place):
+        """How far the predictions of an output are from the teacher's: values per sample, or position."""
+        output, teacher = (one_output(entry, forward, place) for entry in (outputs, taught))
+        if tuple(output.shape[1:]) != tuple(teacher.shape[1:]):
             raise ValueError(
                 "The teacher's outputs must have the shape of the model's. Received: "
-                f"{tuple(teacher.shape)} of the teacher, {tuple(outputs.shape)} of the model"
+                f"{tuple(teacher.shape)} of the teacher, {tuple(output.shape)} of the model"
             )
+        pair = []
+        for entry, logits in zip((outputs, taught), self._logits(forward, place)):
+            if self.loss_name == "mse" and not logits:
+                pair.append(upcast(one_output(entry, forward, place)))
+                continue
+            scores = class_scores(class_outputs(entry, forward, place), logits)
+            pair.append(scores if self.loss_name != "mse" else ops.softmax(scores, axis=-1))
         if self.loss_name == "mse":
-            return ops.mean(ops.square(outputs - teacher), axis=-1)
+            return ops.mean(ops.square(pair[0] - pair[1]), axis=-1)
         if self.loss_name == "kl":
-            return softened_divergence(outputs, teacher, self.temperature)
-        return decoupled_distillation_loss(y, outputs, teacher, temperature=self.temperature)
+            return softened_divergence(*pair, self.temperature)
+        labels = class_labels(y, outputs, forward, place)
+        return decoupled_distillation_loss(labels, *pair, temperature=self.temperature)
 
     @property
     def _key(self):
-        return f"{self.name}_teacher"
+        return f"{self.key}_teacher"
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "teacher": keras.saving.serialize_keras_object(self.teacher),
             "alpha": keras.saving.serialize_keras_object(self.alpha),
             "temperature": self.temperature,
             "loss": self.loss_name,
+            "from_logits": self.from_logits,
         }
-
-
-def _weighted(batch, factor):
-    """The batch with sample weights times a factor, which leaves penalties as they are."""
-    given = batch.sample_weight
-
-    def times(weights):
-        if weights is None:
-            return ops.convert_to_tensor(factor, dtype="float32")
-        return tree.map_structure(lambda w: factor * ops.cast(w, "float32"), weights)
-
-    if callable(given):
-        return batch.replace(sample_weight=lambda outputs: times(given(outputs)))
-    return batch.replace(sample_weight=times(given))

@@ -10,12 +10,12 @@ from keras_regularize import autodiff
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.attacks._points import is_floating
-from keras_regularize.autodiff.functional import per_sample
+from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample
 from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
-from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
+from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits, one_output
 
 
 @export
@@ -51,6 +51,8 @@ class FunctionalEntropyRegularization(RegularizedModel):
             ones by default.
         norm: Order of the norm over modalities, at least 1.
         seed: Seed of the noise.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -93,6 +95,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         inputs: Sequence[str | int] | None = None,
         norm: float = 2,
         seed: int | None = None,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
@@ -111,7 +114,12 @@ class FunctionalEntropyRegularization(RegularizedModel):
         self.modalities = None if inputs is None else list(inputs)
         self.norm = norm
         self.seed = seed
+        self.from_logits = None if from_logits is None else bool(from_logits)
         self.noise_seed = keras.random.SeedGenerator(seed)
+
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
 
     def check_data(self, x, y):
         super().check_data(x, y)
@@ -127,16 +135,13 @@ class FunctionalEntropyRegularization(RegularizedModel):
                 ops.shape(values), dtype=values.dtype, seed=self.noise_seed
             )
             noise[name] = ops.std(values, axis=0, keepdims=True) * normal
-        return batch.add(**{self.name: (repeated, noise)})
+        return batch.add(**{self.key: (repeated, noise)})
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        logits = uses_logits(compiled_loss(forward))
-        target = class_log_probabilities(forward.outputs_at(batch.x), logits)
-        repeated, noise = batch.extra[self.name]
-        ratios = self._ratios(
-            forward, repeated, noise, self._repeated(target), logits, training=True
-        )
+        target = self._log_probabilities(forward.outputs_at(batch.x), forward)
+        repeated, noise = batch.extra[self.key]
+        ratios = self._ratios(forward, repeated, noise, self._repeated(target), training=True)
         # Weights decide on the share of a sample in the mean, not on the size of the information.
         ones = ops.ones((ops.shape(target)[0],), dtype=target.dtype)
         share = ops.maximum(forward.sample_mean(ones, batch), 1e-12)
@@ -159,25 +164,28 @@ class FunctionalEntropyRegularization(RegularizedModel):
         """
         inputs = tree.map_structure(ops.convert_to_tensor, inputs)
         parts = _parts(tree.map_structure(ops.convert_to_tensor, noise))
-        logits = uses_logits(compiled_loss(self))
-        target = class_log_probabilities(self.model(inputs, training=False), logits)
+        target = self._log_probabilities(self.model(inputs, training=False), self)
         noise = {name: parts[name] for name in self._names(inputs)}
-        ratios = self._ratios(self.model, inputs, noise, target, logits, training=False)
+        ratios = self._ratios(self.model, inputs, noise, target, training=False)
         return ops.stack([ops.mean(ratio) for ratio in ratios])
 
     def penalty(self, inputs: Any, noise: Any) -> Any:
         """The added term without its factor at inference, a scalar; arguments as of `information`."""
         return self._norm(self.information(inputs, noise))
 
-    def _ratios(self, model, x, noise, target, from_logits, training):
+    def _log_probabilities(self, outputs, model):
+        return class_log_probabilities(class_outputs(outputs, model), gives_logits(model))
+
+    def _ratios(self, model, x, noise, target, training):
         """What the information is the mean of, `(rows,)` per modality, at `x` moved by `noise`."""
         parts, names = _parts(x), list(noise)
         target = ops.stop_gradient(ops.exp(target))
 
         def distance(moved):
             outputs = model(_replaced(x, dict(zip(names, moved))), training=training)
-            values = -ops.sum(target * class_log_probabilities(outputs, from_logits), axis=-1)
-            values = per_sample(values)
+            known = model if isinstance(model, autodiff.Forward) else self
+            values = -ops.sum(target * self._log_probabilities(outputs, known), axis=-1)
+            values = masked_mean_per_sample(values, one_output(outputs, known))
             return ops.sum(values), values
 
         moved = [upcast(parts[name]) + noise[name] for name in names]
@@ -217,6 +225,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
             "inputs": self.modalities,
             "norm": self.norm,
             "seed": self.seed,
+            "from_logits": self.from_logits,
         }
 
 

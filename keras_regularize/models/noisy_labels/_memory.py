@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
-from keras_regularize.scores import class_scores, one_output
+from keras_regularize.scores import class_scores
 
 
 def check_memory(num_samples, num_classes, momentum, factor):
@@ -32,7 +32,7 @@ def add_memory(model, *shape):
 
 def memory_scores(model, outputs, from_logits):
     """Scores `(batch, num_classes)` of a network's outputs."""
-    scores = class_scores(one_output(outputs), from_logits)
+    scores = class_scores(outputs, from_logits)
     if len(scores.shape) != 2 or scores.shape[-1] != model.num_classes:
         raise ValueError(
             f"`{type(model).__name__}` needs outputs for num_classes={model.num_classes} classes, "

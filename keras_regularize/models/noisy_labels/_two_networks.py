@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize.autodiff.functional import per_sample, resolve_weights
-from keras_regularize.models import _data
+from keras_regularize.autodiff.compiled_losses import per_sample
+from keras_regularize.autodiff.functional import resolve_weights
 from keras_regularize.models.regularized_model import RegularizedModel
 
 # Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
@@ -17,6 +17,8 @@ _SEEN = contextvars.ContextVar("outputs of both networks", default=None)
 
 class TwoNetworks(RegularizedModel):
     """Holds two networks, `model` and `model_b`, and predicts the mean of their outputs."""
+
+    predicts_itself = True
 
     def __init__(self, model_a: keras.Model, model_b: keras.Model, **kwargs: Any):
         for name, model in (("model_a", model_a), ("model_b", model_b)):
@@ -66,9 +68,8 @@ def labels_and_weights(batch, forward, outputs, rescale=False):
 
     With `rescale`, the weights turn a mean over all rows into the mean over labelled ones.
     """
-    y, weights = batch.y, resolve_weights(batch, outputs)
-    if forward.model._is_semi_supervised():
-        y, weights = _data.mask_unlabelled(y, outputs, weights, rescale)
+    weights = resolve_weights(batch, outputs)
+    y, weights = forward.model.mask_unlabelled(batch.y, outputs, weights, rescale)
     if weights is None:
-        return y, ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
-    return y, per_sample(ops.cast(weights, "float32"))
+        weights = ops.ones((ops.shape(tree.flatten(outputs)[0])[0],))
+    return y, per_sample(ops.cast(weights, "float32")) * batch.loss_weight

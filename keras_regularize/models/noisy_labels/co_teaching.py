@@ -117,7 +117,7 @@ class CoTeaching(TwoNetworks):
             forward(batch.x, training=False)
         y, _ = labels_and_weights(batch.replace(sample_weight=None), forward, seen[0][0])
         scores = [upcast(forward.sample_losses(y, outputs)) for outputs in seen[0]]
-        return batch.add(**{self.name: scores})
+        return batch.add(**{self.key: scores})
 
     def objective(self, batch, forward):
         with outputs_of_both() as seen:
@@ -130,7 +130,7 @@ class CoTeaching(TwoNetworks):
         if self.split:
             size = ops.shape(weights)[0]
             first = ops.arange(size) < size // 2
-            scores = batch.extra[self.name]
+            scores = batch.extra[self.key]
             candidates = [candidates[0] & half for half in (first, ~first)]
         rate = self.scheduled(self.forget_rate, batch)
         chosen = [_easiest(*of_one, rate) for of_one in zip(scores, candidates)]

@@ -16,7 +16,7 @@ from keras_regularize.models.noisy_labels._memory import (
     remember,
 )
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.scores import gives_logits
+from keras_regularize.scores import gives_logits, one_output
 
 
 @export
@@ -89,6 +89,8 @@ class ELR(RegularizedModel):
     their code.
     """
 
+    reads_columns = ("index",)
+
     def __init__(
         self,
         model: keras.Model,
@@ -108,23 +110,28 @@ class ELR(RegularizedModel):
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.memory = add_memory(self, self.num_samples, self.num_classes)
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
+
     def check_columns(self, columns):
         super().check_columns(columns)
         check_index(columns, self.num_samples, "ELR")
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        from_logits = gives_logits(forward, self.from_logits)
-        scores = memory_scores(self, forward.outputs_at(batch.x), from_logits)
+        from_logits = gives_logits(forward)
+        outputs = one_output(forward.outputs_at(batch.x), forward)
+        scores = memory_scores(self, outputs, from_logits)
         index, known = find_rows(batch.columns, self.num_samples, "ELR")
         rows = self._moved(backend.read_rows(self.memory, index), scores)
         penalty = ops.mean(early_learning_penalty(known[:, None] * rows, scores))
         loss = loss + ops.cast(self.scheduled(self.factor, batch) * penalty, loss.dtype)
-        return loss, {**values, self.name: {"index": index, "known": known, "rows": rows}}
+        return loss, {**values, self.key: {"index": index, "known": known, "rows": rows}}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        seen = aux.values[self.name]
+        seen = aux.values[self.key]
         remember(self.memory, seen["index"], seen["known"], seen["rows"])
 
     def _moved(self, rows, scores):

@@ -116,6 +116,8 @@ class ELRPlus(TwoNetworks):
     code does to the labels of CIFAR-100 besides is left out.
     """
 
+    reads_columns = ("index",)
+
     def __init__(
         self,
         model_a: keras.Model,
@@ -175,6 +177,10 @@ class ELRPlus(TwoNetworks):
             )
         self._extend_averages()
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
+
     def check_columns(self, columns):
         super().check_columns(columns)
         check_index(columns, self.num_samples, "ELRPlus")
@@ -185,7 +191,7 @@ class ELRPlus(TwoNetworks):
         averages = self._moved_averages(batch)
         with outputs_of_both() as seen:
             Forward(forward.model, averages)(batch.x, training=True)
-        from_logits = gives_logits(forward, self.from_logits)
+        from_logits = gives_logits(forward)
         scores = [memory_scores(self, outputs, from_logits) for outputs in seen[0]]
         p = [ops.softmax(ops.cast(z, "float32")) for z in scores]
         rows = backend.read_rows(self.memory, index)
@@ -198,10 +204,10 @@ class ELRPlus(TwoNetworks):
             "share": keras.random.uniform((), 0.5, 1.0, seed=self.generator),
             "partners": keras.random.shuffle(ops.arange(ops.shape(index)[0]), seed=self.generator),
         }
-        return batch.add(**{self.name: found})
+        return batch.add(**{self.key: found})
 
     def objective(self, batch, forward):
-        found = batch.extra[self.name]
+        found = batch.extra[self.key]
         share, partners = found["share"], found["partners"]
 
         def mixed(own, other):
@@ -218,7 +224,7 @@ class ELRPlus(TwoNetworks):
         y_of_partners, weights_of_partners = tree.map_structure(of_partners, (y, weights))
         memories = found["known"][:, None, None] * found["rows"]
         memories = mixed(memories, of_partners(memories))
-        from_logits = gives_logits(forward, self.from_logits)
+        from_logits = gives_logits(forward)
         factor = self.scheduled(self.factor, batch)
         for i, outputs in enumerate(seen[0]):
             own = weights * upcast(forward.sample_losses(y, outputs))
@@ -230,7 +236,7 @@ class ELRPlus(TwoNetworks):
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        found = batch.extra[self.name]
+        found = batch.extra[self.key]
         self.averages.assign(batch.variables, found["averages"])
         remember(self.memory, found["index"], found["known"], found["rows"])
 

@@ -9,14 +9,18 @@ from keras import layers, ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.autodiff.functional import per_sample
 from keras_regularize.layers import ElasticQuantized, calibrate_quantizers
 from keras_regularize.layers.quantization.elastic_quantized import check_bit_widths
 from keras_regularize.layers.reparameterization._kernels import kernels_of
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import kl_divergence, log_probabilities
+from keras_regularize.numerics import kl_divergence
 from keras_regularize.regularizers.quantization._distribution import weight_distribution
-from keras_regularize.scores import class_scores, compiled_loss, one_output, uses_logits
+from keras_regularize.scores import (
+    class_log_probabilities,
+    class_outputs,
+    gives_logits,
+    sample_mean,
+)
 from keras_regularize.utils.variables import layers_of
 
 _WRAPPED = (
@@ -65,6 +69,8 @@ class ElasticQuantization(RegularizedModel):
         alpha: $\alpha \in [0, 1]$.
         distribution_factor: $\lambda \ge 0$.
         seed: Seed of the subnets.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -104,6 +110,7 @@ class ElasticQuantization(RegularizedModel):
         alpha: float = 0.5,
         distribution_factor: float = 1.0,
         seed: int | None = None,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_bit_widths(bits)
@@ -120,6 +127,7 @@ class ElasticQuantization(RegularizedModel):
         self.alpha = float(alpha)
         self.distribution_factor = float(distribution_factor)
         self.seed = seed
+        self.from_logits = None if from_logits is None else bool(from_logits)
         self.subnet_seed = keras.random.SeedGenerator(seed)
         found = self.elastic_layers()
         if not found or any(layer.bits != bits for layer in found):
@@ -191,6 +199,10 @@ class ElasticQuantization(RegularizedModel):
             for layer, momentum in zip(found, momenta):
                 layer.momentum = momentum
 
+    def check_loss(self, model):
+        super().check_loss(model)
+        gives_logits(model)
+
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
         found = self.elastic_layers()
@@ -214,25 +226,26 @@ class ElasticQuantization(RegularizedModel):
         picked = [ops.copy(layer.choice.value) for layer in found]
         for i, layer in enumerate(found):
             layer.choice.assign(choices[0, i])
-        return batch.add(**{self.name: (choices, picked)})
+        return batch.add(**{self.key: (choices, picked)})
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
         found = self.elastic_layers()
-        choices, _ = batch.extra[self.name]
-        from_logits = uses_logits(compiled_loss(forward))
+        choices, _ = batch.extra[self.key]
+        from_logits = gives_logits(forward)
         teacher = forward.outputs
         for k in range(1, self.subnets):
             chosen = [(layer.choice, choices[k, i]) for i, layer in enumerate(found)]
             outputs = forward.with_values(chosen)(batch.x, training=True)
             targets, scores = (
-                log_probabilities(class_scores(one_output(entry), from_logits), True)
-                for entry in (ops.stop_gradient(teacher), outputs)
+                class_log_probabilities(class_outputs(entry, forward), from_logits)
+                for entry in (teacher, outputs)
             )
-            guidance = per_sample(kl_divergence(targets, scores))
-            own = forward.sample_losses(batch.y, outputs)
+            guidance = kl_divergence(ops.stop_gradient(targets), scores)
+            guidance = sample_mean(forward, guidance, batch)
+            own = forward.sample_mean(forward.sample_losses(batch.y, outputs), batch)
             term = self.alpha * guidance + (1.0 - self.alpha) * ops.cast(own, guidance.dtype)
-            loss = loss + ops.cast(forward.sample_mean(term, batch), loss.dtype)
+            loss = loss + ops.cast(term, loss.dtype)
             teacher = outputs
         kernels = [k for layer in found[1:] for k in kernels_of(layer) if k.trainable]
         if self.distribution_factor > 0 and kernels:
@@ -251,7 +264,7 @@ class ElasticQuantization(RegularizedModel):
         self._restore(batch)
 
     def _restore(self, batch):
-        for layer, choice in zip(self.elastic_layers(), batch.extra[self.name][1]):
+        for layer, choice in zip(self.elastic_layers(), batch.extra[self.key][1]):
             layer.choice.assign(choice)
 
     def get_config(self) -> dict[str, Any]:
@@ -262,6 +275,7 @@ class ElasticQuantization(RegularizedModel):
             "alpha": self.alpha,
             "distribution_factor": self.distribution_factor,
             "seed": self.seed,
+            "from_logits": self.from_logits,
         }
 
 

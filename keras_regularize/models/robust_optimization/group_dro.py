@@ -86,6 +86,8 @@ class GroupDRO(RegularizedModel):
     adjusted losses; here the logged loss is the objective.
     """
 
+    reads_columns = ("group",)
+
     def __init__(
         self,
         model: keras.Model,
@@ -141,19 +143,18 @@ class GroupDRO(RegularizedModel):
 
     def objective(self, batch, forward):
         def reweighted(outputs):
-            losses, weights, rows = weighted_losses(batch, forward, outputs)
-            return self._reweight(batch, losses, weights, rows)[1]
+            return self._reweight(batch, *weighted_losses(batch, forward, outputs))[1]
 
-        loss, values = super().objective(batch.replace(sample_weight=reweighted), forward)
-        losses, weights, _ = weighted_losses(batch, forward, forward.outputs)
-        return loss, {**values, self.name: {"losses": losses, "weights": weights}}
+        loss, values = super().objective(batch.reweight(reweighted), forward)
+        losses, weights = weighted_losses(batch, forward, forward.outputs)
+        return loss, {**values, self.key: {"losses": losses, "weights": weights}}
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self.group_weights.assign(self._reweight(batch, **aux.values[self.name])[0])
+        self.group_weights.assign(self._reweight(batch, **aux.values[self.key])[0])
 
-    def _reweight(self, batch, losses, weights, rows=1.0):
-        """New group weights, and sample weights with which the mean over `rows` is the objective."""
+    def _reweight(self, batch, losses, weights):
+        """New group weights, and factors of the samples with which the mean loss is the objective."""
         groups = _group_column(batch.columns)
         step_size = self.scheduled(self.step_size, batch)
         groups = ops.cast(ops.reshape(groups, (-1, 1)), "int32")
@@ -176,8 +177,9 @@ class GroupDRO(RegularizedModel):
         q = ops.exp(logits - ops.max(logits))
         q = q / ops.sum(q)
 
+        rows = ops.cast(ops.shape(losses)[0], losses.dtype)
         per_member = ops.where(present, ops.cast(q, losses.dtype), 0.0) * rows / size
-        return q, ops.stop_gradient(ops.matmul(member, per_member[:, None])[:, 0] * weights)
+        return q, ops.stop_gradient(ops.matmul(member, per_member[:, None])[:, 0])
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,6 @@ from keras_regularize.autodiff import Batch, backend
 from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.losses.risk import spectral_weights
 from keras_regularize.losses.risk._spectral_weights import check_spectrum
-from keras_regularize.models import _data
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models._objective import Objective
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -94,6 +93,8 @@ class Prospect(RegularizedModel):
     of several samples, and the variant without gradients, are this package's own.
     """
 
+    reads_columns = ("index",)
+
     def __init__(
         self,
         model: keras.Model,
@@ -144,32 +145,29 @@ class Prospect(RegularizedModel):
         index, known = self._find(batch.columns)
         q = known * ops.take(self._weights_of_table(), index, axis=0)
 
-        def weighted(outputs):
-            _, weights, _ = weighted_losses(batch, forward, outputs)
-            return self.num_samples * ops.cast(q, weights.dtype) * weights
-
-        loss, values = super().objective(batch.replace(sample_weight=weighted), forward)
-        losses, weights, _ = weighted_losses(batch, forward, forward.outputs)
+        reweighted = batch.reweight(lambda outputs: self.num_samples * q)
+        loss, values = super().objective(reweighted, forward)
+        losses, weights = weighted_losses(batch, forward, forward.outputs)
         seen = {"index": index, "known": known, "q": q, "losses": weights * losses}
-        return loss, {**values, self.name: {**seen, "weights": weights}}
+        return loss, {**values, self.key: {**seen, "weights": weights}}
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
         if not self.gradient_table:
             return loss, aux, gradients
-        seen = aux.values[self.name]
+        seen = aux.values[self.key]
         own = ops.cast(seen["weights"], "float32")
         rows = own[:, None] * self._gradients_of_samples(objective, weights)
         old = self.table_weights.value[:, None] * self.table_gradients.value
         known_rows = seen["known"][:, None] * ops.take(old, seen["index"], axis=0)
         (known_mean,) = backend.reduce_mean_over_replicas([ops.mean(known_rows, axis=0)])
         correction = ops.sum(old, axis=0) - self.num_samples * known_mean
-        aux = aux._replace(values={**aux.values, self.name: {**seen, "gradients": rows}})
+        aux = aux._replace(values={**aux.values, self.key: {**seen, "gradients": rows}})
         return loss, aux, [g + c for g, c in zip(gradients, _unflatten(correction, gradients))]
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        seen = aux.values[self.name]
+        seen = aux.values[self.key]
         self._store(self.table_losses, seen, seen["losses"])
         if self.gradient_table:
             self._store(self.table_weights, seen, seen["q"])
@@ -188,7 +186,7 @@ class Prospect(RegularizedModel):
         if not self.compiled:
             raise ValueError("`fill_tables` needs the loss: call `compile` first.")
         self._ensure_built()
-        label, columns = _data.split_columns(y, self)
+        label, columns = self.split_columns(y)
         columns = {"index": np.arange(len(tree.flatten(x)[0])), **columns}
         self.check_columns(columns)
         x, label, columns = tree.map_structure(ops.convert_to_tensor, (x, label, columns))
@@ -200,7 +198,7 @@ class Prospect(RegularizedModel):
         with backend.no_recording():
             forward = objective.forward(weights)
             outputs = forward(self.training_inputs(batch), training=True)
-            losses, own, _ = weighted_losses(batch, forward, outputs)
+            losses, own = weighted_losses(batch, forward, outputs)
             self._store(self.table_losses, seen, own * losses)
             if self.gradient_table:
                 own = ops.cast(own, "float32")

@@ -14,7 +14,7 @@ from keras_regularize.labels import split_labels
 from keras_regularize.models import _data
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import upcast
-from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
+from keras_regularize.scores import class_log_probabilities, gives_logits, one_output
 
 
 class Found(NamedTuple):
@@ -59,6 +59,8 @@ class RobustSelfSupervised(AttackedModel):
         robust: Whether inputs are moved at all; without, this is plain self-training.
         layer: Layer, or its name, whose output is moved instead of the inputs; needed for token ids (give the
             embedding).
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -88,6 +90,7 @@ class RobustSelfSupervised(AttackedModel):
     """
 
     semi_supervised = True
+    needs_probabilities = True
 
     def __init__(
         self,
@@ -99,6 +102,7 @@ class RobustSelfSupervised(AttackedModel):
         step_size: float | None = None,
         robust: bool = True,
         layer: Any = None,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
@@ -106,7 +110,7 @@ class RobustSelfSupervised(AttackedModel):
         check_ascent(gamma_unlabeled, step_size, steps, "gamma_unlabeled")
         moves = robust and min(gamma, gamma_unlabeled) < float("inf")
         attack = PenalizedAscent(gamma, step_size, steps if moves else 0, "compiled", layer)
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
         self.gamma_unlabeled = float(gamma_unlabeled)
         self.steps = int(steps)
@@ -130,13 +134,15 @@ class RobustSelfSupervised(AttackedModel):
 
     def objective(self, batch, forward):
         found = super().found(batch)
-        batch = batch.replace(y=found.y, sample_weight=self._weights(batch, found.labelled))
+        weights = self._weights(batch, found.labelled)
+        batch = batch.replace(y=found.y).reweight(lambda outputs: weights)
         loss, values = self.attacked_objective(batch, forward)
         return loss - ops.cast(forward.sample_mean(found.price, batch), loss.dtype), values
 
     def _labels(self, batch, forward):
         """Labels in which predictions have filled the gaps, and who had one, `(batch,)`."""
-        log_p = class_log_probabilities(forward(batch.x), uses_logits(compiled_loss(forward)))
+        outputs = one_output(forward(batch.x), forward)
+        log_p = class_log_probabilities(outputs, gives_logits(forward))
         y = ops.convert_to_tensor(batch.y)
         ids, rows = split_labels(y, log_p)
         if len(log_p.shape) != 2:
@@ -154,19 +160,11 @@ class RobustSelfSupervised(AttackedModel):
 
     def _weights(self, batch, labelled):
         """Sample weights that turn the mean over all rows into the sum of the two means."""
-        given, factor = batch.sample_weight, self.scheduled(self.factor, batch)
+        factor = self.scheduled(self.factor, batch)
         known = ops.cast(labelled, "float32")
         size = ops.cast(ops.size(known), "float32")
         share = known * size / ops.maximum(ops.sum(known), 1.0)
-        share += factor * (1.0 - known) * size / ops.maximum(size - ops.sum(known), 1.0)
-
-        def weights(outputs):
-            weight = given(outputs) if callable(given) else given
-            return (
-                share if weight is None else share * ops.cast(ops.reshape(weight, (-1,)), "float32")
-            )
-
-        return weights
+        return share + factor * (1.0 - known) * size / ops.maximum(size - ops.sum(known), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         config, attack = super().get_config(), self.attack

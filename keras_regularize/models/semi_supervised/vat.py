@@ -9,10 +9,11 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._points import add_floating, attacked_outputs
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
+from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.losses.semi_supervised import conditional_entropy
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import kl_divergence
-from keras_regularize.scores import class_log_probabilities, compiled_loss, uses_logits
+from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits, one_output
 
 
 @export
@@ -42,6 +43,8 @@ class VAT(AttackedModel):
         layer: Layer, or its name, whose output is perturbed instead of the inputs; needed for token ids
             (give the embedding).
         seed: Seed of the initial directions.
+        from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
+            last layer.
         **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
             too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
@@ -74,6 +77,7 @@ class VAT(AttackedModel):
     needs_labels = False
     attack_training = True
     attack_returns_perturbation = True
+    needs_probabilities = True
 
     def __init__(
         self,
@@ -85,12 +89,13 @@ class VAT(AttackedModel):
         entropy_factor: Any = 0.0,
         layer: Any = None,
         seed: int | None = None,
+        from_logits: bool | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
         check_number("entropy_factor", entropy_factor, minimum=0, schedule=True)
         attack = VirtualAdversarial(epsilon, finite_difference, iterations, layer, seed=seed)
-        super().__init__(model, attack, **kwargs)
+        super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
         self.entropy_factor = entropy_factor
 
@@ -99,7 +104,7 @@ class VAT(AttackedModel):
         penalty = self._penalty(
             forward.outputs_at(batch.x),
             self._moved_outputs(forward, batch.x, self.found(batch), training=True),
-            uses_logits(compiled_loss(forward)),
+            forward,
             self.scheduled(self.factor, batch),
             self.scheduled(self.entropy_factor, batch),
         )
@@ -122,21 +127,23 @@ class VAT(AttackedModel):
             check_number(name, getattr(self, name))
         outputs = self.model(x, training=False)
         moved = self._moved_outputs(self.model, x, perturbation, training=False)
-        logits = uses_logits(compiled_loss(self))
-        return self._penalty(outputs, moved, logits, self.factor, self.entropy_factor)
+        return self._penalty(outputs, moved, self, self.factor, self.entropy_factor)
 
     def _moved_outputs(self, model, x, perturbation, training):
         layer = self.attack.layer
         moved = perturbation if layer is not None else add_floating(x, perturbation)
         return attacked_outputs(model, x, moved, layer, training)
 
-    def _penalty(self, outputs, moved, from_logits, factor, entropy_factor):
-        log_p = class_log_probabilities(outputs, from_logits)
-        log_q = class_log_probabilities(moved, from_logits)
-        penalty = factor * ops.mean(kl_divergence(ops.stop_gradient(log_p), log_q))
+    def _penalty(self, outputs, moved, model, factor, entropy_factor):
+        from_logits, shown = gives_logits(model), one_output(outputs, model)
+        log_p, log_q = (
+            class_log_probabilities(class_outputs(z, model), from_logits) for z in (outputs, moved)
+        )
+        divergence = kl_divergence(ops.stop_gradient(log_p), log_q)
+        penalty = factor * masked_sample_mean(divergence, shown)
         if isinstance(entropy_factor, float) and entropy_factor == 0.0:
             return penalty
-        return penalty + entropy_factor * ops.mean(conditional_entropy(log_p))
+        return penalty + entropy_factor * masked_sample_mean(conditional_entropy(log_p), shown)
 
     def get_config(self) -> dict[str, Any]:
         config, attack = super().get_config(), self.attack

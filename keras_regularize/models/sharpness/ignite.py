@@ -109,11 +109,11 @@ class IGNITE(RegularizedModel):
         gradients = combine(1.0, gradients, 1.0, added)
         excess = self.rho * ops.cast(norm, "float32") - self.threshold
         updated = factor + self.factor_learning_rate * excess
-        return loss, aux._replace(states={**aux.states, self.name: updated}), gradients
+        return loss, aux._replace(states={**aux.states, self.key: updated}), gradients
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        self.factor.assign(aux.states[self.name])
+        self.factor.assign(aux.states[self.key])
 
     def _sensitivity(self, objective, weights, batch):
         """Gradient of the mean output, scaled and averaged over replicas like that of the objective."""

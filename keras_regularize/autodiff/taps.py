@@ -1,0 +1,61 @@
+"""What passes through a layer, read or changed on its way, in a model of any kind."""
+
+import contextlib
+import contextvars
+import functools
+import threading
+
+# Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
+_TAPS = contextvars.ContextVar("taps", default=())
+_INSTALLING = threading.Lock()
+
+
+@contextlib.contextmanager
+def tap(layer, function):
+    """Context in which `function(outputs, *arguments, **keywords)` stands for the outputs of `layer`.
+
+    It does in this thread alone, whichever others run the layer meanwhile. Taps of one layer nest, the inner
+    one sees what the outer one made. Nothing stays behind in the layer.
+    """
+    _install(layer)
+    token = _TAPS.set((*_TAPS.get(), (layer, function)))
+    try:
+        yield
+    finally:
+        _TAPS.reset(token)
+        _remove(layer)
+
+
+def _install(layer):
+    # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
+    with _INSTALLING:
+        attributes = vars(layer)
+        if not hasattr(attributes.get("call"), "taps"):
+            attributes["call"] = _tapped(layer)
+        attributes["call"].taps += 1
+
+
+def _remove(layer):
+    with _INSTALLING:
+        attributes = vars(layer)
+        tapped = attributes["call"]
+        tapped.taps -= 1
+        if tapped.taps == 0:
+            del attributes["call"]
+            if tapped.hidden is not None:
+                attributes["call"] = tapped.hidden
+
+
+def _tapped(layer):
+    run = layer.call
+
+    @functools.wraps(run)  # Keras reads the names of arguments off the signature.
+    def call(*args, **kwargs):
+        outputs = run(*args, **kwargs)
+        for tapped, function in _TAPS.get():
+            if tapped is layer:
+                outputs = function(outputs, *args, **kwargs)
+        return outputs
+
+    call.taps, call.hidden = 0, vars(layer).get("call")
+    return call
