@@ -22,8 +22,8 @@ class GradientRegularization(RegularizedModel):
 
     need no second derivative, and the forward one with a rather large $\epsilon$ generalizes best (the paper's
     point). `normalize=True` ascends along $g / (\|g\| + 10^{-12})$ instead, for the target
-    $L + \gamma\|\nabla L\|$ (gradient norm penalty, as in its authors' code). With `factor == step`, forward is the gradient at $w + \epsilon g$, and with
-    `normalize=True` it is `SAM(rho=step)`.
+    $L + \gamma\|\nabla L\|$ (gradient norm penalty, as in its authors' code). With `factor == step`, forward is
+    the gradient at $w + \epsilon g$, and with `normalize=True` it is `SAM(rho=step)`.
 
     Args:
         model: The model to train, or another wrapper.
