@@ -26,6 +26,7 @@ PASSES = {
     "AWP": "2 / 2",
     "GR forward": "2 / 2",
     "GR exact": "2 / 3",
+    "FriendlySAM": "2 / 2",
     "LookSAM(5)": "1.2 / 1.2",
     "MomentumSAM": "1 / 1",
     "Flooding": "1 / 1",
@@ -51,7 +52,7 @@ PASSES = {
 def bars():
     """The largest acceptable ratios, on a network whose arithmetic dominates."""
     wrapper = 1.08 if keras.backend.backend() == "torch" else 1.02
-    two_passes = ("SAM", "ASAM", "GSAM", "AMP(1)", "AWP", "GR forward")
+    two_passes = ("SAM", "ASAM", "GSAM", "FriendlySAM", "AMP(1)", "AWP", "GR forward")
     return {
         "wrapper": wrapper,
         **dict.fromkeys(two_passes, 2.05),
@@ -99,6 +100,7 @@ METHODS = {
     "AWP": kr.models.AWP,
     "GR forward": kr.models.GradientRegularization,
     "GR exact": lambda net: kr.models.GradientRegularization(net, scheme="exact"),
+    "FriendlySAM": kr.models.FriendlySAM,
     "LookSAM(5)": kr.models.LookSAM,
     "MomentumSAM": kr.models.MomentumSAM,
     "Flooding": lambda net: kr.models.Flooding(net, level=0.1),

@@ -17,7 +17,10 @@ def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
     with _recording() as record:
         x = _fresh(x, record)
-        leaves = keras.tree.flatten(x)
+        flat = type(x) is list and all(
+            torch.is_tensor(leaf) for leaf in x
+        )  # The weights of a model.
+        leaves = x if flat else keras.tree.flatten(x)
         value, aux = fn(x)
         if value.requires_grad:
             gradients = torch.autograd.grad(
@@ -27,7 +30,8 @@ def differentiate(fn, x):
             gradients = [torch.zeros_like(leaf) for leaf in leaves]
     if not record:
         value, aux = _detached((value, aux))
-    return (value, aux), keras.tree.pack_sequence_as(x, list(gradients))
+    gradients = list(gradients)
+    return (value, aux), gradients if flat else keras.tree.pack_sequence_as(x, gradients)
 
 
 def jvp(fn, x, tangents):
@@ -69,14 +73,28 @@ def _recording(twice=False):
 
 def _fresh(x, record):
     # A fresh node per leaf: connected to `x` if an outer derivative records, a constant elsewhere in `fn`.
-    return keras.tree.map_structure(
+    return _mapped(
         lambda t: t.view_as(t) if record and t.requires_grad else t.detach().requires_grad_(), x
     )
 
 
 @torch.compiler.disable  # It cannot trace `vars`.
 def _detached(structure):
-    return keras.tree.map_structure(lambda t: _detach(t) if torch.is_tensor(t) else t, structure)
+    return _mapped(lambda t: _detach(t) if torch.is_tensor(t) else t, structure)
+
+
+def _mapped(fn, structure):
+    """`keras.tree.map_structure`, at a tenth of its time for lists, tuples and dictionaries."""
+    kind = type(structure)
+    if kind is list or kind is tuple:
+        return kind([_mapped(fn, part) for part in structure])
+    if kind is dict:
+        return {key: _mapped(fn, part) for key, part in structure.items()}
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return kind(*[_mapped(fn, part) for part in structure])
+    if torch.is_tensor(structure) or isinstance(structure, (int, float)):
+        return fn(structure)
+    return keras.tree.map_structure(fn, structure)
 
 
 def _detach(tensor):

@@ -44,7 +44,7 @@ def value_and_grad(fn: Callable, has_aux: bool = False) -> Callable:
     """
 
     def differentiated(x, *args, **kwargs):
-        x = tree.map_structure(_floating, x)
+        x = [_floating(leaf) for leaf in x] if _is_flat(x) else tree.map_structure(_floating, x)
 
         def scalar(x):
             value, aux = fn(x, *args, **kwargs) if has_aux else (fn(x, *args, **kwargs), None)
@@ -276,6 +276,11 @@ def _pairs(a, vector):
             )
         pairs.append((left, right))
     return pairs
+
+
+def _is_flat(x):
+    """Whether a structure is a list of tensors, such as the weights of a model, which need no tree."""
+    return type(x) is list and not any(isinstance(leaf, (dict, list, tuple)) for leaf in x)
 
 
 def _floating(x):

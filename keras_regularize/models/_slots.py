@@ -38,7 +38,8 @@ class Slots(keras.layers.Layer):
                 slot = self.add_weight(
                     shape=variable.shape,
                     initializer="zeros",
-                    dtype=variable.dtype,
+                    # In a call under a mixed policy a variable says that it is of the compute dtype.
+                    dtype=keras.backend.result_type(variable.dtype, self._model().variable_dtype),
                     trainable=False,
                     autocast=False,
                     aggregation="only_first_replica",
@@ -61,7 +62,8 @@ class Slots(keras.layers.Layer):
         slots = dict(zip(self._ids, self._slots))
         for variable, value in zip(variables, values):
             if id(variable) in slots:
-                slots[id(variable)].assign(ops.cast(value, variable.dtype))
+                slot = slots[id(variable)]
+                slot.assign(ops.cast(value, slot.dtype))
 
     def save_own_variables(self, store: Any) -> None:
         for position, slot in zip(self._positions, self._slots):

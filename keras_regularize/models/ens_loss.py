@@ -64,7 +64,9 @@ class EnsLoss(RegularizedModel):
     ```
 
     Reference: Ben Dai, *EnsLoss: Stochastic Calibrated Loss Ensembles for Preventing Overfitting in
-    Classification*, 2024, arXiv:2409.00908. Where its code draws $\lambda$ it does so once an epoch.
+    Classification*, 2024, arXiv:2409.00908. Where its code
+    draws $\lambda$ it does so at the start of every `period`-th epoch (by default never), for images and sequences
+    from `[-1, 1]` as here, for text from `[0, 1]`.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class Ensemble(keras.Model):
     $$\bar z = \frac1K \sum_k z^{(k)} \qquad \text{or} \qquad
     \bar z = \log \frac1K \sum_k \operatorname{softmax}(z^{(k)}),$$
 
-    the geometric or the arithmetic mean of their probabilities: `average="logits"` is that of the paper,
+    the geometric or the arithmetic mean of their probabilities: `average="logits"` is that of the authors' code,
     `average="probabilities"` punishes a single confident error less. Both are logits again, so that the
     ensemble compiles with the loss of its members and may be the teacher of a `Distillation`. With `"logits"`,
     outputs of any other kind are averaged as they are: regressions, probabilities, dictionaries of outputs.
@@ -56,6 +56,9 @@ class Ensemble(keras.Model):
         member.fit(x, y, verbose=0)
     classes = kr.models.Ensemble(members).predict(x, verbose=0).argmax(axis=-1)
     ```
+
+    With more members $K$ the loss falls as $A / K^B + C$; the authors fit all three numbers
+    (`kr.analysis.fit_power_law`), so $B$ need not be 1.
 
     Reference: Konwoo Kim, Suhas Kotha, Percy Liang and Tatsunori Hashimoto, *Pre-training under infinite compute*,
     2025, arXiv:2509.14786.

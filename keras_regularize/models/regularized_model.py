@@ -22,7 +22,12 @@ from keras_regularize.models._recurrent import carried_states
 class RegularizedModel(keras.Model):
     r"""Wraps a model and trains it with a step that methods change through four hooks.
 
-    The base class changes nothing: its `fit` is that of the wrapped model, number for number. A method
+    The base class changes nothing: its `fit` is that of the wrapped model, number for number, with two exceptions
+    on single backends. On TensorFlow plain Keras hands the optimizer the rows of an `Embedding`'s gradient one
+    by one; Adam, RMSprop and Adagrad then square an id that repeats in a batch entry by entry, where the gradient
+    is their sum. Wrappers take the sum, as JAX and torch do; the gradient of a table is then as large as the
+    table (a step with very large ones costs what a dense update of them does). On torch plain Keras cannot train
+    stateful LSTMs and GRUs; wrappers can. A method
     overrides the hook it is about; the default of every hook is the wrapped model's own when that is a
     `RegularizedModel` too, so wrappers nest: `SAM(VAT(model))`.
 

@@ -158,25 +158,45 @@ def test_levels_commute_to_the_last_bit(wrap):
         np.testing.assert_array_equal(a, b)
 
 
-@methods
-def test_an_overflow_of_the_scaled_loss_leaves_no_trace(wrap):
-    policy = keras.config.dtype_policy()
+def scaling():
+    """Scales the loss so much from the third step on that its gradients overflow."""
+    inner = keras.optimizers.SGD(0.1)
+    return keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0, dynamic_growth_steps=10**6)
+
+
+INDEX = {"label": Y[:16], "index": np.arange(16)}
+STATEFUL = {
+    **{name: (wrap, Y[:16]) for name, wrap in METHODS.items()},
+    "group dro": (lambda m: kr.models.GroupDRO(m, 2, 0.5), {"label": Y[:16], "group": Y[:16] % 2}),
+    "prospect": (lambda m: kr.models.Prospect(m, 16), INDEX),
+    "elr": (lambda m: kr.models.ELR(m, 16, 3), INDEX),
+    "elr+": (lambda m: kr.models.ELRPlus(m, mlp(), 16, 3, ema_warmup_steps=1, seed=1), INDEX),
+    "elle": (lambda m: kr.models.ELLE(m, 0.1, 9.0, adaptive=True, seed=4), Y[:16]),
+    "free": (lambda m: kr.models.FreeAdversarialTraining(m, 0.1, 1, batch_size=16), Y[:16]),
+}
+
+
+@pytest.mark.parametrize("wrap, y", STATEFUL.values(), ids=STATEFUL)
+def test_an_overflow_of_the_scaled_loss_leaves_no_trace(wrap, y):
+    """Neither at first nor later, when there is something to lose; and training goes on."""
     keras.config.set_dtype_policy("mixed_float16")
-    try:
-        net = mlp()
-        optimizer = keras.optimizers.LossScaleOptimizer(
-            keras.optimizers.SGD(0.1), initial_scale=2.0**60
-        )
-        model = compiled(wrap(net), optimizer)
-        before, state = net.get_weights(), states(model)
-        single_steps(model, 1)
-        for a, b in zip(before, net.get_weights()):
-            np.testing.assert_array_equal(a, b)
-        for path, value in states(model).items():
-            if "seed" not in path:
-                np.testing.assert_array_equal(value, state[path], err_msg=path)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = compiled(wrap(mlp()), scaling())
+    single_steps(model, 2, y=y)
+    kept = model.get_weights(), states(model)
+    optimizer = model.optimizer
+    optimizer.dynamic_scale.assign(2.0**60)
+    single_steps(model, 1, y=y)
+    for a, b in zip(kept[0], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for path, value in states(model).items():
+        if "seed" not in path:
+            np.testing.assert_array_equal(value, kept[1][path], err_msg=path)
+    optimizer.dynamic_scale.assign(2.0)
+    single_steps(model, 2, y=y)
+    after = states(model)
+    assert all(np.isfinite(value).all() for value in (*model.get_weights(), *after.values()))
+    moved = [path for path in after if not np.array_equal(after[path], kept[1][path])]
+    assert [path for path in moved if "seed" not in path]
 
 
 def test_what_an_outer_wrapper_trains_has_no_slot():

@@ -247,7 +247,7 @@ class ELRPlus(TwoNetworks):
         keep = ops.where(step > 0, self.ema_momentum * ops.exp(-5.0 * left * left), 0.0)
         averages = self.averages.read(batch.variables)
         return [
-            a + ops.cast(1.0 - keep, w.dtype) * (w - a)
+            ops.cast(a + ops.cast(1.0 - keep, a.dtype) * (ops.cast(w, a.dtype) - a), w.dtype)
             for a, w in zip(averages, read_values(batch.variables))
         ]
 

@@ -21,9 +21,9 @@ class GradientRegularization(RegularizedModel):
     \text{backward: } \gamma\,\frac{g - \nabla L(w - \epsilon g)}{\epsilon}$$
 
     need no second derivative, and the forward one with a rather large $\epsilon$ generalizes best (the paper's
-    point). `normalize=True` ascends along $g / \|g\|$ instead, for the target $L + \gamma\|\nabla L\|$ (gradient
-    norm penalty). With `factor == step`, forward is the gradient at $w + \epsilon g$, and with
-    `normalize=True` it is `SAM(rho=step)`.
+    point). `normalize=True` ascends along $g / (\|g\| + 10^{-12})$ instead, for the target
+    $L + \gamma\|\nabla L\|$ (gradient norm penalty, as in its authors' code). With `factor == step`, forward is
+    the gradient at $w + \epsilon g$, and with `normalize=True` it is `SAM(rho=step)`.
 
     Args:
         model: The model to train, or another wrapper.
@@ -56,7 +56,8 @@ class GradientRegularization(RegularizedModel):
     Reference: Karakida, Takase, Hayase and Osawa, *Understanding Gradient Regularization in Deep Learning:
     Efficient Finite-Difference Computation and Implicit Bias*, ICML 2023, arXiv:2210.02720. `normalize=True`:
     Zhao, Zhang and Hu, *Penalizing Gradient Norm for Efficiently Improving Generalization in Deep Learning*,
-    ICML 2022, arXiv:2202.03599 (their $\alpha$, $r$: `factor` is $\alpha r$, `step` is $r$).
+    ICML 2022, arXiv:2202.03599 (their $\alpha$, $r$: `factor` is
+    $\alpha r$, `step` is $r$; their recipes have $\alpha = 0.8$, $r = 0.1$).
     """
 
     def __init__(
