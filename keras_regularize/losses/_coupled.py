@@ -4,6 +4,7 @@ import keras
 from keras import ops, tree
 
 from keras_regularize.losses._loss import Loss
+from keras_regularize.masks import keras_mask, with_mask
 
 
 class BatchCoupledLoss(Loss):
@@ -19,7 +20,7 @@ class BatchCoupledLoss(Loss):
         raise NotImplementedError
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = keras_mask(y_pred)
         with keras.name_scope(self.name):
             outputs = tree.map_structure(
                 lambda x: ops.convert_to_tensor(x, dtype=self.dtype), y_pred
@@ -44,7 +45,7 @@ class BatchCoupledLoss(Loss):
                     # Keras fails on PyTorch.
                     weight = weight * ops.ones_like(values)
             if own_mask is not None:
-                values._keras_mask = own_mask
+                values = with_mask(values, own_mask)
         return _Reduction(values, self)((), y_pred, weight)
 
     def call(self, y_true, y_pred):

@@ -7,6 +7,7 @@ from keras import ops
 from keras_regularize._validation import check_integer
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import split_labels
+from keras_regularize.masks import keras_mask
 
 
 def check_ignored(ignore_class):
@@ -24,7 +25,7 @@ def position_weights(y_pred, shape, sample_weight):
     given the predictions as they came: the mask is an attribute, lost by any operation.
     """
     weight = None
-    for factor in (sample_weight, getattr(y_pred, "_keras_mask", None)):
+    for factor in (sample_weight, keras_mask(y_pred)):
         if factor is not None:
             factor = aligned_weights(ops.cast(factor, "float32"), shape)
             weight = factor if weight is None else weight * factor

@@ -211,6 +211,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
+        if 0 in p.shape:  # The largest of nothing raises on TensorFlow.
+            return p[:, 0], labels, weight
         return ops.amax(p, axis=-1), ops.equal(ops.argmax(p, axis=-1), labels), weight
 
     def _keep(self, confidence, hit, weight):

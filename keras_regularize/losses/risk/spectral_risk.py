@@ -15,6 +15,7 @@ from keras_regularize.losses.risk._spectral_weights import (
     relative_weights,
     weights_among,
 )
+from keras_regularize.masks import keras_mask
 from keras_regularize.numerics import masked_mean, upcast
 from keras_regularize.scores import uses_logits
 
@@ -159,7 +160,7 @@ class SpectralRisk(BatchCoupledLoss):
             raise ValueError(
                 f"The wrapped loss must give a value per sample. Received the scalar of {self.loss}"
             )
-        return losses, getattr(losses, "_keras_mask", None)
+        return losses, keras_mask(losses)
 
     def _value(self, y_true, y_pred):
         if isinstance(self.loss, keras.losses.Loss):
