@@ -122,10 +122,11 @@ class FactoredSphericalClassifier(RegularizedModel):
                 f"Received a backbone of output shape {shape}"
             )
         size = shape[-1]
+        dtype = "float64" if self.variable_dtype == "float64" else "float32"
 
         def weight(name, shape, initializer):
             return self.add_weight(
-                name=name, shape=shape, initializer=initializer, dtype="float32", trainable=False
+                name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False
             )
 
         self.tall = weight("tall", (self.num_classes, size), "glorot_uniform")
@@ -146,7 +147,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         features = self.model(inputs, training=training)
         if training:
             return {"features": features}
-        features = ops.cast(features, "float32")  # As the factors.
+        features = ops.cast(features, self.tall.dtype)
         small = ops.matmul(features, ops.transpose(self.small))
         logits = ops.matmul(small, ops.transpose(self.tall))
         return logits + ops.matmul(features, self.offset[:, None])
@@ -159,7 +160,7 @@ class FactoredSphericalClassifier(RegularizedModel):
     def set_output_kernel(self, kernel: Any) -> None:
         """Starts from a kernel `(features, classes)`, such as that of a trained `Dense`."""
         self._ensure_built()
-        self.tall.assign(ops.transpose(ops.convert_to_tensor(kernel, "float32")))
+        self.tall.assign(ops.transpose(ops.convert_to_tensor(kernel, self.tall.dtype)))
         self._forget_factors()
         self.age.assign(0)
 
@@ -185,7 +186,7 @@ class FactoredSphericalClassifier(RegularizedModel):
                 f"wrapper. Received it within `{type(forward.model).__name__}`"
             )
         penalties = forward.loss(batch)
-        features = ops.cast(forward.outputs["features"], "float32")
+        features = ops.cast(forward.outputs["features"], self.tall.dtype)
         _, factors = batch.extra[self.key]
         products = factors.products(features)
         loss = self._mean_loss(products.statistics(features), batch.sample_weight)
@@ -218,7 +219,7 @@ class FactoredSphericalClassifier(RegularizedModel):
     def _descend(self, batch, h, products):
         """One step of gradient descent on the kernel, in terms of its factors."""
         ids, old = batch.extra[self.key]
-        rate = ops.cast(self.scheduled(self.learning_rate, batch), "float32")
+        rate = ops.cast(self.scheduled(self.learning_rate, batch), h.dtype)
         slopes = autodiff.grad(lambda t: self._mean_loss(t, batch.sample_weight))
         ga, gq, gs = slopes(products.statistics(h))
         z = ga[:, None] * products.label_rows + gs[:, None] * old.total
@@ -233,7 +234,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         inverse = inverse + rate * correction
 
         # A label that stands several times in the batch gets the sum, wherever it is written from.
-        same = ops.cast(ids[:, None] == ids[None, :], "float32")
+        same = ops.cast(ids[:, None] == ids[None, :], h.dtype)
         steps = ops.matmul(h, ops.transpose(inverse)) * ga[:, None]
         rows = old.rows - rate * ops.matmul(same, steps)
 
@@ -310,7 +311,8 @@ class FactoredSphericalClassifier(RegularizedModel):
             return penalties
         label = ops.take_along_axis(y_pred, _ids(y)[:, None], axis=-1)[:, 0]
         statistics = label, ops.sum(y_pred * y_pred, axis=-1), ops.sum(y_pred, axis=-1)
-        return self._mean_loss(statistics, sample_weight) + penalties
+        loss = self._mean_loss(statistics, sample_weight)
+        return loss + ops.cast(penalties, loss.dtype)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         if isinstance(y_pred, Mapping):

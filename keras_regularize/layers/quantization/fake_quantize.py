@@ -100,7 +100,7 @@ class FakeQuantize(keras.layers.Layer):
             self._fit(inputs)
         low = self.low.value
         high = low + float(2**self.bits - 1)
-        size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), "float32")
+        size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), low.dtype)
         gradient_scale = ops.rsqrt(high * ops.maximum(size, 1.0))
         return learned_step(inputs, self.scale.value, self.offset.value, low, high, gradient_scale)
 
