@@ -87,7 +87,7 @@ class LAWN(OptimizerWrapper):
         self._radii = [
             self.add_variable(  # 0: not fixed yet.
                 shape=(),
-                dtype="float32",
+                dtype="float64" if variable.dtype == "float64" else "float32",
                 aggregation="only_first_replica",
                 name=f"{variable.path}_radius".replace("/", "_"),
             )
@@ -103,7 +103,7 @@ class LAWN(OptimizerWrapper):
                 value, wide = upcast(variable), upcast(gradient)
                 norm, slot = safe_norm(value), self._radii[self._get_variable_index(variable)]
                 known = ops.convert_to_tensor(slot)
-                radius = ops.where(known > 0, known, ops.cast(norm, "float32"))
+                radius = ops.where(known > 0, known, norm)
                 radius = ops.where(fixed, radius, 0.0)
                 unit = ops.where(radius > 0, value / ops.where(norm > 0, norm, 1.0), 0.0)
                 gradient = ops.cast(wide - ops.sum(wide * unit) * unit, gradient.dtype)

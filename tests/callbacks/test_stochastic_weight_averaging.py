@@ -153,7 +153,16 @@ def test_the_mean_of_a_noisy_training_is_better_than_its_end():
     net = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
     net.compile(SGD(0.05), "mse")
     averaging = StochasticWeightAveraging(5)
-    net.fit(x, y, batch_size=4, epochs=30, verbose=0, callbacks=[averaging])
+
+    class Draws(keras.utils.PyDataset):  # Of another order in each epoch, with any seed.
+        def __len__(self):
+            return 50
+
+        def __getitem__(self, i):
+            rows = RNG.integers(0, 200, 4)
+            return x[rows], y[rows]
+
+    net.fit(Draws(), epochs=30, verbose=0, callbacks=[averaging])
     exact = np.linalg.lstsq(np.c_[x, np.ones(200)], y, rcond=None)[0]
     target = np.c_[test, np.ones(500)] @ exact
     averaged = np.mean((net.predict(test, verbose=0) - target) ** 2)
