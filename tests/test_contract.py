@@ -245,6 +245,7 @@ LEVELS = [
         "numerics",
         "labels",
         "scores",
+        "masks",
         "ops",
         "utils",
         "_export",

@@ -99,25 +99,6 @@ def _assign(groups, values):
             variable.assign(value)
 
 
-def mask_of(tensor, rank):
-    """The mask of the first `rank` axes that Keras has kept for a tensor, or `None`.
-
-    Arrays of JAX have no attributes: it stands elsewhere, and losses are the public way to it.
-    """
-    if rank < 1 or not hasattr(tensor, "shape"):
-        return None
-    ones = jax.numpy.ones(tensor.shape[:rank], "float32")
-    masked = _Masked(name="mask", reduction="none", dtype="float32")(ones, tensor)
-    return None if masked is ones else masked != 0
-
-
-class _Masked(keras.losses.Loss):
-    """Called with values for labels: gives them back, 0 where the predictions are masked."""
-
-    def call(self, y_true, y_pred):
-        return y_true
-
-
 def apply_gradients(optimizer, gradients, variables):
     # `optimizer.apply` leaks a tracer when the loss is scaled; the pure form does not.
     slots = optimizer.variables

@@ -162,11 +162,6 @@ def predict_step(model, inner, arguments):
     return inner.predict_step(*arguments)
 
 
-def mask_of(tensor, rank):
-    """The mask of the first `rank` axes that Keras has kept on a tensor, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
-
-
 def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 

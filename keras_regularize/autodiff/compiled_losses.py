@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
-from keras_regularize.autodiff import backend
+from keras_regularize.masks import keras_mask
 from keras_regularize.numerics import masked_mean, upcast
 
 CONTAINERS = (Mapping, list, tuple)
@@ -181,9 +181,7 @@ def masked_sample_mean(values: Any, outputs: Any, sample_weight: Any = None) -> 
 def joint_mask(outputs: Any, values: Any) -> Any:
     """Bools in the rank of `values`, `(batch, …)`: neither masked in the outputs nor ignored by the loss."""
     mask = None
-    leading = len(outputs.shape) - 1 if not isinstance(outputs, CONTAINERS) else 0
-    given_masks = backend.mask_of(outputs, leading), backend.mask_of(values, len(values.shape))
-    for given in given_masks:
+    for given in (keras_mask(outputs), keras_mask(values)):
         if given is None or (given := _in_rank(ops.cast(given, "bool"), values)) is None:
             continue
         mask = given if mask is None else ops.logical_and(mask, given)

@@ -9,6 +9,7 @@ from keras import ops, tree
 from keras_regularize._validation import check_integer
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import check_labels, read_labels
+from keras_regularize.masks import with_mask
 
 
 class Loss(keras.losses.Loss):
@@ -90,7 +91,7 @@ class ClassLoss(Loss):
         if outside is not None:
             values = ops.where(outside, np.nan, values)
         if counted is not None:
-            values = _Masked(dtype=values.dtype)([ops.where(counted, values, 0.0), counted])
+            values = with_mask(ops.where(counted, values, 0.0), counted)
         return values
 
     def read(self, y_true, y_pred):
@@ -123,18 +124,3 @@ class _Reduction(keras.losses.Loss):
     def call(self, y_true, y_pred):
         # Called with the predictions for the mask that they carry.
         return self.values
-
-
-class _Masked(keras.layers.Layer):
-    """`[values, mask]` as values that carry the mask of Keras."""
-
-    supports_masking = True
-
-    def call(self, inputs):
-        return inputs[0]
-
-    def compute_mask(self, inputs, previous_mask=None):
-        return inputs[1]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
