@@ -340,9 +340,8 @@ def group_dro_update(config, steps):
     results = []
     for step in steps:
         losses, groups = (ops.convert_to_tensor(step[key]) for key in ("losses", "groups"))
-        q, weights = model._reweight(
-            losses, ops.ones_like(losses), float(len(step["losses"])), groups, model.step_size
-        )
+        batch = kr.autodiff.Batch(None, columns={"group": groups})
+        q, weights = model._reweight(batch, losses, ops.ones_like(losses))
         model.group_weights.assign(q)
         results.append({"group_weights": q, "contributions": weights * losses})
     return results

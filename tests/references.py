@@ -150,6 +150,9 @@ REFERENCES = {
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
     ),
     "models.ART": "tests/models/test_art.py::test_a_step_adds_the_gradient_of_the_formula",
+    "models.FriendlySAM": (
+        "tests/models/test_friendly_sam.py::test_five_steps_on_different_batches_follow_the_formula"
+    ),
     "models.AdvCompSum": (
         "tests/models/test_paired_losses.py"
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"

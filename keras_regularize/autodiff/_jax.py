@@ -99,6 +99,11 @@ def _assign(groups, values):
             variable.assign(value)
 
 
+def is_compiling():
+    """Whether `torch.compile` is at work, which runs Python code of its own kind only."""
+    return False
+
+
 def apply_gradients(optimizer, gradients, variables):
     # `optimizer.apply` leaks a tracer when the loss is scaled; the pure form does not.
     slots = optimizer.variables

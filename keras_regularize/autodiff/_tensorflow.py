@@ -70,6 +70,11 @@ def predict_step(model, inner, arguments):
     return inner.predict_step(*arguments)
 
 
+def is_compiling():
+    """Whether `torch.compile` is at work, which runs Python code of its own kind only."""
+    return False
+
+
 def apply_gradients(optimizer, gradients, variables):
     # The Keras optimizer sums over replicas what is already the global gradient on each.
     replicas = num_replicas()

@@ -162,6 +162,11 @@ def predict_step(model, inner, arguments):
     return inner.predict_step(*arguments)
 
 
+def is_compiling():
+    """Whether `torch.compile` is at work, which runs Python code of its own kind only."""
+    return torch.compiler.is_compiling()
+
+
 def apply_gradients(optimizer, gradients, variables):
     optimizer.apply(gradients, variables)
 

@@ -9,7 +9,7 @@ from keras import ops, tree
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice
 from keras_regularize.numerics import upcast
-from keras_regularize.scores import class_scores
+from keras_regularize.scores import class_scores, known_logits
 
 
 @export
@@ -76,6 +76,11 @@ class Ensemble(keras.Model):
         super().__init__(**kwargs)
         self.members = members
         self.average = average
+
+    @property
+    def from_logits(self) -> bool | None:
+        """Whether outputs are logits, `None` if the members do not say."""
+        return True if self.average == "probabilities" else known_logits(self.members[0])
 
     def build(self, input_shape: Any) -> None:
         for member in self.members:

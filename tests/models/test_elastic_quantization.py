@@ -115,7 +115,7 @@ def test_the_objective_equals_the_formula():
     before = [to_numpy(layer.choice) for layer in model.elastic_layers()]
     batch = model.prepare(autodiff.Batch(x, y, variables=model.trainable_variables), forward)
     loss, _ = model.objective(batch, autodiff.Forward(model))
-    choices = to_numpy(batch.extra[model.name][0])
+    choices = to_numpy(batch.extra[model.key][0])
     assert choices.shape == (4, 3, 5)
     assert (choices[0, :, :2] == 2).all() and (choices[:, [0, 2], :2] == 2).all()
     assert (choices[3, 1, :2] == 0).all()
