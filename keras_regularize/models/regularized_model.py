@@ -461,7 +461,7 @@ class RegularizedModel(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Those of Keras and of the wrapped model itself, and during `evaluate` what only it measures."""
-        metrics = super().metrics
+        metrics = keras.Model.metrics.fget(self)  # `torch.compile` knows no properties of `super()`.
         if self.compiled:
             known = {id(metric) for metric in metrics}
             inside = _wrapped.metrics_inside(self._base())
