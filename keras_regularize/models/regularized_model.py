@@ -114,6 +114,7 @@ class RegularizedModel(keras.Model):
         self.loss_weights = None
         self._replicas_synchronized = False
         self._evaluating = False
+        self._has_metrics_inside = False
         self._carried = None
 
     # Hooks
@@ -352,6 +353,7 @@ class RegularizedModel(keras.Model):
         given = _wrapped.compile_inside(self._base(), "rmsprop", given)
         self._ensure_built()
         super().compile(optimizer, **given)
+        self._has_metrics_inside = bool(_wrapped.metrics_inside(self._base()))
         self._compile_arguments["optimizer"] = self.optimizer
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -461,14 +463,13 @@ class RegularizedModel(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Those of Keras and of the wrapped model itself, and during `evaluate` what only it measures."""
-        metrics = keras.Model.metrics.fget(self)  # `torch.compile` knows no properties of `super()`.
-        if self.compiled:
-            known = {id(metric) for metric in metrics}
-            inside = _wrapped.metrics_inside(self._base())
-            metrics = [*metrics, *(metric for metric in inside if id(metric) not in known)]
-        if self._evaluating:
-            metrics = [*metrics, self._outermost_evaluation().metric]
-        return metrics
+        if not self._evaluating and not self._has_metrics_inside:
+            return super().metrics  # Nothing more is done with it, for the sake of `torch.compile`.
+        metrics = super().metrics
+        known = {id(metric) for metric in metrics}
+        inside = _wrapped.metrics_inside(self._base()) if self._has_metrics_inside else []
+        metrics = [*metrics, *(metric for metric in inside if id(metric) not in known)]
+        return [*metrics, self._outermost_evaluation().metric] if self._evaluating else metrics
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
         """A layer of the wrapped model."""

@@ -280,6 +280,8 @@ def test_unbuilt_models_build_in_fit(build):
     assert len(model.model.model.trainable_variables) == 2
 
 
+# `torch.compile` looks at it, and hides the warning unless warnings are errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize(
     "arguments",
     [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}],
