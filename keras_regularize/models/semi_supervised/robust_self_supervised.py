@@ -1,5 +1,6 @@
 """Robust self-training: unlabelled data, also from another domain, move the decision boundary."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -61,6 +62,8 @@ class RobustSelfSupervised(AttackedModel):
             embedding).
         from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
             last layer.
+        inputs: Names (dictionary) or positions (list) of the inputs that are moved, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -103,13 +106,16 @@ class RobustSelfSupervised(AttackedModel):
         robust: bool = True,
         layer: Any = None,
         from_logits: bool | None = None,
+        inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
         check_ascent(gamma, step_size, steps)
         check_ascent(gamma_unlabeled, step_size, steps, "gamma_unlabeled")
         moves = robust and min(gamma, gamma_unlabeled) < float("inf")
-        attack = PenalizedAscent(gamma, step_size, steps if moves else 0, "compiled", layer)
+        attack = PenalizedAscent(
+            gamma, step_size, steps if moves else 0, "compiled", layer, inputs=inputs
+        )
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
         self.gamma_unlabeled = float(gamma_unlabeled)
@@ -121,8 +127,8 @@ class RobustSelfSupervised(AttackedModel):
         gamma = ops.where(labelled, self.attack.gamma, self.gamma_unlabeled)
         x = self.attack(forward, batch.x, y, gamma=gamma)
         if self.attack.layer is None:
-            pairs = zip(floating_leaves(x), floating_leaves(batch.x))
-            moves = [upcast(moved) - upcast(start) for moved, start in pairs]
+            ends = (floating_leaves(each, self.attack.inputs) for each in (x, batch.x))
+            moves = [upcast(moved) - upcast(start) for moved, start in zip(*ends)]
         else:
             moves = [upcast(move) for move in x]
         distance = ops.reshape(per_sample_norm(moves)[0], (-1,))
@@ -178,4 +184,5 @@ class RobustSelfSupervised(AttackedModel):
             "step_size": attack.step_size,
             "robust": self.robust,
             "layer": attack.layer,
+            "inputs": attack.inputs,
         }
