@@ -10,7 +10,7 @@ from keras.layers import Layer
 
 from keras_regularize._validation import compatible
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.taps import tap
+from keras_regularize.autodiff.taps import recorded_output, tap
 from keras_regularize.numerics import upcast
 
 
@@ -250,9 +250,13 @@ def ids_refused(model, x, inputs=None):
     Those that `inputs` does not name are not perturbed and may be ids.
     """
     model = model.model if isinstance(model, Forward) else model
-    moved = movable(x, inputs)
-    _check_integer_inputs(model, x, moved)
-    if moved != movable(x):  # What reaches an embedding may then be of either kind.
+    moved, symbols = movable(x, inputs), _symbols(model, x)
+    _check_integer_inputs(x, symbols, moved)
+    if any(
+        leaf is not None and not moves and is_floating(leaf if symbol is None else symbol)
+        for leaf, symbol, moves in zip(tree.flatten(x), symbols, moved)
+    ):
+        # What is floating when it reaches an embedding may then be rightly so.
         check_no_ids(model, x, inputs)
         yield
         return
@@ -270,15 +274,18 @@ def _refuse_floating(layer, outputs, inputs, *modes, **keywords):
     return outputs
 
 
-def _check_integer_inputs(model, x, moved):
-    """A functional model casts what it is given to the dtype of its `Input`."""
+def _symbols(model, x):
+    """For each leaf of `x` the symbolic input of a functional model, to whose dtype it is cast; or `None`."""
     while hasattr(model, "training_inputs"):  # A wrapper of this package.
         model = model.model
     expected, given = list(getattr(model, "inputs", None) or ()), tree.flatten(x)
-    if len(expected) == len(given):
-        for symbol, leaf, moves in zip(expected, given, moved):
-            if moves and not is_floating(symbol):
-                raise _ids(f"the integer input `{symbol.name}`", leaf)
+    return expected if len(expected) == len(given) else [None] * len(given)
+
+
+def _check_integer_inputs(x, symbols, moved):
+    for symbol, leaf, moves in zip(symbols, tree.flatten(x), moved):
+        if moves and symbol is not None and not is_floating(symbol):
+            raise _ids(f"the integer input `{symbol.name}`", leaf)
 
 
 def _ids(place, leaf):
@@ -287,19 +294,6 @@ def _ids(place, leaf):
         '(`x.astype("int32")`), beside other inputs or with `layer=` (the embedding, say) to perturb what that '
         f"layer gives out. Received ids of dtype {keras.backend.standardize_dtype(leaf.dtype)}"
     )
-
-
-@contextlib.contextmanager
-def recorded_output(layer):
-    """Context that yields a list to which every call of `layer` appends its output."""
-    record = []
-
-    def note(outputs, *_, **__):
-        record.append(outputs)
-        return outputs
-
-    with tap(layer, note):
-        yield record
 
 
 def perturbed_output(layer, perturbation):
