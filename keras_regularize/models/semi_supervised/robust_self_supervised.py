@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
@@ -15,7 +15,7 @@ from keras_regularize.labels import split_labels
 from keras_regularize.models import _data
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import upcast
-from keras_regularize.scores import class_log_probabilities, gives_logits, one_output
+from keras_regularize.scores import class_log_probabilities, gives_logits, one_label, one_output
 
 
 class Found(NamedTuple):
@@ -146,10 +146,11 @@ class RobustSelfSupervised(AttackedModel):
         return loss - ops.cast(forward.sample_mean(found.price, batch), loss.dtype), values
 
     def _labels(self, batch, forward):
-        """Labels in which predictions have filled the gaps, and who had one, `(batch,)`."""
-        outputs = one_output(forward(batch.x), forward)
-        log_p = class_log_probabilities(outputs, gives_logits(forward))
-        y = ops.convert_to_tensor(batch.y)
+        """Labels, in their structure, in which predictions have filled the gaps, and who had one, `(batch,)`."""
+        outputs = forward(batch.x)
+        log_p = class_log_probabilities(one_output(outputs, forward), gives_logits(forward))
+        given = one_label(batch.y, outputs, forward)
+        y = ops.convert_to_tensor(given)
         ids, rows = split_labels(y, log_p)
         if len(log_p.shape) != 2:
             raise ValueError(
@@ -162,7 +163,8 @@ class RobustSelfSupervised(AttackedModel):
         else:
             guess = ops.one_hot(ops.argmax(log_p, axis=-1), log_p.shape[-1])
         known = ops.reshape(labelled, (-1,) + (1,) * (len(y.shape) - 1))
-        return ops.where(known, y, ops.cast(guess, y.dtype)), labelled
+        filled = ops.where(known, y, ops.cast(guess, y.dtype))
+        return tree.map_structure(lambda leaf: filled if leaf is given else leaf, batch.y), labelled
 
     def _weights(self, batch, labelled):
         """Sample weights that turn the mean over all rows into the sum of the two means."""
