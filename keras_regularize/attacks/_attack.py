@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.attacks._inputs import check_inputs
-from keras_regularize.attacks._points import Point, ids_refused
+from keras_regularize.attacks._points import Point, check_input_names, ids_refused
 from keras_regularize.autodiff import backend
 
 # Up to here a loop is unrolled: called outside of a compiled step, JAX compiles a loop anew every time, which
@@ -25,6 +25,7 @@ class Attack:
 
     Args:
         layer: Layer, or its name, whose output is perturbed instead of the inputs.
+        inputs: Names or positions of the inputs that are perturbed; all floating ones by default.
         from_logits: Whether the attacked model gives out logits; `None` asks its compiled loss.
         seed: Seed of the random start.
     """
@@ -36,8 +37,9 @@ class Attack:
     #: What an error proposes, beside `from_logits`, where it is not known whether a model gives out logits.
     remedy = ""
 
-    def __init__(self, layer=None, from_logits=None, seed=None):
+    def __init__(self, layer=None, from_logits=None, seed=None, inputs=None):
         self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
+        self.inputs = check_input_names(inputs, self.layer)
         self.from_logits = from_logits
         self.seed = seed
         #: Tracked by the models that hold the attack, so that its state is saved and threaded on JAX.
@@ -50,7 +52,8 @@ class Attack:
 
         Args:
             model: A Keras model, or a callable like one (`model(x, training=…)`).
-            x: Inputs, any nested structure; its floating tensors are perturbed jointly.
+            x: Inputs, any nested structure; its floating tensors (with `inputs`, those of these parts) are
+                perturbed jointly.
             y: Labels, where the attack needs them.
             training: Whether the model runs in training mode. Nothing in it changes either way.
             **start: A given start instead of a random one (see the attack).
@@ -61,8 +64,8 @@ class Attack:
 
         Raises:
             ValueError: If `model` cannot be called, or the inputs do not fit the attack: none is floating and no
-                `layer` is given, or they lie farther than `epsilon` outside its bounds (where values can be
-                read, that is not inside of a traced function).
+                `layer` is given, one that `inputs` names is missing or not floating, or they lie farther than
+                `epsilon` outside its bounds (where values can be read, that is not inside of a traced function).
         """
         if not callable(model):
             raise ValueError(
@@ -76,11 +79,11 @@ class Attack:
                 check_inputs(self, x)
             if isinstance(model, keras.Model):
                 model = autodiff.Forward(model)  # Batch statistics and seeds stay as they are.
-            point = Point(model, x, self.layer, training)
+            point = Point(model, x, self.layer, training, self.inputs)
             empty = any(0 in leaf.shape for leaf in point.start)
             # `torch.compile` could not follow the look at ids, which has been taken before.
             looks = self.layer is None and not backend.is_compiling()
-            with ids_refused(model, x) if looks else contextlib.nullcontext():
+            with ids_refused(model, x, self.inputs) if looks else contextlib.nullcontext():
                 found = point.start if empty else self.search(point, y, **start)
             return self.result(point, [ops.stop_gradient(leaf) for leaf in found])
 
@@ -94,7 +97,12 @@ class Attack:
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument as a plain value."""
-        return {"layer": self.layer, "from_logits": self.from_logits, "seed": self.seed}
+        return {
+            "layer": self.layer,
+            "from_logits": self.from_logits,
+            "seed": self.seed,
+            "inputs": self.inputs,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Attack":

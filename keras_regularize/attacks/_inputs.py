@@ -3,25 +3,26 @@
 import numpy as np
 from keras import ops, tree
 
-from keras_regularize.attacks._points import check_floating, is_floating
+from keras_regularize.attacks._points import check_floating, movable
 
 
 def check_inputs(attack, x):
     """Raises where an attack cannot move `x`, or `x` is not of the scale of its bounds."""
     if getattr(attack, "layer", None) is not None:
         return
-    check_floating(x)
+    inputs = getattr(attack, "inputs", None)
+    check_floating(x, inputs)
     bounds = getattr(attack, "bounds", None)
     if bounds is not None:
-        check_within(x, bounds, attack.epsilon)
+        check_within(x, bounds, attack.epsilon, inputs)
 
 
-def check_within(x, bounds, epsilon):
+def check_within(x, bounds, epsilon, inputs=None):
     """Raises if clipping into `bounds` would move an input farther than `epsilon`, where values can be read.
 
-    They cannot in specifications, and while a backend traces.
+    They cannot in specifications, and while a backend traces. Inputs that `inputs` does not name stay as they are.
     """
-    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None and is_floating(leaf)]
+    leaves = [leaf for leaf, moves in zip(tree.flatten(x), movable(x, inputs)) if moves]
     arrays = [array for array in map(_values, leaves) if array is not None and array.size]
     if not arrays:
         return

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Mapping
 
 import keras
 from keras import ops, tree
@@ -9,22 +10,23 @@ from keras.layers import Layer
 
 from keras_regularize._validation import compatible
 from keras_regularize.autodiff import Forward
-from keras_regularize.autodiff.taps import tap
+from keras_regularize.autodiff.taps import recorded_output, tap
 from keras_regularize.numerics import upcast
 
 
 class Point:
     """The tensors an attack moves, and the model as a function of them.
 
-    `start` is the list of floating leaves of `x`, or of the output of `layer` for models whose inputs
-    (token ids) cannot be moved; half precision becomes float32, as steps and norms round away in it.
-    `model` is a Keras model or anything called like one.
+    `start` is the list of floating leaves of `x` (of those of its parts that are `inputs`), or of the output of
+    `layer` for models whose inputs (token ids) cannot be moved; half precision becomes float32, as steps and
+    norms round away in it. `model` is a Keras model or anything called like one.
     """
 
-    def __init__(self, model, x, layer=None, training=False):
+    def __init__(self, model, x, layer=None, training=False, inputs=None):
         self.model, self.x, self.layer, self.training = model, x, layer, training
+        self.inputs = inputs
         if layer is None:
-            given = floating_leaves(x)
+            given = floating_leaves(x, inputs)
         else:
             self.layer = find_layer(model, layer)
             given = self._layer_outputs()
@@ -51,7 +53,7 @@ class Point:
         """The leaves of `given`, of the structure of what the caller gets, that belong to `start`."""
         given = tree.flatten(given)
         if self.layer is None:
-            places = [leaf is not None and is_floating(leaf) for leaf in tree.flatten(self.x)]
+            places = movable(self.x, self.inputs)
             if len(places) == len(given):
                 given = [leaf for leaf, place in zip(given, places) if place]
         shapes = [tuple(leaf.shape) for leaf in given if leaf is not None]
@@ -67,7 +69,7 @@ class Point:
     def moved(self, leaves):
         """What stands for `leaves` outside: inputs like `x`, or the perturbation of the layer's output."""
         if self.layer is None:
-            return replace_floating(self.x, leaves)
+            return replace_floating(self.x, leaves, self.inputs)
         return [leaf - start for leaf, start in zip(leaves, self.start)]
 
     def restored(self, leaves):
@@ -83,26 +85,74 @@ def attacked_outputs(model, x, moved, layer=None, training=False):
         return model(x, training=training)
 
 
-def add_floating(x, perturbation):
-    """`x + perturbation` on the floating tensors of two equal structures."""
-    moves = iter([p for p in tree.flatten(perturbation) if p is not None and is_floating(p)])
-    leaves = [leaf + ops.cast(next(moves), leaf.dtype) for leaf in floating_leaves(x)]
-    return replace_floating(x, leaves)
+def add_floating(x, perturbation, inputs=None):
+    """`x + perturbation` on the floating tensors of two equal structures, of those parts that are `inputs`."""
+    moves = iter(floating_leaves(perturbation, inputs))
+    leaves = [leaf + ops.cast(next(moves), leaf.dtype) for leaf in floating_leaves(x, inputs)]
+    return replace_floating(x, leaves, inputs)
 
 
 def is_floating(leaf):
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
 
 
-def floating_leaves(x):
-    """Floating tensors in a nested structure of inputs, at least one."""
-    leaves = [ops.convert_to_tensor(leaf) for leaf in tree.flatten(x) if leaf is not None]
-    check_floating(leaves)
-    return [leaf for leaf in leaves if is_floating(leaf)]
+def check_input_names(inputs, layer=None):
+    """The argument `inputs` of what moves inputs, a list or `None`, checked."""
+    if inputs is None:
+        return None
+    if not isinstance(inputs, (list, tuple)) or not inputs:
+        raise ValueError(
+            "`inputs` must be a list of names or positions of inputs, or None. "
+            f"Received: inputs={inputs!r}"
+        )
+    if layer is not None:
+        raise ValueError(
+            "With `layer` the output of that layer is perturbed and no inputs are: pass one of the two. "
+            f"Received: inputs={inputs!r}, layer={layer!r}"
+        )
+    return list(inputs)
 
 
-def check_floating(x):
-    """Raises, with the way out, if nothing in a structure of arrays, tensors or specifications is floating."""
+def input_parts(x):
+    """The inputs by name (dictionary) or position (list)."""
+    if isinstance(x, Mapping):
+        return dict(x)
+    return dict(enumerate(x if isinstance(x, (list, tuple)) else [x]))
+
+
+def movable(x, inputs=None):
+    """Of each leaf in `tree.flatten(x)`, whether it is floating and in a part of `x` that `inputs` names.
+
+    These are all parts by default. Raises if one that is named is missing or has no floating leaf.
+    """
+    leaves = [(path[0] if path else 0, leaf) for path, leaf in tree.flatten_with_path(x)]
+    floating = [leaf is not None and is_floating(leaf) for _, leaf in leaves]
+    if inputs is None:
+        return floating
+    names = {name for (name, _), found in zip(leaves, floating) if found}
+    if not set(inputs) <= names:
+        raise ValueError(
+            f"`inputs` must name floating inputs, which are {[n for n in input_parts(x) if n in names]}. "
+            f"Received: inputs={inputs}"
+        )
+    return [found and name in inputs for (name, _), found in zip(leaves, floating)]
+
+
+def floating_leaves(x, inputs=None):
+    """Floating tensors in a nested structure of inputs, at least one; of those parts that are `inputs`."""
+    x = tree.map_structure(lambda leaf: None if leaf is None else ops.convert_to_tensor(leaf), x)
+    check_floating(x, inputs)
+    return [leaf for leaf, moves in zip(tree.flatten(x), movable(x, inputs)) if moves]
+
+
+def check_floating(x, inputs=None):
+    """Raises, with the way out, if nothing in a structure of arrays, tensors or specifications is floating.
+
+    Or if one of the parts that `inputs` names is not.
+    """
+    if inputs is not None:
+        movable(x, inputs)
+        return
     leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
     if not any(is_floating(leaf) for leaf in leaves):
         dtypes = sorted({keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves})
@@ -118,10 +168,9 @@ def check_no_ids(model, x, keys=None):
 
     Of inputs in a list or dictionary, `keys` are those that are meant.
     """
-    if isinstance(x, dict):
-        parts = {key: x[key] for key in sorted(x)}  # As Keras flattens them.
-    else:
-        parts = dict(enumerate(x if isinstance(x, (list, tuple)) else [x]))
+    parts = input_parts(x)
+    if isinstance(x, Mapping):
+        parts = {key: parts[key] for key in sorted(parts)}  # As Keras flattens them.
     for position, (key, leaf) in enumerate(parts.items()):
         meant = keys is None or key in keys
         if meant and hasattr(leaf, "dtype") and is_floating(leaf):
@@ -156,17 +205,12 @@ def feeds_embedding(model, position=0):
     return None
 
 
-def replace_floating(x, leaves):
-    """`x` with its floating tensors replaced in order."""
+def replace_floating(x, leaves, inputs=None):
+    """`x` with its floating tensors replaced in order; of those parts that are `inputs`."""
     leaves = iter(leaves)
-
-    def pick(leaf):
-        if leaf is None:
-            return None
-        leaf = ops.convert_to_tensor(leaf)
-        return next(leaves) if is_floating(leaf) else leaf
-
-    return tree.map_structure(pick, x)
+    given = [leaf if leaf is None else ops.convert_to_tensor(leaf) for leaf in tree.flatten(x)]
+    new = [next(leaves) if moves else leaf for leaf, moves in zip(given, movable(x, inputs))]
+    return tree.pack_sequence_as(x, new)
 
 
 def find_layer(model, layer):
@@ -200,10 +244,22 @@ def _layers(parent, parts, seen):
 
 
 @contextlib.contextmanager
-def ids_refused(model, x):
-    """Context of passes in which floating inputs are perturbed: raises where they serve as ids."""
+def ids_refused(model, x, inputs=None):
+    """Context of passes in which floating inputs are perturbed: raises where they serve as ids.
+
+    Those that `inputs` does not name are not perturbed and may be ids.
+    """
     model = model.model if isinstance(model, Forward) else model
-    _check_integer_inputs(model, x)
+    moved, symbols = movable(x, inputs), _symbols(model, x)
+    _check_integer_inputs(x, symbols, moved)
+    if any(
+        leaf is not None and not moves and is_floating(leaf if symbol is None else symbol)
+        for leaf, symbol, moves in zip(tree.flatten(x), symbols, moved)
+    ):
+        # What is floating when it reaches an embedding may then be rightly so.
+        check_no_ids(model, x, inputs)
+        yield
+        return
     with contextlib.ExitStack() as taps:
         for layer in _layers(model, True, {}):
             if isinstance(layer, keras.layers.Embedding):
@@ -218,15 +274,18 @@ def _refuse_floating(layer, outputs, inputs, *modes, **keywords):
     return outputs
 
 
-def _check_integer_inputs(model, x):
-    """A functional model casts what it is given to the dtype of its `Input`."""
+def _symbols(model, x):
+    """For each leaf of `x` the symbolic input of a functional model, to whose dtype it is cast; or `None`."""
     while hasattr(model, "training_inputs"):  # A wrapper of this package.
         model = model.model
     expected, given = list(getattr(model, "inputs", None) or ()), tree.flatten(x)
-    if len(expected) == len(given):
-        for symbol, leaf in zip(expected, given):
-            if leaf is not None and is_floating(leaf) and not is_floating(symbol):
-                raise _ids(f"the integer input `{symbol.name}`", leaf)
+    return expected if len(expected) == len(given) else [None] * len(given)
+
+
+def _check_integer_inputs(x, symbols, moved):
+    for symbol, leaf, moves in zip(symbols, tree.flatten(x), moved):
+        if moves and symbol is not None and not is_floating(symbol):
+            raise _ids(f"the integer input `{symbol.name}`", leaf)
 
 
 def _ids(place, leaf):
@@ -235,19 +294,6 @@ def _ids(place, leaf):
         '(`x.astype("int32")`), beside other inputs or with `layer=` (the embedding, say) to perturb what that '
         f"layer gives out. Received ids of dtype {keras.backend.standardize_dtype(leaf.dtype)}"
     )
-
-
-@contextlib.contextmanager
-def recorded_output(layer):
-    """Context that yields a list to which every call of `layer` appends its output."""
-    record = []
-
-    def note(outputs, *_, **__):
-        record.append(outputs)
-        return outputs
-
-    with tap(layer, note):
-        yield record
 
 
 def perturbed_output(layer, perturbation):

@@ -1,5 +1,6 @@
 """Iterated attack that chooses its own step size."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -62,6 +63,8 @@ class APGD(Attack):
         seed: Seed of the random starts, which lie on the sphere: a uniform direction scaled to largest entry
             `epsilon` in $L_\infty$, a Gaussian one of length `epsilon` in $L_2$.
         targeted: Whether the labels of a call are targets, towards which the loss is descended.
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
 
     Call: `attack(model, x, y, initial_perturbation=None)` returns inputs like `x`. A given
     `initial_perturbation`, of the structure of `x`, replaces the random start. Of predictions at several
@@ -105,6 +108,7 @@ class APGD(Attack):
         from_logits: bool | None = None,
         seed: int | None = None,
         targeted: bool = False,
+        inputs: Sequence[str | int] | None = None,
     ):
         check_number("epsilon", epsilon, minimum=0)
         check_integer("steps", steps, minimum=1)
@@ -112,7 +116,7 @@ class APGD(Attack):
         check_choice("loss", loss, ("cross_entropy", "dlr"))
         check_number("rho", rho, minimum=0, maximum=1)
         check_integer("restarts", restarts, minimum=1)
-        super().__init__(layer=layer, from_logits=from_logits, seed=seed)
+        super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
         self.epsilon = float(epsilon)
         self.steps = int(steps)
         self.norm = norm

@@ -1,5 +1,6 @@
 """Single-step attack along the sign of the input gradient."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -29,6 +30,8 @@ class FGSM(Attack):
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
             without one the activation of its last layer.
         targeted: Whether the labels of a call are targets, towards which the loss is descended.
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
 
     Call: `attack(model, x, y)` returns inputs like `x`; labels are ids or rows. Inputs of several tensors
     are perturbed jointly.
@@ -65,9 +68,10 @@ class FGSM(Attack):
         layer: Any = None,
         from_logits: bool | None = None,
         targeted: bool = False,
+        inputs: Sequence[str | int] | None = None,
     ):
         check_number("epsilon", epsilon, minimum=0)
-        super().__init__(layer=layer, from_logits=from_logits)
+        super().__init__(layer=layer, from_logits=from_logits, inputs=inputs)
         self.epsilon = float(epsilon)
         self.bounds = check_bounds(bounds, layer)
         self.targeted = bool(targeted)

@@ -1,5 +1,6 @@
 """Ascent of the loss against a price for the distance moved."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class PenalizedAscent(Attack):
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say).
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
             without one the activation of its last layer.
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
 
     Call: `attack(model, x, y, gamma=None)` returns inputs like `x`. A given `gamma` `(batch,)` is the price for
     each sample; infinite ones leave their samples where they are.
@@ -71,10 +74,11 @@ class PenalizedAscent(Attack):
         loss: str = "cross_entropy",
         layer: Any = None,
         from_logits: bool | None = None,
+        inputs: Sequence[str | int] | None = None,
     ):
         check_ascent(gamma, step_size, steps)
         check_choice("loss", loss, ("cross_entropy", "compiled"))
-        super().__init__(layer=layer, from_logits=from_logits)
+        super().__init__(layer=layer, from_logits=from_logits, inputs=inputs)
         self.gamma = float(gamma)
         self.step_size = None if step_size is None else float(step_size)
         self.steps = int(steps)

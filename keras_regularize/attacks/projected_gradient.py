@@ -1,5 +1,6 @@
 """Iterated attack within a ball around the inputs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -52,6 +53,8 @@ class PGD(Attack):
         seed: Seed of the random start.
         targeted: Whether the labels of a call are targets, towards which the loss is descended (not for
             `"kl"`, which has no labels).
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
 
     Call: `attack(model, x, y, initial_perturbation=None)` returns inputs like `x`. A given
     `initial_perturbation`, of the structure of `x`, replaces the random start.
@@ -98,6 +101,7 @@ class PGD(Attack):
         from_logits: bool | None = None,
         seed: int | None = None,
         targeted: bool = False,
+        inputs: Sequence[str | int] | None = None,
     ):
         check_number("epsilon", epsilon, minimum=0)
         check_number("step_size", step_size, minimum=0)
@@ -111,7 +115,7 @@ class PGD(Attack):
                 "A targeted attack needs a loss of the labels, which 'kl' is not. "
                 f"Received: targeted={targeted!r}, loss='kl'"
             )
-        super().__init__(layer=layer, from_logits=from_logits, seed=seed)
+        super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
         self.epsilon = float(epsilon)
         self.step_size = float(step_size)
         self.steps = int(steps)

@@ -1,5 +1,6 @@
 """The direction in which a model's prediction changes most, found without labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,9 +41,11 @@ class VirtualAdversarial(Attack):
         from_logits: Whether the model gives out logits. `None` asks its compiled loss, or of a model without
             one the activation of its last layer.
         seed: Seed of the initial directions.
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
 
     Call: `attack(model, x, initial_direction=None)` returns the perturbation $r$ itself, like `x`, with zeros
-    for inputs that are not floating. A constant model gets $r = 0$.
+    for inputs that are not perturbed. A constant model gets $r = 0$.
 
     Raises:
         ValueError: If an argument is out of range, or no input is floating and no `layer` is given.
@@ -76,13 +79,14 @@ class VirtualAdversarial(Attack):
         layer: Any = None,
         from_logits: bool | None = None,
         seed: int | None = None,
+        inputs: Sequence[str | int] | None = None,
     ):
         check_number("epsilon", epsilon, minimum=0)
         check_number("finite_difference", finite_difference, minimum=0)
         if finite_difference == 0:
             raise ValueError("`finite_difference` must be positive. Received: finite_difference=0")
         check_integer("iterations", iterations, minimum=1)
-        super().__init__(layer=layer, from_logits=from_logits, seed=seed)
+        super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
         self.epsilon = float(epsilon)
         self.finite_difference = float(finite_difference)
         self.iterations = int(iterations)
@@ -101,7 +105,7 @@ class VirtualAdversarial(Attack):
         zeros = keras.tree.map_structure(
             lambda leaf: None if leaf is None else ops.zeros_like(leaf), point.x
         )
-        return replace_floating(zeros, point.restored(leaves))
+        return replace_floating(zeros, point.restored(leaves), point.inputs)
 
     def _initial(self, point, given):
         if given is not None:

@@ -48,11 +48,11 @@ class CompiledLoss(NamedTuple):
             parts = (self.loss, self.loss_weights, y, outputs, sample_weight)
             return [] if _first(self.loss) is None else [OutputLoss(*map(_first, parts))]
         outputs_in_order = tree.flatten(outputs)
-        losses = self._in_order(self.loss, outputs, shared=True)
-        loss_weights = self._in_order(self.loss_weights, outputs, shared=True)
-        sample_weights = self._in_order(sample_weight, outputs, shared=True)
+        losses = self.in_order(self.loss, outputs, shared=True)
+        loss_weights = self.in_order(self.loss_weights, outputs, shared=True)
+        sample_weights = self.in_order(sample_weight, outputs, shared=True)
         measured = [i for i, loss in enumerate(losses) if loss is not None]
-        labels = self._in_order(y, outputs)
+        labels = self.in_order(y, outputs)
         if len(labels) == len(measured) != len(losses):
             labels = dict(zip(measured, labels))
         elif len(labels) != len(losses) or any(labels[i] is None for i in measured):
@@ -67,16 +67,19 @@ class CompiledLoss(NamedTuple):
             for i in measured
         ]
 
-    def _in_order(self, given, outputs, shared=False):
+    def in_order(self, given: Any, outputs: Any, shared: bool = False) -> list[Any]:
         """The entries of `given`, a structure like that of the outputs, one after the other."""
         count = len(tree.flatten(outputs))
         if not isinstance(given, CONTAINERS):
             return [given] * count if shared else [given]
-        # `tree.flatten` orders dictionaries by their keys.
-        names = sorted(outputs) if isinstance(outputs, Mapping) else self.output_names
+        names = self.names(outputs)
         if isinstance(given, Mapping) and len(names or ()) == count:
             return [given.get(name) for name in names]
         return tree.flatten(given)
+
+    def names(self, outputs):
+        """Names of the outputs in the order of `tree.flatten`, which sorts dictionaries; or `None`."""
+        return sorted(outputs) if isinstance(outputs, Mapping) else self.output_names
 
 
 def sample_losses(

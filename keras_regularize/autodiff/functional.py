@@ -16,6 +16,7 @@ from keras_regularize.autodiff.compiled_losses import (
     masked_sample_mean,
     weighted_sample_losses,
 )
+from keras_regularize.autodiff.taps import recorded_output
 from keras_regularize.numerics import upcast
 
 
@@ -125,6 +126,7 @@ class Forward:
         self._state = read_state(model) if state is None else state
         self._weights = list(zip(model.trainable_variables, weights))
         self._inputs_of_loss = None
+        self._watched, self._records = [], {}
         self._inputs = inputs or (lambda batch: batch.x)
 
     def __call__(self, x: Any, training: bool = False) -> Any:
@@ -140,7 +142,8 @@ class Forward:
         with self._scope() as current:
             before = [current(v) for v, _ in self._state]
             x = self._inputs(batch)
-            outputs = self.model(x, training=training)
+            with _recorded(self._watched) as records:
+                outputs = self.model(x, training=training)
             # The whole loss but for penalties, by a factor that no reduction divides out.
             weighted = not (isinstance(batch.loss_weight, float) and batch.loss_weight == 1.0)
             penalties = sum(self.model.losses) if weighted else 0.0
@@ -153,7 +156,7 @@ class Forward:
                 loss = self._reweighted_loss(batch, outputs, training)
             after = [current(v) for v, _ in self._state]
         if self.updates is None:
-            self.outputs, self._inputs_of_loss = outputs, x
+            self.outputs, self._inputs_of_loss, self._records = outputs, x, records
             self.updates = {
                 str(i): new for i, (old, new) in enumerate(zip(before, after)) if new is not old
             }
@@ -197,6 +200,18 @@ class Forward:
     def outputs_at(self, x: Any) -> Any:
         """Training outputs for `x`: those of the first `loss` call if it was on the same inputs."""
         return self.outputs if self._inputs_of_loss is x else self(x, training=True)
+
+    def watch(self, layers: Sequence[keras.layers.Layer]) -> None:
+        """Lets the first `loss` call keep what these layers give out, so that `layer_outputs_at` need not run."""
+        self._watched = [*self._watched, *layers]
+
+    def layer_outputs_at(self, x: Any, layers: Sequence[keras.layers.Layer]) -> list[list[Any]]:
+        """What each layer gives out in training for `x`, call by call; see `outputs_at`."""
+        records = self._records
+        if self._inputs_of_loss is not x or any(id(layer) not in records for layer in layers):
+            with _recorded(layers) as records:
+                self(x, training=True)
+        return [records[id(layer)] for layer in layers]
 
     def with_values(self, pairs: Sequence[tuple[keras.Variable, Any]]) -> "Forward":
         """The same pass, with other values of some variables that are not trained."""
@@ -265,6 +280,14 @@ class Forward:
         finally:
             for (v, _), value in zip(others, ambient):
                 v.assign(value)
+
+
+@contextlib.contextmanager
+def _recorded(layers):
+    """Context that yields what each of some layers gives out in it: lists, by the `id` of the layer."""
+    with contextlib.ExitStack() as taps:
+        known = {id(layer): layer for layer in layers}
+        yield {key: taps.enter_context(recorded_output(layer)) for key, layer in known.items()}
 
 
 def _is_random(variable):

@@ -26,6 +26,19 @@ def tap(layer, function):
         _remove(layer)
 
 
+@contextlib.contextmanager
+def recorded_output(layer):
+    """Context that yields a list to which every call of `layer` appends its output."""
+    record = []
+
+    def note(outputs, *_, **__):
+        record.append(outputs)
+        return outputs
+
+    with tap(layer, note):
+        yield record
+
+
 def _install(layer):
     # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
     with _INSTALLING:

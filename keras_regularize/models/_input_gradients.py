@@ -8,19 +8,20 @@ from keras_regularize import autodiff
 from keras_regularize.attacks._points import Point, ids_refused
 
 
-def input_gradients(forward, batch, layer=None, shift=None):
-    """Gradients of the compiled loss per sample with respect to the floating inputs: a list.
+def input_gradients(forward, batch, layer=None, shift=None, inputs=None):
+    """Gradients of the compiled loss per sample with respect to the floating inputs (those named): a list.
 
     With `layer`, those with respect to that layer's output. `shift(leaf)` may move the point. The result
     can be differentiated with respect to the weights of `forward`.
     """
-    point = Point(forward, batch.x, layer, training=True)
+    point = Point(forward, batch.x, layer, training=True, inputs=inputs)
     leaves = point.start if shift is None else [leaf + shift(leaf) for leaf in point.start]
 
     def total(leaves):
         return ops.sum(forward.sample_losses(batch.y, point.outputs(leaves)))
 
-    with contextlib.nullcontext() if layer is not None else ids_refused(forward, batch.x):
+    at_layer = layer is not None
+    with contextlib.nullcontext() if at_layer else ids_refused(forward, batch.x, inputs):
         return autodiff.grad(total)(leaves)
 
 

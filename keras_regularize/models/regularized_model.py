@@ -12,10 +12,12 @@ from keras import ops, tree
 
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize.autodiff import Batch, Forward, backend
+from keras_regularize.autodiff.compiled_losses import CONTAINERS
 from keras_regularize.autodiff.functional import compute_loss, read_state, read_values
 from keras_regularize.models import _data, _wrapped
 from keras_regularize.models._objective import Aux, Objective, scaled
 from keras_regularize.models._recurrent import carried_states
+from keras_regularize.scores import one_label
 
 
 @export
@@ -275,9 +277,11 @@ class RegularizedModel(keras.Model):
         loss = forward.loss(Batch(x, y, sample_weight), training=False)
         _assign(state, forward.updates)
         label, weight = self.mask_unlabelled(label, forward.outputs, None)
-        size = None if weight is None else ops.sum(weight)
+        sizes = [ops.sum(part) for part in tree.flatten(weight) if part is not None]
+        size = sum(sizes) / len(sizes) if sizes else None
         evaluation = self._outermost_evaluation()
         if evaluation is not None:
+            weight = one_label(weight, forward.outputs, self)
             evaluation.update(self, x, label, forward.outputs, weight)
         return self._logs(loss, x, y, forward.outputs, sample_weight, size)
 
@@ -573,10 +577,15 @@ class RegularizedModel(keras.Model):
     ) -> tuple[Any, Any]:
         """Labels and weights without the unlabelled rows of a semi-supervised model; as they are for others.
 
-        With `rescale`, the weights turn a mean over all rows into the mean over labelled ones.
+        With `rescale`, the weights turn a mean over all rows into the mean over labelled ones. Of several outputs
+        each with a loss has unlabelled rows of its own.
         """
         if not self.is_semi_supervised():
             return y, sample_weight
+        if isinstance(outputs, CONTAINERS) or isinstance(y, CONTAINERS):
+            if y is None or self.computes_own_loss:  # Which alone knows what is whose label.
+                return y, sample_weight
+            return _data.mask_unlabelled_outputs(self, y, outputs, sample_weight, rescale)
         return _data.mask_unlabelled(y, outputs, sample_weight, rescale)
 
     def split_columns(self, y: Any) -> tuple[Any, dict[str, Any]]:

@@ -931,6 +931,7 @@ def test_config_has_every_argument():
         "layer": None,
         "from_logits": None,
         "targeted": False,
+        "inputs": None,
     }
     assert PGD(1, 0.5, 3, "l2", "kl", "gaussian", 2, None, "words", True, 7).get_config() == {
         "epsilon": 1.0,
@@ -945,6 +946,7 @@ def test_config_has_every_argument():
         "from_logits": True,
         "seed": 7,
         "targeted": False,
+        "inputs": None,
     }
 
 

@@ -375,6 +375,7 @@ def test_config_round_trip():
         "layer": "words",
         "from_logits": False,
         "seed": 9,
+        "inputs": None,
     }
     assert restored.get_config() == attack.get_config() == expected
 

@@ -289,3 +289,165 @@ def test_an_own_compute_loss_is_weighted_too():
     net = Doubled([keras.Input((4,)), *network(1, penalty=None).layers])
     parts = [logged(kr.models.Distillation(net, network(2), a)) for a in (0.0, 0.3, 1.0)]
     assert parts[1] == pytest.approx(0.7 * parts[0] + 0.3 * parts[2], rel=1e-5)
+
+
+# Chosen layers
+
+
+def two_layers(seed, kind="functional", width=5):
+    """Named `hidden` and `scores`, the same numbers in every kind of model."""
+    keras.utils.set_random_seed(seed)
+    hidden = layers.Dense(width, "tanh", name="hidden")
+    scores = layers.Dense(3, name="scores")
+    if kind == "sequential":
+        return keras.Sequential([keras.Input((4,)), hidden, scores])
+    if kind == "nested":
+        x = keras.Input((4,))
+        return keras.Model(x, scores(keras.Sequential([keras.Input((4,)), hidden])(x)))
+    if kind == "subclassed":
+        model = InParts(hidden, scores)
+        model(X)
+        return model
+    x = keras.Input((4,))
+    return keras.Model(x, scores(hidden(x)))
+
+
+class InParts(keras.Model):
+    def __init__(self, hidden, scores):
+        super().__init__()
+        self.hidden, self.scores = hidden, scores
+
+    def call(self, x):
+        return self.scores(self.hidden(x))
+
+
+def hidden_of(net):
+    kernel, bias = (np.asarray(w, "float64") for w in net.get_weights()[:2])
+    return np.tanh(X @ kernel + bias)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("kind", ["functional", "sequential", "nested", "subclassed"])
+def test_chosen_layers_add_their_squared_distance(kind, weights):
+    net, teacher = two_layers(1, kind), two_layers(2)
+    plain = logged(kr.models.Distillation(net, teacher, 0.3), sample_weight=weights)
+    distance = np.mean((hidden_of(net) - hidden_of(teacher)) ** 2, axis=1)
+    expected = plain + 0.7 * 2.0 * np.mean(distance * (1.0 if weights is None else weights))
+    pair = (net.hidden if kind == "subclassed" else "hidden", teacher.get_layer("hidden"))
+    for chosen in (["hidden"], [pair]):
+        model = kr.models.Distillation(net, teacher, 0.3, layers=chosen, layer_factor=2.0)
+        assert logged(model, sample_weight=weights) == pytest.approx(expected, rel=1e-5)
+    assert distance.mean() > 1e-2
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_the_gradient_of_chosen_layers_reaches_what_is_below_them_alone(eagerly):
+    net, teacher = two_layers(1), two_layers(2)
+    before = [np.asarray(w, "float64") for w in net.get_weights()]
+    h, g = hidden_of(net), hidden_of(teacher)
+    slope = 2 * (h - g) / h.size * (1 - h**2)
+    steps = []
+    for factor in (0.0, 3.0):
+        net.set_weights(before)
+        model = kr.models.Distillation(net, teacher, 0.0, layers=["hidden"], layer_factor=factor)
+        model.compile(keras.optimizers.SGD(1.0), LOSS, run_eagerly=eagerly)
+        model.fit(X, Y, batch_size=10, verbose=0)
+        steps.append(net.get_weights())
+    np.testing.assert_allclose(steps[0][0] - steps[1][0], 3 * X.T @ slope, atol=1e-5)
+    np.testing.assert_allclose(steps[0][1] - steps[1][1], 3 * slope.sum(0), atol=1e-5)
+    np.testing.assert_allclose(steps[0][2], steps[1][2], atol=1e-6)
+
+
+def test_chosen_layers_of_models_around_and_inside():
+    """The distance is that on the clean inputs, whatever the wrapped model trains on."""
+    net, teacher = two_layers(1), two_layers(2)
+    distance = np.mean((hidden_of(net) - hidden_of(teacher)) ** 2)
+    attack = kr.attacks.FGSM(0.1)
+    for wrap in (
+        lambda net: kr.models.AdversarialTraining(net, attack),
+        lambda net: kr.models.TRADES(net, attack),
+        lambda net: kr.models.Distillation(net, two_layers(3), 0.5, layers=["hidden"]),
+    ):
+        plain, hinted = (
+            logged(kr.models.SAM(kr.models.Distillation(wrap(net), teacher, 0.5, layers=chosen)))
+            for chosen in (None, ["hidden"])
+        )
+        assert hinted - plain == pytest.approx(0.5 * distance, rel=1e-3)
+
+
+def test_chosen_layers_of_other_sizes_and_with_masks():
+    ids = RNG.randint(1, 6, (8, 4))
+    ids[:, 2:] = 0
+    ids[0] = [1, 2, 3, 4]
+
+    def recurrent(seed, length):
+        keras.utils.set_random_seed(seed)
+        given = keras.Input((4,), dtype="int32")
+        words = layers.Embedding(6, 3, mask_zero=True, name="words")(given)
+        cut = words if length == 4 else layers.Cropping1D((0, 4 - length), name="cut")(words)
+        return keras.Model(given, layers.Dense(3)(layers.GRU(4)(words))), keras.Model(given, cut)
+
+    y = RNG.randint(0, 3, 8)
+    (net, _), (teacher, _) = recurrent(1, 4), recurrent(2, 4)
+    table, other = (np.asarray(m.get_weights()[0], "float64") for m in (net, teacher))
+    squares = np.mean((table[ids] - other[ids]) ** 2, axis=-1)
+    expected = np.sum(squares * (ids > 0)) / np.sum(ids > 0)
+    losses = [
+        logged(kr.models.Distillation(net, teacher, 0.0, layers=chosen), y, x=ids)
+        for chosen in (None, ["words"])
+    ]
+    assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-3)
+
+    # A student of another resolution: both are averaged over positions.
+    def image(seed, size):
+        keras.utils.set_random_seed(seed)
+        x = keras.Input((8, 8, 1))
+        h = layers.AveragePooling2D(8 // size)(layers.Conv2D(2, 1)(x))
+        h = layers.Activation("linear", name="map")(h)
+        return keras.Model(x, layers.Dense(3)(layers.Flatten()(h)))
+
+    pixels = RNG.rand(6, 8, 8, 1).astype("float32")
+    net, teacher = image(1, 4), image(2, 8)
+    means = []
+    for model in (net, teacher):
+        kernel, bias = model.get_weights()[:2]
+        means.append(pixels.mean((1, 2)) * kernel[0, 0] + bias)
+    expected = np.mean((means[0] - means[1]) ** 2)
+    losses = [
+        logged(kr.models.Distillation(net, teacher, 0.0, layers=chosen), Y[:6], x=pixels)
+        for chosen in (None, ["map"])
+    ]
+    assert losses[1] - losses[0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_chosen_layers_are_saved(tmp_path):
+    model = kr.models.Distillation(
+        two_layers(1), two_layers(2), layers=["hidden", ("scores", "scores")], layer_factor=0.5
+    )
+    model.compile(keras.optimizers.SGD(0.1), LOSS)
+    model.train_on_batch(X, Y)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.get_config()["layers"] == [["hidden", "hidden"], ["scores", "scores"]]
+    assert loaded.get_config()["layer_factor"] == 0.5
+    assert loaded.train_on_batch(X, Y) == pytest.approx(model.train_on_batch(X, Y), rel=1e-6)
+
+
+def test_layers_that_do_not_fit_are_refused():
+    net, teacher = two_layers(1), two_layers(2, width=6)
+    for chosen in ([1], [("hidden",)], [("a", "b", "c")]):
+        with pytest.raises(ValueError, match="`layers` must be a list of names"):
+            kr.models.Distillation(net, teacher, layers=chosen)
+    with pytest.raises(ValueError, match="`layer_factor` must be"):
+        kr.models.Distillation(net, teacher, layers=["hidden"], layer_factor=-1.0)
+    with pytest.raises(ValueError, match="unique among"):
+        logged(kr.models.Distillation(net, teacher, layers=["missing"]))
+    before = net.get_weights()
+    with pytest.raises(ValueError, match=r"shape of the teacher's.*\(10, 5\).*\(10, 6\)"):
+        logged(kr.models.Distillation(net, teacher, layers=["hidden"]))
+    np.testing.assert_equal(net.get_weights(), before)
+    shared = layers.Dense(4, name="shared")
+    x = keras.Input((4,))
+    twice = keras.Model(x, layers.Dense(3)(shared(shared(x))))
+    with pytest.raises(ValueError, match="called once in a pass.*called 2 times"):
+        logged(kr.models.Distillation(twice, teacher, layers=[("shared", "hidden")]))

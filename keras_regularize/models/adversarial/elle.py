@@ -49,7 +49,7 @@ class ELLE(AdversarialTraining):
         decay: By what an adaptive weight is multiplied in other steps, from 0 to 1.
         sensitivity: Number of standard deviations that make an error count as risen, at least 0.
         attack: The attack; `None` for `FGSM(epsilon, bounds=None)`. One with `layer=` perturbs that layer's
-            output, and the points are drawn there too.
+            output, and the points are drawn there too; one with `inputs=` these inputs.
         seed: Seed of the points.
         **kwargs: `name` and other arguments of `keras.Model`.
 
@@ -119,7 +119,7 @@ class ELLE(AdversarialTraining):
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
         if self.attack.layer is None:
-            around = [upcast(leaf) for leaf in floating_leaves(batch.x)]
+            around = [upcast(leaf) for leaf in floating_leaves(batch.x, self.attack.inputs)]
         else:
             around = [ops.zeros_like(upcast(leaf)) for leaf in self.found(batch)]
         x_a, x_b = ([x + self._uniform(ops.shape(x)) for x in around] for _ in range(2))
@@ -158,7 +158,7 @@ class ELLE(AdversarialTraining):
 
         Args:
             x_a: Inputs, in the structure the model takes.
-            x_b: Other inputs of the same shapes.
+            x_b: Other inputs of the same shapes; those that the attack's `inputs` leaves out are as in `x_a`.
             alpha: Where between the two, `(batch,)`, from 0 at `x_a` to 1 at `x_b`.
             y: Labels.
 
@@ -172,7 +172,8 @@ class ELLE(AdversarialTraining):
                 return per_sample(-label_log_probability(y, outputs, from_logits=True))
             return sample_losses(loss, y, outputs)
 
-        a, b = ([upcast(leaf) for leaf in floating_leaves(x)] for x in (x_a, x_b))
+        inputs = self.attack.inputs
+        a, b = ([upcast(leaf) for leaf in floating_leaves(x, inputs)] for x in (x_a, x_b))
         for given, wanted in zip(b, a, strict=True):
             if not compatible(given.shape, wanted.shape):
                 raise ValueError(
@@ -210,7 +211,7 @@ class ELLE(AdversarialTraining):
         points = [ops.concatenate(leaves, axis=0) for leaves in zip(x_a, x_b, between)]
         x, y = tree.map_structure(_three_times, (x, y))
         layer = self.attack.layer
-        moved = replace_floating(x, points) if layer is None else points
+        moved = replace_floating(x, points, self.attack.inputs) if layer is None else points
         values = losses(y, attacked_outputs(model, x, moved, layer, training))
         at_a, at_b, at_c = ops.split(values, 3)
         alpha = ops.cast(alpha, values.dtype)

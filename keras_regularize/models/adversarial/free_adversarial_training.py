@@ -1,6 +1,7 @@
 """Adversarial training that gets its perturbations from the gradients it computes anyway."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,12 +13,13 @@ from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
 from keras_regularize.attacks._inputs import check_within
 from keras_regularize.attacks._points import (
     check_floating,
+    check_input_names,
     floating_leaves,
     ids_refused,
+    movable,
     replace_floating,
 )
 from keras_regularize.autodiff import backend
-from keras_regularize.models._data import is_floating
 from keras_regularize.models._objective import Objective
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
@@ -52,6 +54,8 @@ class FreeAdversarialTraining(RegularizedModel):
         batch_size: Number of samples that have a perturbation: the size of the largest batch.
         bounds: Smallest and largest allowed input, or `None`, as for standardized inputs; inputs farther than
             `epsilon` outside are an error.
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, as the model itself has
+            them; the others stay as they are (they may be ids). All floating ones by default.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -86,6 +90,7 @@ class FreeAdversarialTraining(RegularizedModel):
         replays: int = 8,
         batch_size: int = 128,
         bounds: tuple[float, float] | None = (0.0, 1.0),
+        inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
         check_number("epsilon", epsilon, minimum=0)
@@ -96,6 +101,7 @@ class FreeAdversarialTraining(RegularizedModel):
         self.replays = int(replays)
         self.batch_size = int(batch_size)
         self.bounds = check_bounds(bounds, None)
+        self.moved_inputs = check_input_names(inputs)
         options = {"initializer": "zeros", "trainable": False, "aggregation": "mean"}
         self.perturbations = [
             self.add_weight(shape=(self.batch_size, *shape), name="perturbation", **options)
@@ -112,13 +118,13 @@ class FreeAdversarialTraining(RegularizedModel):
 
     def check_data(self, x, y):
         super().check_data(x, y)
-        check_floating(x)
+        check_floating(x, self.moved_inputs)
         if self.bounds is not None:
-            check_within(x, self.bounds, self.epsilon)
+            check_within(x, self.bounds, self.epsilon, self.moved_inputs)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        rows = ops.shape(floating_leaves(batch.x)[0])[0]
+        rows = ops.shape(floating_leaves(batch.x, self.moved_inputs)[0])[0]
         if isinstance(rows, int) and rows > self.batch_size:
             raise ValueError(
                 f"A batch must have at most `batch_size={self.batch_size}` samples, as many as have a "
@@ -128,12 +134,13 @@ class FreeAdversarialTraining(RegularizedModel):
         return batch.add(**{self.key: [value[:rows] for value in values]})
 
     def objective(self, batch, forward):
-        leaves = floating_leaves(batch.x)
+        leaves = floating_leaves(batch.x, self.moved_inputs)
         moved = [upcast(x) + delta for x, delta in zip(leaves, batch.extra[self.key])]
         moved = clip_to_bounds(moved, self.bounds)
         moved = [ops.cast(new, leaf.dtype) for new, leaf in zip(moved, leaves)]
-        with ids_refused(forward, batch.x):
-            return super().objective(batch.replace(x=replace_floating(batch.x, moved)), forward)
+        x = replace_floating(batch.x, moved, self.moved_inputs)
+        with ids_refused(forward, batch.x, self.moved_inputs):
+            return super().objective(batch.replace(x=x), forward)
 
     def gradients(self, objective, weights, batch):
         fields = {f.name: getattr(objective, f.name) for f in dataclasses.fields(Objective)}
@@ -157,7 +164,9 @@ class FreeAdversarialTraining(RegularizedModel):
                 f"`{type(self).__name__}` needs a model that knows the shapes of its inputs, such as a "
                 f"`Sequential` model with a `keras.Input`. Received: {base!r}"
             )
-        shapes = [t.shape[1:] for t in tree.flatten(self._symbolic_inputs()) if is_floating(t)]
+        inputs = self._symbolic_inputs()
+        places = movable(inputs, self.moved_inputs)
+        shapes = [t.shape[1:] for t, moves in zip(tree.flatten(inputs), places) if moves]
         if not shapes or any(None in shape for shape in shapes):
             raise ValueError(
                 f"`{type(self).__name__}` needs floating inputs of known shapes. Received a model with "
@@ -172,6 +181,7 @@ class FreeAdversarialTraining(RegularizedModel):
             "replays": self.replays,
             "batch_size": self.batch_size,
             "bounds": self.bounds,
+            "inputs": self.moved_inputs,
         }
 
 

@@ -32,7 +32,7 @@ class GradAlign(AdversarialTraining):
     Args:
         model: The model to train, or another wrapper.
         attack: The attack, one with a radius `epsilon`; `None` for `FGSM()`. One with `layer=` perturbs that
-            layer's output, and the gradients are those with respect to it.
+            layer's output, and the gradients are those with respect to it; one with `inputs=` these inputs.
         factor: Weight $\lambda$ of the misalignment, at least 0; or a schedule. The authors use 0.2 at
             $\epsilon = 8/255$ on CIFAR-10, up to 2 at 16/255.
         seed: Seed of $\eta$.
@@ -87,7 +87,7 @@ class GradAlign(AdversarialTraining):
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        gradients = input_gradients(forward, batch, self.attack.layer)
+        gradients = self._gradients(forward, batch)
         noise = [self._noise(g) for g in gradients]
         return batch.add(**{f"{self.key}_gradients": (gradients, noise)})
 
@@ -95,7 +95,7 @@ class GradAlign(AdversarialTraining):
         loss, values = super().objective(batch, forward)
         aims, noise = batch.extra[f"{self.key}_gradients"]
         noise = iter(noise)
-        gradients = input_gradients(forward, batch, self.attack.layer, lambda leaf: next(noise))
+        gradients = self._gradients(forward, batch, lambda leaf: next(noise))
         size, aim_size = inner_products(gradients, gradients), inner_products(aims, aims)
         kept = ops.logical_and(size > 1e-30, aim_size > 1e-30)
         sizes = ops.where(kept, size, 1.0), ops.where(kept, aim_size, 1.0)
@@ -105,6 +105,9 @@ class GradAlign(AdversarialTraining):
         misalignment = forward.sample_mean(kept * (1.0 - cosine) / share, batch)
         factor = self.scheduled(self.factor, batch)
         return loss + ops.cast(factor * misalignment, loss.dtype), values
+
+    def _gradients(self, forward, batch, shift=None):
+        return input_gradients(forward, batch, self.attack.layer, shift, self.attack.inputs)
 
     def _noise(self, like):
         epsilon = self.attack.epsilon

@@ -1,5 +1,6 @@
 """A penalty on the gradient of the loss with respect to the inputs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
-from keras_regularize.attacks._points import check_floating
+from keras_regularize.attacks._points import check_floating, check_input_names
 from keras_regularize.models._input_gradients import inner_products, input_gradients
 from keras_regularize.models.regularized_model import RegularizedModel
 
@@ -33,6 +34,8 @@ class InputGradientPenalty(RegularizedModel):
             squared: start near 0.01 for standardized features, higher for pixels in [0, 1].
         layer: Layer, or its name, with respect to whose output the gradient is taken instead; needed for
             token ids (give the embedding).
+        inputs: Names (dictionary) or positions (list) of the inputs with respect to which the gradient is taken
+            (the others may be ids); all floating ones by default. Not together with `layer`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -65,22 +68,30 @@ class InputGradientPenalty(RegularizedModel):
 
     double_backward = True
 
-    def __init__(self, model: keras.Model, factor: Any = 0.1, layer: Any = None, **kwargs: Any):
+    def __init__(
+        self,
+        model: keras.Model,
+        factor: Any = 0.1,
+        layer: Any = None,
+        inputs: Sequence[str | int] | None = None,
+        **kwargs: Any,
+    ):
         check_number("factor", factor, minimum=0, schedule=True)
         super().__init__(model, **kwargs)
         self.factor = factor
         self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
+        self.moved_inputs = check_input_names(inputs, self.layer)
 
     def check_data(self, x, y):
         super().check_data(x, y)
         if self.layer is None:
-            check_floating(x)
+            check_floating(x, self.moved_inputs)
         if y is None:
             raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        gradients = input_gradients(forward, batch, self.layer)
+        gradients = input_gradients(forward, batch, self.layer, inputs=self.moved_inputs)
         penalty = forward.sample_mean(inner_products(gradients, gradients), batch)
         factor = self.scheduled(self.factor, batch)
         return loss + ops.cast(factor * penalty, loss.dtype), values
@@ -90,4 +101,5 @@ class InputGradientPenalty(RegularizedModel):
             **super().get_config(),
             "factor": keras.saving.serialize_keras_object(self.factor),
             "layer": self.layer,
+            "inputs": self.moved_inputs,
         }

@@ -1,16 +1,24 @@
 """Knowledge distillation: a model learns from a trained one beside the labels."""
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
+from keras.layers import Layer
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
+from keras_regularize._validation import check_choice, check_number, compatible
+from keras_regularize.attacks._points import find_layer
+from keras_regularize.autodiff.compiled_losses import joint_mask, masked_sample_mean, per_sample
+from keras_regularize.autodiff.functional import resolve_weights
+from keras_regularize.autodiff.taps import recorded_output
 from keras_regularize.losses.distillation import decoupled_distillation_loss
 from keras_regularize.losses.distillation._distillation import softened_divergence
+from keras_regularize.masks import keras_mask, with_mask
 from keras_regularize.models._teacher import Taught
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import masked_mean, upcast
 from keras_regularize.scores import (
     class_outputs,
     class_scores,
@@ -45,6 +53,15 @@ class Distillation(Taught):
     none. Of several outputs all with a loss are distilled, each from the teacher's at the same place and with the
     same weight; with `"kl"` and `"dkd"` those of classes.
 
+    With `layers`, hidden layers learn from the teacher's too, as the hints of Romero et al. do: to $D$ is added
+
+    $$\beta \sum_k \operatorname{mean}\big((h_k - g_k)^2\big)$$
+
+    with $h_k$ what the $k$-th chosen layer of the model gives out for a sample and $g_k$ the teacher's at its
+    partner, the mean being over all features, at the positions that a mask leaves. If only their last axes are of
+    one size, both are first averaged over positions. For layers of different widths put a `Dense` (a convolution
+    of size 1) into the model that maps to the teacher's width, and name that one.
+
     The teacher knows how alike the classes are, and which labels are odd; a small model learns more from that
     than from labels alone. It is frozen (`teacher.trainable = False`), saved with this model, and runs once a
     step in inference mode on the inputs that the model gets. In self-distillation it is an earlier model of the
@@ -65,11 +82,16 @@ class Distillation(Taught):
             schedule for `alpha` that falls from 1.
         from_logits: Whether the model gives out logits, and a teacher that does not say; `None` asks the compiled
             loss, or without one the last layer.
+        layers: Layers whose outputs are matched too: a list of names that the model and the teacher both have, or
+            of pairs `(layer of the model, layer of the teacher)`, by name or themselves; `None` for none. Each is
+            called once in a pass and gives out one tensor.
+        layer_factor: Weight $\beta$ of these, at least 0; or a schedule.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
         ValueError: If an argument is out of range; if `teacher` is no built model or shares trainable weights with
-            `model`; if outputs do not fit each other; if nothing says whether they are logits.
+            `model`; if outputs, or those of chosen layers, do not fit each other; if a layer is not found; if
+            nothing says whether outputs are logits.
 
     Cost: one forward-backward pass and a forward pass of the teacher.
 
@@ -95,7 +117,9 @@ class Distillation(Taught):
     arXiv:1503.02531. Kenneth Borup and Lars N. Andersen, *Even your Teacher Needs Guidance: Ground-Truth Targets
     Dampen Regularization Imposed by Self-Distillation*, NeurIPS 2021, arXiv:2102.13088. Borui Zhao, Quan Cui,
     Renjie Song, Yiyu Qiu and Jiajun Liang, *Decoupled Knowledge Distillation*, CVPR 2022, arXiv:2203.08679; their
-    code weighs the labels by 1 where it is $\alpha$ here.
+    code weighs the labels by 1 where it is $\alpha$ here. Adriana Romero, Nicolas Ballas, Samira Ebrahimi Kahou,
+    Antoine Chassang, Carlo Gatta and Yoshua Bengio, *FitNets: Hints for Thin Deep Nets*, ICLR 2015,
+    arXiv:1412.6550, who train on the hints first and on the rest after: a schedule of `layer_factor` that falls.
     """
 
     def __init__(
@@ -106,6 +130,8 @@ class Distillation(Taught):
         temperature: float = 3.0,
         loss: str = "kl",
         from_logits: bool | None = None,
+        layers: Sequence[Any] | None = None,
+        layer_factor: Any = 1.0,
         **kwargs: Any,
     ):
         check_number("alpha", alpha, minimum=0, maximum=1, schedule=True)
@@ -113,27 +139,42 @@ class Distillation(Taught):
         if temperature == 0:
             raise ValueError("`temperature` must be above 0. Received: temperature=0")
         check_choice("loss", loss, ("kl", "dkd", "mse"))
+        check_number("layer_factor", layer_factor, minimum=0, schedule=True)
+        pairs = _named_pairs(layers)
         super().__init__(model, **kwargs)
         self.hold_teacher(teacher)
         self.alpha = alpha
         self.temperature = float(temperature)
         self.loss_name = loss
         self.from_logits = None if from_logits is None else bool(from_logits)
+        self.layer_pairs = pairs
+        self.layer_factor = layer_factor
 
     def check_loss(self, model):
         super().check_loss(model)
         for place in self._places(places_of_losses(model), model):
             self._logits(model, place)
+        self._chosen(self.model, 0)
+        self._chosen(self.teacher, 1)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
-        taught = self.teacher(batch.x, training=False)
-        return batch.add(**{self._key: tree.map_structure(ops.stop_gradient, taught)})
+        layers = self._chosen(self.teacher, 1)
+        with contextlib.ExitStack() as taps:
+            records = [taps.enter_context(recorded_output(layer)) for layer in layers]
+            taught = self.teacher(batch.x, training=False)
+        hidden = [_one_tensor(layer, record) for layer, record in zip(layers, records)]
+        taught, hidden = tree.map_structure(_constant, (taught, hidden))
+        return batch.add(**{self._key: taught, f"{self._key}_layers": hidden})
 
     def objective(self, batch, forward):
         alpha = self.scheduled(self.alpha, batch)
         of_labels = batch.replace(loss_weight=batch.loss_weight * alpha)
+        forward.watch(self._chosen(self.model, 0))
         loss, values = super().objective(of_labels, forward)
+        if self.layer_pairs:
+            factor = (1.0 - alpha) * self.scheduled(self.layer_factor, batch)
+            loss = loss + ops.cast(factor * self._of_layers(batch, forward), loss.dtype)
         outputs, taught = forward.outputs_at(batch.x), batch.extra[self._key]
         for place in self._places(scored_places(outputs, forward), forward):
             distance = self._distance(batch.y, outputs, taught, forward, place)
@@ -183,6 +224,20 @@ class Distillation(Taught):
         labels = output_labels(y, outputs, forward, place)
         return decoupled_distillation_loss(labels, *pair, temperature=self.temperature)
 
+    def _chosen(self, model, side):
+        """The chosen layers of the model (`side` 0) or of the teacher (1)."""
+        return [find_layer(model, pair[side]) for pair in self.layer_pairs]
+
+    def _of_layers(self, batch, forward):
+        """The distances of the chosen layers from their partners, averaged over samples and added up."""
+        layers, total = self._chosen(self.model, 0), 0.0
+        weights = _of_samples(resolve_weights(batch, forward.outputs))
+        records = forward.layer_outputs_at(batch.x, layers)
+        for layer, record, teacher in zip(layers, records, batch.extra[f"{self._key}_layers"]):
+            output = _one_tensor(layer, record)
+            total = total + masked_sample_mean(_squares(layer, output, teacher), output, weights)
+        return total * batch.loss_weight
+
     @property
     def _key(self):
         return f"{self.key}_teacher"
@@ -194,4 +249,67 @@ class Distillation(Taught):
             "temperature": self.temperature,
             "loss": self.loss_name,
             "from_logits": self.from_logits,
+            "layers": [list(pair) for pair in self.layer_pairs] or None,
+            "layer_factor": keras.saving.serialize_keras_object(self.layer_factor),
         }
+
+
+def _named_pairs(layers):
+    """Pairs of names `[model's, teacher's]` of what was given as layers, or names, or pairs of these."""
+    if layers is None:
+        return []
+    given = [layers] if isinstance(layers, (str, Layer)) else list(layers)
+    pairs = [list(entry) if isinstance(entry, (list, tuple)) else [entry] * 2 for entry in given]
+    pairs = [[e.name if isinstance(e, Layer) else e for e in pair] for pair in pairs]
+    if any(len(pair) != 2 or not all(isinstance(name, str) for name in pair) for pair in pairs):
+        raise ValueError(
+            "`layers` must be a list of names of layers, or of pairs (layer of the model, layer of the teacher). "
+            f"Received: layers={layers!r}"
+        )
+    return pairs
+
+
+def _constant(tensor):
+    """A tensor without a gradient, and with its mask."""
+    mask = keras_mask(tensor)
+    constant = ops.stop_gradient(tensor)
+    return constant if mask is None else with_mask(constant, mask)
+
+
+def _one_tensor(layer, record):
+    if len(record) != 1 or len(tree.flatten(record[0])) != 1:
+        raise ValueError(
+            "A layer in `layers` must be called once in a pass and give out one tensor. Received "
+            f"`{layer.name}`, which is called {len(record)} times and gave out {record}"
+        )
+    return tree.flatten(record[0])[0]
+
+
+def _squares(layer, output, teacher):
+    """Mean squared differences over the last axis: values per sample, or position."""
+    shapes = tuple(output.shape), tuple(teacher.shape)
+    if not compatible(*shapes):
+        if min(map(len, shapes)) < 2 or not compatible(shapes[0][-1:], shapes[1][-1:]):
+            raise ValueError(
+                "Layers in `layers` must give out what has the shape of the teacher's, or at least its last axis. "
+                f"Received: {shapes[0]} of `{layer.name}`, {shapes[1]} of the teacher"
+            )
+        output, teacher = _over_positions(output), _over_positions(teacher)
+    values = ops.square(upcast(output) - ops.cast(teacher, upcast(output).dtype))
+    return ops.mean(values, axis=-1) if len(values.shape) > 1 else values
+
+
+def _over_positions(output):
+    """Mean `(batch, features)` over the positions that the mask of an output leaves."""
+    values, axes = upcast(output), tuple(range(1, len(output.shape) - 1))
+    mask = joint_mask(output, values)
+    if mask is None or not axes:
+        return ops.mean(values, axis=axes) if axes else values
+    return masked_mean(values, ops.broadcast_to(mask, ops.shape(values)), axis=axes)
+
+
+def _of_samples(weights):
+    """Sample weights `(batch,)`, of weights per position or of several outputs their mean; or `None`."""
+    leaves = [leaf for leaf in tree.flatten(weights) if leaf is not None]
+    leaves = [upcast(per_sample(ops.convert_to_tensor(leaf))) for leaf in leaves]
+    return sum(leaves) / len(leaves) if leaves else None

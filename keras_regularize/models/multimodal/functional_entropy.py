@@ -9,7 +9,12 @@ from keras import ops, tree
 from keras_regularize import autodiff
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._points import check_no_ids, is_floating
+from keras_regularize.attacks._points import (
+    check_input_names,
+    check_no_ids,
+    input_parts,
+    is_floating,
+)
 from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample
 from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
@@ -102,16 +107,11 @@ class FunctionalEntropyRegularization(RegularizedModel):
         check_integer("samples", samples, minimum=1)
         check_choice("measure", measure, ("entropy", "variance"))
         check_number("norm", norm, minimum=1)
-        if inputs is not None and (isinstance(inputs, str) or not inputs):
-            raise ValueError(
-                "`inputs` must be a list of names or positions of inputs, or None. "
-                f"Received: inputs={inputs!r}"
-            )
         super().__init__(model, **kwargs)
         self.factor = factor
         self.samples = int(samples)
         self.measure = measure
-        self.modalities = None if inputs is None else list(inputs)
+        self.modalities = check_input_names(inputs)
         self.norm = norm
         self.seed = seed
         self.from_logits = None if from_logits is None else bool(from_logits)
@@ -128,7 +128,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
         repeated = tree.map_structure(self._repeated, batch.x)
-        parts, noise = _parts(repeated), {}
+        parts, noise = input_parts(repeated), {}
         for name in self._names(batch.x):
             values = upcast(parts[name])
             normal = keras.random.normal(
@@ -163,7 +163,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
             `(modalities,)`, in the order of the inputs.
         """
         inputs = tree.map_structure(ops.convert_to_tensor, inputs)
-        parts = _parts(tree.map_structure(ops.convert_to_tensor, noise))
+        parts = input_parts(tree.map_structure(ops.convert_to_tensor, noise))
         target = self._log_probabilities(self.model(inputs, training=False), self)
         noise = {name: parts[name] for name in self._names(inputs)}
         ratios = self._ratios(self.model, inputs, noise, target, training=False)
@@ -178,7 +178,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
 
     def _ratios(self, model, x, noise, target, training):
         """What the information is the mean of, `(rows,)` per modality, at `x` moved by `noise`."""
-        parts, names = _parts(x), list(noise)
+        parts, names = input_parts(x), list(noise)
         target = ops.stop_gradient(ops.exp(target))
 
         def distance(moved):
@@ -201,7 +201,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         return largest * ops.sum((inverse / largest) ** self.norm) ** (1.0 / self.norm)
 
     def _names(self, x, floating=is_floating):
-        parts = _parts(x)
+        parts = input_parts(x)
         candidates = [n for n, part in parts.items() if part is not None and floating(part)]
         chosen = candidates if self.modalities is None else self.modalities
         if not chosen or not set(chosen) <= set(candidates):
@@ -227,13 +227,6 @@ class FunctionalEntropyRegularization(RegularizedModel):
             "seed": self.seed,
             "from_logits": self.from_logits,
         }
-
-
-def _parts(x):
-    """The inputs by name or position."""
-    if isinstance(x, Mapping):
-        return dict(x)
-    return dict(enumerate(x if isinstance(x, (list, tuple)) else [x]))
 
 
 def _replaced(x, new):

@@ -1,9 +1,10 @@
 """Robust self-training: unlabelled data, also from another domain, move the decision boundary."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
@@ -14,7 +15,7 @@ from keras_regularize.labels import split_labels
 from keras_regularize.models import _data
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import upcast
-from keras_regularize.scores import class_log_probabilities, gives_logits, one_output
+from keras_regularize.scores import class_log_probabilities, gives_logits, one_label, one_output
 
 
 class Found(NamedTuple):
@@ -61,6 +62,8 @@ class RobustSelfSupervised(AttackedModel):
             embedding).
         from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
             last layer.
+        inputs: Names (dictionary) or positions (list) of the inputs that are moved, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -103,13 +106,16 @@ class RobustSelfSupervised(AttackedModel):
         robust: bool = True,
         layer: Any = None,
         from_logits: bool | None = None,
+        inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
         check_ascent(gamma, step_size, steps)
         check_ascent(gamma_unlabeled, step_size, steps, "gamma_unlabeled")
         moves = robust and min(gamma, gamma_unlabeled) < float("inf")
-        attack = PenalizedAscent(gamma, step_size, steps if moves else 0, "compiled", layer)
+        attack = PenalizedAscent(
+            gamma, step_size, steps if moves else 0, "compiled", layer, inputs=inputs
+        )
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
         self.gamma_unlabeled = float(gamma_unlabeled)
@@ -121,8 +127,8 @@ class RobustSelfSupervised(AttackedModel):
         gamma = ops.where(labelled, self.attack.gamma, self.gamma_unlabeled)
         x = self.attack(forward, batch.x, y, gamma=gamma)
         if self.attack.layer is None:
-            pairs = zip(floating_leaves(x), floating_leaves(batch.x))
-            moves = [upcast(moved) - upcast(start) for moved, start in pairs]
+            ends = (floating_leaves(each, self.attack.inputs) for each in (x, batch.x))
+            moves = [upcast(moved) - upcast(start) for moved, start in zip(*ends)]
         else:
             moves = [upcast(move) for move in x]
         distance = ops.reshape(per_sample_norm(moves)[0], (-1,))
@@ -140,10 +146,11 @@ class RobustSelfSupervised(AttackedModel):
         return loss - ops.cast(forward.sample_mean(found.price, batch), loss.dtype), values
 
     def _labels(self, batch, forward):
-        """Labels in which predictions have filled the gaps, and who had one, `(batch,)`."""
-        outputs = one_output(forward(batch.x), forward)
-        log_p = class_log_probabilities(outputs, gives_logits(forward))
-        y = ops.convert_to_tensor(batch.y)
+        """Labels, in their structure, in which predictions have filled the gaps, and who had one, `(batch,)`."""
+        outputs = forward(batch.x)
+        log_p = class_log_probabilities(one_output(outputs, forward), gives_logits(forward))
+        given = one_label(batch.y, outputs, forward)
+        y = ops.convert_to_tensor(given)
         ids, rows = split_labels(y, log_p)
         if len(log_p.shape) != 2:
             raise ValueError(
@@ -156,7 +163,8 @@ class RobustSelfSupervised(AttackedModel):
         else:
             guess = ops.one_hot(ops.argmax(log_p, axis=-1), log_p.shape[-1])
         known = ops.reshape(labelled, (-1,) + (1,) * (len(y.shape) - 1))
-        return ops.where(known, y, ops.cast(guess, y.dtype)), labelled
+        filled = ops.where(known, y, ops.cast(guess, y.dtype))
+        return tree.map_structure(lambda leaf: filled if leaf is given else leaf, batch.y), labelled
 
     def _weights(self, batch, labelled):
         """Sample weights that turn the mean over all rows into the sum of the two means."""
@@ -178,4 +186,5 @@ class RobustSelfSupervised(AttackedModel):
             "step_size": attack.step_size,
             "robust": self.robust,
             "layer": attack.layer,
+            "inputs": attack.inputs,
         }

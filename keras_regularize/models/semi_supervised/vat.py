@@ -1,5 +1,6 @@
 """Virtual adversarial training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -45,6 +46,8 @@ class VAT(AttackedModel):
         seed: Seed of the initial directions.
         from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
             last layer.
+        inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
+            are (they may be ids); all floating ones by default. Not together with `layer`.
         **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
             too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
@@ -92,11 +95,14 @@ class VAT(AttackedModel):
         layer: Any = None,
         seed: int | None = None,
         from_logits: bool | None = None,
+        inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
         check_number("entropy_factor", entropy_factor, minimum=0, schedule=True)
-        attack = VirtualAdversarial(epsilon, finite_difference, iterations, layer, seed=seed)
+        attack = VirtualAdversarial(
+            epsilon, finite_difference, iterations, layer, seed=seed, inputs=inputs
+        )
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
         self.entropy_factor = entropy_factor
@@ -132,8 +138,8 @@ class VAT(AttackedModel):
         return self._penalty(outputs, moved, self, self.factor, self.entropy_factor)
 
     def _moved_outputs(self, model, x, perturbation, training):
-        layer = self.attack.layer
-        moved = perturbation if layer is not None else add_floating(x, perturbation)
+        layer, inputs = self.attack.layer, self.attack.inputs
+        moved = perturbation if layer is not None else add_floating(x, perturbation, inputs)
         return attacked_outputs(model, x, moved, layer, training)
 
     def _penalty(self, outputs, moved, model, factor, entropy_factor):
@@ -158,5 +164,6 @@ class VAT(AttackedModel):
             "factor": keras.saving.serialize_keras_object(self.factor),
             "entropy_factor": keras.saving.serialize_keras_object(self.entropy_factor),
             "layer": attack.layer,
+            "inputs": attack.inputs,
             "seed": attack.seed,
         }
