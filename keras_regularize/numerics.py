@@ -152,7 +152,8 @@ def kl_divergence(log_p: Any, log_q: Any) -> Any:
 
     The gradient flows to both; stop that of the one that is a target.
     """
-    log_p, log_q = upcast(log_p), upcast(log_q)
+    log_p = upcast(log_p)
+    log_q = ops.cast(upcast(log_q), log_p.dtype)  # Of two models each may have a dtype of its own.
     return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 

@@ -188,12 +188,13 @@ class FunctionalEntropyRegularization(RegularizedModel):
             values = masked_mean_per_sample(values, one_output(outputs, known))
             return ops.sum(values), values
 
-        moved = [upcast(parts[name]) + noise[name] for name in names]
+        moved = [(x := upcast(parts[name])) + ops.cast(noise[name], x.dtype) for name in names]
         gradients, values = autodiff.grad(distance, has_aux=True)(moved)
-        squares = [inner_products([g], [g]) for g in gradients]
+        # Inputs may have dtypes of their own.
+        squares = [ops.cast(inner_products([g], [g]), values.dtype) for g in gradients]
         if self.measure == "variance":
             return squares
-        return [square / (ops.cast(values, square.dtype) + 1e-12) for square in squares]
+        return [square / (values + 1e-12) for square in squares]
 
     def _norm(self, information):
         inverse = 1.0 / (information + 1e-12)
