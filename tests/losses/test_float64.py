@@ -67,3 +67,17 @@ def test_heads(name):
         return layer((z, labels), training=True)
 
     is_smooth(outputs, x)
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "mean_with_sample_weight"])
+def test_means_under_masks_and_weights(reduction):
+    logits, ids = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, -1, 2, 1])
+    weight = np.array([0.3, 5.0, 0.7, 1.1])
+    loss = kr.losses.MaxSup(reduction=reduction, dtype="float64", ignore_class=-1)
+    each = kr.losses.MaxSup(reduction="none", dtype="float64", ignore_class=-1)
+    values = ops.convert_to_numpy(each(ids, logits))
+    for given in (None, weight):
+        w = np.where(ids < 0, 0.0, 1.0 if given is None else given)
+        count = np.sum(w) if reduction == "mean_with_sample_weight" else 3
+        found = ops.convert_to_numpy(loss(ids, logits, sample_weight=given))
+        np.testing.assert_allclose(found, np.sum(w * values) / count, rtol=1e-14)
