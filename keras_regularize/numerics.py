@@ -152,7 +152,8 @@ def kl_divergence(log_p: Any, log_q: Any) -> Any:
 
     The gradient flows to both; stop that of the one that is a target.
     """
-    log_p, log_q = upcast(log_p), upcast(log_q)
+    log_p = upcast(log_p)
+    log_q = ops.cast(upcast(log_q), log_p.dtype)  # Of two models each may have a dtype of its own.
     return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
 
 
@@ -180,6 +181,15 @@ def maximum(x: Any, bound: Any) -> Any:
 def minimum(x: Any, bound: Any) -> Any:
     """`ops.minimum` that stays in float64, NaN where `x` is; the gradient at equality is that of `x`."""
     return ops.where(x > bound, bound, x)
+
+
+def arctan2(y: Any, x: Any) -> Any:
+    """`ops.arctan2` of `y`, `x` at least 0 and not both 0 that stays in float64."""
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        return ops.arctan2(y, x)
+    steep = y > x
+    slope = ops.where(steep, x, y) / ops.where(steep, y, x)
+    return ops.where(steep, math.pi / 2 - ops.arctan(slope), ops.arctan(slope))
 
 
 def cumsum(x: Any) -> Any:

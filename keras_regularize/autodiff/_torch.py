@@ -11,6 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 COMPILES_DOUBLE_BACKWARD = False
 # Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
 RUNS_ONE_BY_ONE = True
+# Whether Keras' means of losses divide float64 in float32.
+DIVIDES_IN_FLOAT32 = True
 
 
 def differentiate(fn, x):

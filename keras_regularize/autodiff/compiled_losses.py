@@ -8,7 +8,7 @@ import keras
 from keras import ops, tree
 
 from keras_regularize.masks import keras_mask
-from keras_regularize.numerics import masked_mean, upcast
+from keras_regularize.numerics import masked_mean, mean, upcast
 
 CONTAINERS = (Mapping, list, tuple)
 
@@ -177,8 +177,8 @@ def masked_sample_mean(values: Any, outputs: Any, sample_weight: Any = None) -> 
         sample_weight = per_sample(ops.convert_to_tensor(sample_weight))
     weights = position_weights(sample_weight, joint_mask(outputs, values), values)
     if weights is None:
-        return ops.mean(values)
-    return ops.mean(ops.where(weights != 0, values, 0.0) * weights)
+        return mean(values)
+    return mean(ops.where(weights != 0, values, 0.0) * weights)
 
 
 def joint_mask(outputs: Any, values: Any) -> Any:
@@ -199,7 +199,7 @@ def position_weights(sample_weight: Any, mask: Any, values: Any) -> Any:
     weights = None
     if mask is not None:
         kept = ops.cast(mask, values.dtype)
-        share = ops.mean(kept)
+        share = mean(kept)
         weights = kept / ops.where(share > 0, share, 1.0) * ops.ones_like(values)
     if sample_weight is not None:
         given = ops.cast(ops.convert_to_tensor(sample_weight), values.dtype)
@@ -246,4 +246,4 @@ def only(structure: Any) -> Any:
 def per_sample(values: Any) -> Any:
     """Mean over all axes but the first."""
     axes = tuple(range(1, len(values.shape)))
-    return ops.mean(values, axis=axes) if axes else values
+    return mean(values, axis=axes) if axes else values

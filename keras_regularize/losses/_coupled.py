@@ -3,7 +3,7 @@
 import keras
 from keras import ops, tree
 
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses._loss import Loss, Reduction
 from keras_regularize.masks import keras_mask, with_mask
 
 
@@ -46,24 +46,13 @@ class BatchCoupledLoss(Loss):
                     weight = weight * ops.ones_like(values)
             if own_mask is not None:
                 values = with_mask(values, own_mask)
-        return _Reduction(values, self)((), y_pred, weight)
+        return Reduction(values, self.reduction, self.name, self.dtype)((), y_pred, weight)
 
     def call(self, y_true, y_pred):
         return self.values(y_true, y_pred, lambda shape: None)[0]
 
     def _spells_out_weights(self):
         return True
-
-
-class _Reduction(keras.losses.Loss):
-    """Keras' masking, weighting and reduction of values that are computed already."""
-
-    def __init__(self, values, loss):
-        super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
-        self.given = values
-
-    def call(self, y_true, y_pred):
-        return self.given
 
 
 def _fit(weight, shape):

@@ -9,7 +9,7 @@ from keras import ops, tree
 from keras_regularize._validation import check_integer
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import check_labels, read_labels
-from keras_regularize.masks import with_mask
+from keras_regularize.masks import keras_mask, with_mask
 
 
 class Loss(keras.losses.Loss):
@@ -56,7 +56,7 @@ class Loss(keras.losses.Loss):
                 # Spelled out per position: `mean_with_sample_weight` divides by the sum of weights, and torch
                 # multiplies a mask into them in place.
                 weight = weight * ops.ones_like(values)
-        return _Reduction(values, reduction, self.name, self.dtype)((), y_pred, weight)
+        return Reduction(values, reduction, self.name, self.dtype)((), y_pred, weight)
 
     def get_config(self):
         return {**super().get_config(), "dtype": self.dtype}
@@ -114,12 +114,30 @@ class ClassLoss(Loss):
         return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
-class _Reduction(keras.losses.Loss):
+class Reduction(keras.losses.Loss):
     """Keras' masking, weighting and reduction of values that are computed already."""
 
     def __init__(self, values, reduction, name, dtype):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.values = values
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        divides = self.reduction not in (None, "none", "sum") and len(self.values.shape) > 0
+        alike = sample_weight is None or len(sample_weight.shape) == len(self.values.shape)
+        if not (divides and alike and backend.DIVIDES_IN_FLOAT32 and self.dtype == "float64"):
+            return super().__call__(y_true, y_pred, sample_weight)
+        weighted = self.reduction == "mean_with_sample_weight"
+        counted = ops.ones_like(self.values)
+        if (mask := keras_mask(self.values)) is not None:
+            counted = with_mask(counted, mask)
+        total, count = (
+            Reduction(values, "sum", self.name, self.dtype)((), y_pred, weight)
+            for values, weight in (
+                (self.values, sample_weight),
+                (counted, sample_weight if weighted else None),
+            )
+        )
+        return ops.where(count == 0, 0.0, total / ops.where(count == 0, 1.0, count))
 
     def call(self, y_true, y_pred):
         # Called with the predictions for the mask that they carry.

@@ -102,6 +102,29 @@ def test_temperatures_of_1_are_crossentropy():
     np.testing.assert_allclose(near, value, rtol=2e-2)
 
 
+def test_authors_normalization_of_five_iterations_and_label_smoothing():
+    ids, z = random_case()
+    w = np.asarray(z, "float64")
+    top = w.max(-1, keepdims=True)
+    scaled = w - top
+    for _ in range(5):
+        scaled = (w - top) * exp_t(scaled, 1.2).sum(-1, keepdims=True) ** -0.2
+    normalizer = top - log_t(1 / exp_t(scaled, 1.2).sum(-1, keepdims=True), 1.2)
+    p = exp_t(w - normalizer, 1.2)
+    y = (1 - 4 / 3 * 0.3) * np.eye(4)[ids] + 0.3 / 3
+    expected = y * (log_t(y, 0.8) - log_t(p, 0.8)) - (y**1.2 - p**1.2) / 1.2
+    value, _ = evaluate(BiTempered(0.8, 1.2, label_smoothing=0.3), ids, z)
+    np.testing.assert_allclose(value, expected.sum(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("t2", [1.0, 1.5])
+def test_rows_that_do_not_sum_to_1_have_the_divergence_of_the_formula(t2):
+    ids, z = random_case()
+    rows = 0.5 * np.eye(4)[ids] + 0.05
+    value, _ = evaluate(BiTempered(1.0, t2), rows, z)
+    np.testing.assert_allclose(value, oracle(rows, z, 1.0, t2), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("t1, t2", [(0.2, 1.5), (0.8, 1.0), (0.5, 0.5)])
 def test_an_outlier_costs_no_more_than_the_bound(t1, t2):
     z = np.array([[1e4, 0, -1e4, 0]], "float32")

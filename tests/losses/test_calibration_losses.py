@@ -68,6 +68,22 @@ def test_acls_counts_every_tied_top(top):
     )
 
 
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("alpha, negative", [(0.0, 0.1), (0.5, 0.0)])
+def test_acls_without_its_second_sum_is_finite_at_a_forbidden_class(alpha, negative, rows):
+    z = np.array([[5.0, 1.0, -np.inf], [-np.inf, 0.5, 4.0]], "float32")
+    labels = np.eye(3, dtype="float32")[[0, 1]] if rows else np.array([0, 1])
+    value, slope = evaluate(ACLS(alpha, 1.0, negative, margin=2.0), labels, z)
+    own, other = np.array([5.0, 0.5]), np.array([1.0, 4.0])
+    crossentropy = np.log1p(np.exp(other - own))
+    np.testing.assert_allclose(value, crossentropy + alpha * np.array([9.0, 4.0]), rtol=1e-5)
+    p = np.exp(z - np.logaddexp(own, other)[:, None])
+    expected = p - np.eye(3)[[0, 1]]
+    expected[0, 0] += alpha * 2 * 3.0
+    expected[1, 2] += alpha * 2 * 2.0
+    np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_acls_leaves_logits_within_the_margin_alone():
     z = np.array([[6.0, 0.0, 3.0], [-1.0, -7.0, -2.0]])
     for got, expected in zip(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from model_table import METHODS
 
 import keras_regularize as kr
 from keras_regularize.testing import models as contract
@@ -56,3 +57,22 @@ def test_trains_is_saved_and_goes_on(key, policy, tmp_path):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=b.path)
     fit(restored, x, y)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_takes_steps_from_labels_with_weights_and_without_labels(name, policy):
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(7)
+    model = METHODS[name].wrap(network())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01), loss, run_eagerly=True)
+    rng = np.random.default_rng(3)
+    x, y = rng.random((12, 4), dtype="float32"), rng.integers(0, 3, 12)
+    model.train_on_batch(x, y)
+    values = [model.train_on_batch(x, y, rng.random(12))]
+    if model.semi_supervised:
+        values.append(model.train_on_batch(x, np.where(np.arange(12) % 3 == 0, y, -1)))
+    assert np.isfinite(np.asarray(values, "float64")).all()
+    for variable in model.variables:
+        assert np.isfinite(np.asarray(variable.numpy(), "float64")).all(), variable.path

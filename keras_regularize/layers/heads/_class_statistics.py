@@ -42,7 +42,8 @@ def naive_bayes_classifier(counts, means, squares, epsilon, xp):
 
     `xp` is the module to compute with: `numpy` or `keras.ops`.
     """
-    total = xp.maximum(xp.sum(counts), 1.0)
-    prior = xp.maximum(counts / total, 1e-12)
+    # Not `maximum`, which computes in float32 on PyTorch.
+    total = xp.clip(xp.sum(counts), 1.0, np.inf)
+    prior = xp.clip(counts / total, 1e-12, 1.0)
     scaled = means / (squares / total + epsilon)
     return xp.transpose(scaled), xp.log(prior) - 0.5 * xp.sum(scaled * means, axis=-1)

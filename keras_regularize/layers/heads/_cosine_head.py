@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers.heads._labels import class_ids, features_and_labels, features_shape
-from keras_regularize.numerics import safe_norm, unit_vectors, upcast
+from keras_regularize.numerics import arctan2, matmul, safe_norm, unit_vectors, upcast
 
 
 class Samples(NamedTuple):
@@ -61,7 +61,7 @@ class CosineHead(keras.layers.Layer):
         features = upcast(ops.cast(features, self.variable_dtype))
         directions = unit_vectors(features)
         kernel = unit_vectors(upcast(self.kernel), axis=0)
-        cosine = ops.matmul(directions, kernel)
+        cosine = matmul(directions, kernel)
         nearest = None
         if self.sub_centers > 1:
             each = ops.reshape(cosine, (-1, self.units, self.sub_centers))
@@ -122,7 +122,7 @@ def _angles(x, y):
     but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles to all.
     """
     lengths = safe_norm(ops.stack([x - y, x + y]), axis=-1)
-    return 2.0 * ops.arctan2(lengths[0], ops.where(lengths[0] + lengths[1] > 0, lengths[1], 1.0))
+    return 2.0 * arctan2(lengths[0], ops.where(lengths[0] + lengths[1] > 0, lengths[1], 1.0))
 
 
 def _columns(kernel, ids, nearest, sub_centers):

@@ -12,7 +12,7 @@ from keras_regularize.layers.heads._cosine_head import (
     cosine_of,
     replace_own,
 )
-from keras_regularize.numerics import safe_norm
+from keras_regularize.numerics import maximum, safe_norm
 
 
 @export
@@ -120,8 +120,8 @@ class AdaFace(CosineHead):
 
     def _updated_statistics(self, norms, finite):
         count = ops.sum(ops.ones_like(norms))
-        batch_mean = ops.sum(norms) / ops.maximum(count, 1.0)
-        squares = ops.sum(ops.square(norms - batch_mean)) / ops.maximum(count - 1.0, 1.0)
+        batch_mean = ops.sum(norms) / maximum(count, 1.0)
+        squares = ops.sum(ops.square(norms - batch_mean)) / maximum(count - 1.0, 1.0)
         return (
             self._moved(self.norm_mean, batch_mean, finite & (count > 0)),
             self._moved(self.norm_deviation, ops.sqrt(squares), finite & (count > 1)),

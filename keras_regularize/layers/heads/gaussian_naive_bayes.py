@@ -13,7 +13,7 @@ from keras_regularize.layers.heads._class_statistics import (
     merged,
     naive_bayes_classifier,
 )
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import matmul, maximum, upcast
 
 
 @export
@@ -124,9 +124,9 @@ class GaussianNaiveBayes(keras.layers.Layer):
         features = upcast(ops.cast(inputs, self.variable_dtype))
         counts, means, squares = map(upcast, self._statistics)
         # About the mean of the samples: far from the origin the terms of the logits are large and cancel.
-        center = ops.matmul(counts, means) / ops.maximum(ops.sum(counts), 1.0)
+        center = ops.sum(counts[:, None] * means, axis=0) / maximum(ops.sum(counts), 1.0)
         kernel, bias = naive_bayes_classifier(counts, means - center, squares, self.epsilon, ops)
-        return ops.cast(ops.matmul(features - center, kernel) + bias, self.compute_dtype)
+        return ops.cast(matmul(features - center, kernel) + bias, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.num_classes)

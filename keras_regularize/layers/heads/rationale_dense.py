@@ -11,6 +11,7 @@ from keras_regularize.labels import label_mask
 from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads._labels import features_and_labels, features_shape
 from keras_regularize.losses.features import rationale_invariance
+from keras_regularize.numerics import matmul
 
 
 @export
@@ -95,7 +96,7 @@ class RationaleDense(keras.layers.Layer):
         x, kernel, bias = (
             ops.cast(value, self.compute_dtype) for value in (features, self.kernel, self.bias)
         )
-        logits = ops.matmul(x, kernel) + bias
+        logits = matmul(x, kernel) + bias
         if labels is not None:
             loss, bank = rationale_invariance(
                 features, labels, self.kernel, self.bank, self.seen, self.momentum

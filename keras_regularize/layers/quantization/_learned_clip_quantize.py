@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._validation import check_integer
 from keras_regularize.layers.quantization._rounding import round_to_levels
-from keras_regularize.numerics import as_float, upcast
+from keras_regularize.numerics import as_float, maximum, upcast
 
 
 def learned_clip_quantize(x: Any, lower: Any, upper: Any, bits: int = 4) -> Any:
@@ -50,5 +50,5 @@ def learned_clip_quantize(x: Any, lower: Any, upper: Any, bits: int = 4) -> Any:
     wide = upcast(x)
     lower, upper = ops.cast(lower, wide.dtype), ops.cast(upper, wide.dtype)
     levels = 2**bits - 1
-    step = ops.maximum(upper - lower, 1e-6) / levels
+    step = maximum(upper - lower, 1e-6) / levels
     return ops.cast(round_to_levels(wide, step, lower, 0.0, float(levels), False), x.dtype)

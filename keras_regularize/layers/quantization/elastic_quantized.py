@@ -25,7 +25,7 @@ from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import maximum, upcast
 
 _DEFAULT_RANGE = 4.0  # Of inputs, of either sign, until the layer is calibrated.
 
@@ -194,9 +194,9 @@ class ElasticQuantized(Reparameterized):
         moved = ops.cast(with_offset, step_dtype(self))
         offset = ops.take(self.input_offset.value, position, axis=0) * moved
         low, span = self._levels(position)
-        low = low * ops.maximum(moved, self.input_signed.value)
+        low = low * maximum(moved, self.input_signed.value)
         size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), low.dtype)
-        gradient_scale = ops.rsqrt((low + span) * ops.maximum(size, 1.0))
+        gradient_scale = ops.rsqrt((low + span) * maximum(size, 1.0))
         return learned_step(inputs, scale, offset, low, low + span, gradient_scale)
 
     def _effective_of(self, variable, value):

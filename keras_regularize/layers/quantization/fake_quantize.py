@@ -14,7 +14,7 @@ from keras_regularize.layers.quantization._rounding import (
     learned_step,
     step_dtype,
 )
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import maximum, upcast
 
 _DEFAULT_RANGE = 4.0  # Of either sign, until the layer is calibrated.
 
@@ -101,7 +101,7 @@ class FakeQuantize(keras.layers.Layer):
         low = self.low.value
         high = low + float(2**self.bits - 1)
         size = ops.cast(ops.prod(ops.convert_to_tensor(ops.shape(inputs), "int32")), low.dtype)
-        gradient_scale = ops.rsqrt(high * ops.maximum(size, 1.0))
+        gradient_scale = ops.rsqrt(high * maximum(size, 1.0))
         return learned_step(inputs, self.scale.value, self.offset.value, low, high, gradient_scale)
 
     def _fit(self, inputs):

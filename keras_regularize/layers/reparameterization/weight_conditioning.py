@@ -13,7 +13,7 @@ from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
-from keras_regularize.numerics import safe_norm, upcast
+from keras_regularize.numerics import maximum, safe_norm, upcast
 from keras_regularize.utils.groups import member_axes
 
 _MODES = ("output", "input", "both")
@@ -138,4 +138,4 @@ class WeightConditioning(Reparameterized):
 def _divide_by_norm(w, axes, epsilon):
     norm = safe_norm(w, axis=axes, keepdims=True)
     # The quotient's gradient at a zero vector is 1/epsilon.
-    return ops.where(norm > 0, w, 0.0) / ops.maximum(norm, epsilon)
+    return ops.where(norm > 0, w, 0.0) / maximum(norm, epsilon)

@@ -93,13 +93,17 @@ class ACLS(ClassLoss):
 
     def values(self, labels, y_pred):
         x, top = shifted(class_logits(y_pred))
-        over = ops.relu(x + (top - self.margin))
-        positive = ops.sum(ops.where(ops.stop_gradient(x) >= 0, ops.square(over), 0.0), axis=-1)
-        # The tops themselves are not below a margin of at least 0, so they need no mask.
-        negative = ops.sum(ops.square(ops.relu(-self.margin - x)), axis=-1)
-        share = self.alpha * self.negative_factor / (x.shape[-1] - 1)
-        penalty = self.alpha * self.positive_factor * positive + share * negative
-        return penalty + crossentropy(labels, *relative(x))
+        values = crossentropy(labels, *relative(x))
+        # A term of weight 0 is left out: at a forbidden class it would be 0 times infinity.
+        if self.alpha * self.positive_factor > 0:
+            over = ops.relu(x + (top - self.margin))
+            tops = ops.where(ops.stop_gradient(x) >= 0, ops.square(over), 0.0)
+            values = values + self.alpha * self.positive_factor * ops.sum(tops, axis=-1)
+        if self.alpha * self.negative_factor > 0:
+            # The tops themselves are not below a margin of at least 0, so they need no mask.
+            under = ops.sum(ops.square(ops.relu(-self.margin - x)), axis=-1)
+            values = values + self.alpha * self.negative_factor / (x.shape[-1] - 1) * under
+        return values
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize._validation import compatible
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import maximum, minimum, upcast
 
 
 def calibrated_derivatives(margins: Any, noise: Any, box_cox: Any = 0.0) -> Any:
@@ -58,10 +58,10 @@ def calibrated_derivatives(margins: Any, noise: Any, box_cox: Any = 0.0) -> Any:
             f"margins.shape={tuple(margins.shape)}, noise.shape={tuple(noise.shape)}"
         )
     noise = ops.cast(noise, margins.dtype)
-    slopes = -ops.exp(ops.minimum(_log_inverse_box_cox(noise, box_cox), 0.0))
+    slopes = -ops.exp(minimum(_log_inverse_box_cox(noise, box_cox), 0.0))
     ranks = ops.argsort(ops.argsort(margins))
     slopes = ops.take(ops.sort(slopes), ranks, axis=0)
-    return slopes / ops.maximum(margins, 1.0) - 1e-6
+    return slopes / maximum(margins, 1.0) - 1e-6
 
 
 def _log_inverse_box_cox(u, box_cox):

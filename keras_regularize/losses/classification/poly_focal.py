@@ -10,7 +10,7 @@ from keras_regularize._validation import check_number
 from keras_regularize.labels import Labels, label_rows, read_targets
 from keras_regularize.losses._focal import focusing
 from keras_regularize.losses._loss import ClassLoss
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import mean, upcast
 
 
 @export
@@ -112,7 +112,7 @@ class PolyFocal(ClassLoss):
             value = (1.0 - self.alpha + (2.0 * self.alpha - 1.0) * t) * value
         if self.gamma:
             value = focusing(error, self.gamma) * value
-        return ops.mean(value, axis=-1)
+        return mean(value, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {

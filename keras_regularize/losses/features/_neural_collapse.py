@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize.labels import label_mask
-from keras_regularize.numerics import safe_arccos, unit_vectors, upcast
+from keras_regularize.numerics import matmul, maximum, mean, safe_arccos, unit_vectors, upcast
 
 
 def neural_collapse_within(features: Any, labels: Any, centers: Any) -> Any:
@@ -59,7 +59,7 @@ def neural_collapse_within(features: Any, labels: Any, centers: Any) -> Any:
     distances = ops.sum(ops.square(features - own), axis=-1, keepdims=True)
     member = ops.cast(member, features.dtype)
     totals = ops.sum(member * distances, axis=0)
-    return ops.mean(totals / ops.maximum(ops.sum(member, axis=0), 1.0))
+    return mean(totals / maximum(ops.sum(member, axis=0), 1.0))
 
 
 def neural_collapse_between(centers: Any) -> Any:
@@ -104,7 +104,7 @@ def neural_collapse_between(centers: Any) -> Any:
             "`centers` must be a matrix of at least two centres, `(classes, features)`. "
             f"Received: centers.shape={tuple(centers.shape)}"
         )
-    directions = unit_vectors(centers - ops.mean(centers, axis=0, keepdims=True))
-    cosines = ops.matmul(directions, ops.transpose(directions))
+    directions = unit_vectors(centers - mean(centers, axis=0, keepdims=True))
+    cosines = matmul(directions, ops.transpose(directions))
     others = cosines - 2.0 * ops.eye(centers.shape[0], dtype=centers.dtype)
-    return -ops.mean(safe_arccos(ops.max(others, axis=-1), margin=1e-5))
+    return -mean(safe_arccos(ops.max(others, axis=-1), margin=1e-5))

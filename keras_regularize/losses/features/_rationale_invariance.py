@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize._validation import check_number
 from keras_regularize.labels import label_mask
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import matmul, maximum, upcast
 
 
 def rationale_invariance(
@@ -67,13 +67,13 @@ def rationale_invariance(
     features, kernel, bank = upcast(features), upcast(kernel), upcast(bank)
     known = ops.cast(ops.convert_to_tensor(initialized), features.dtype) > 0
     _check_shapes(*(tuple(x.shape) for x in (features, kernel, bank, known)))
-    member = label_mask(labels, ops.matmul(features, kernel))
+    member = label_mask(labels, matmul(features, kernel))
     present, ids = ops.any(member, axis=0), ops.argmax(member, axis=-1)
     member = ops.cast(member, features.dtype)
-    share = member / ops.maximum(ops.sum(member, axis=0), 1.0)
-    centers = ops.matmul(ops.transpose(share), features)
+    share = member / maximum(ops.sum(member, axis=0), 1.0)
+    centers = matmul(ops.transpose(share), features)
     apart = features - ops.take(centers, ids, axis=0)
-    variance = ops.matmul(ops.transpose(share), ops.square(apart))
+    variance = matmul(ops.transpose(share), ops.square(apart))
 
     weights = ops.transpose(kernel)
     mean = weights[None] * centers[:, None]

@@ -13,6 +13,7 @@ from keras_regularize.autodiff import backend
 from keras_regularize.labels import label_ids
 from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+from keras_regularize.numerics import maximum, minimum
 from keras_regularize.scores import class_logits, label_log_probability
 
 
@@ -101,8 +102,8 @@ class Seesaw(ClassLoss):
         # log M and log C up to constants of the sample, which cancel in the softmax.
         log_counts = ops.cast(self._log_counts, logits.dtype)
         own_count = ops.expand_dims(ops.take(log_counts, ids, axis=0), -1)
-        mitigation = ops.minimum(own_count, log_counts)
-        compensation = self.q * ops.maximum(constant, ops.maximum(own, math.log(0.01)))
+        mitigation = minimum(own_count, log_counts)
+        compensation = self.q * maximum(constant, maximum(own, math.log(0.01)))
         adjusted = log_p + (mitigation + compensation)
         return -label_log_probability(labels, adjusted, from_logits=True)
 

@@ -38,7 +38,7 @@ class BiTempered(ClassLoss):
         label_smoothing: Share $s$ of the label that is spread evenly over the *other* classes: the label keeps
             $1 - s$, each other class gets $s / (K - 1)$, as in the authors' code. In `[0, 1]`.
         iterations: Fixed-point iterations for $t_2 > 1$, or for $t_2 < 1$ a quarter of the halvings of the
-            interval, in the search for $\lambda$, which Newton's method ends. The authors use 5.
+            interval, in the search for $\lambda$, which Newton's method ends. 5 is the authors' default.
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
@@ -74,9 +74,10 @@ class BiTempered(ClassLoss):
     ```
 
     Reference: Ehsan Amid, Manfred K. Warmuth, Rohan Anil and Tomer Koren, *Robust Bi-Tempered Logistic Loss Based
-    on Bregman Divergences*, NeurIPS 2019, arXiv:1906.03361. The authors stop after the iterations; the steps of
-    Newton's method that follow here make the probabilities sum to 1, and give the gradient of that
-    normalization, which the authors write out.
+    on Bregman Divergences*, NeurIPS 2019, arXiv:1906.03361. Differs from the authors' code in the search for
+    $\lambda$ alone: theirs stops after the iterations, for $t_2 < 1$ (in JAX only) after as many halvings, when
+    the probabilities miss the sum of 1 by up to a few percent; here Newton's method goes on to it. The
+    gradient is the one that they write out, here that of the last steps.
     """
 
     from_logits = True
@@ -116,10 +117,10 @@ class BiTempered(ClassLoss):
         rows, classes = label_rows(labels, logits), number_of_classes(logits)
         s = self.label_smoothing / (classes - 1)
         rows = (1.0 - classes * s) * rows + s
+        squares = ops.sum(ops.power(rows, power), axis=-1)
         if self.t1 == 1:
-            own, squares = ops.sum(xlogy(rows, rows), axis=-1), 1.0
+            own = ops.sum(xlogy(rows, rows), axis=-1)
         else:
-            squares = ops.sum(ops.power(rows, power), axis=-1)
             own = (squares - ops.sum(rows, axis=-1)) / (1.0 - self.t1)
         return own - mean_under(rows, self._log(log_p)) + (spread - squares) / power
 

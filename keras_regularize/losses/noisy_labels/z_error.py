@@ -9,6 +9,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import align
 from keras_regularize.losses._coupled import BatchCoupledLoss
+from keras_regularize.numerics import maximum, mean
 
 
 @export
@@ -81,7 +82,7 @@ class ZErrorMSE(BatchCoupledLoss):
         keep = _inliers(error, present, self.threshold, axis=0)
         values = _per_sample(keep, present, ops.square(error), axis=0)
         outputs = len(values.shape) > 1 and len(values.shape) == len(y_pred.shape)
-        return (ops.mean(values, axis=-1) if outputs else values), None
+        return (mean(values, axis=-1) if outputs else values), None
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}
@@ -179,10 +180,10 @@ def _inliers(x, members, threshold, axis):
     """
     x = ops.where(members > 0, ops.stop_gradient(x), 0.0)
     count = ops.sum(members, axis=axis, keepdims=True)
-    mean = ops.sum(x, axis=axis, keepdims=True) / ops.maximum(count, 1.0)
+    mean = ops.sum(x, axis=axis, keepdims=True) / maximum(count, 1.0)
     deviation = ops.absolute(x - mean)
     squares = ops.sum(members * ops.square(deviation), axis=axis, keepdims=True)
-    spread = ops.sqrt(squares / ops.maximum(count - 1.0, 1.0))
+    spread = ops.sqrt(squares / maximum(count - 1.0, 1.0))
     # The rounding of the mean must not reject equal values.
     slack = 1e-7 + 1e-6 * ops.absolute(mean)
     inside = members * ops.cast(deviation <= threshold * (spread + slack), x.dtype)
@@ -191,7 +192,7 @@ def _inliers(x, members, threshold, axis):
 
 def _per_sample(keep, present, values, axis):
     """Contributions whose mean over what is present is the mean over the kept ones."""
-    share = ops.sum(keep, axis=axis, keepdims=True) / ops.maximum(
+    share = ops.sum(keep, axis=axis, keepdims=True) / maximum(
         ops.sum(present, axis=axis, keepdims=True), 1.0
     )
     kept = ops.where(keep == 0, 0.0, values)

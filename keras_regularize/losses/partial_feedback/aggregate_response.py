@@ -8,7 +8,7 @@ from keras import ops
 from keras_regularize._export import deserialize_entries, export
 from keras_regularize._validation import check_number, compatible
 from keras_regularize.losses._loss import Loss
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import mean, upcast
 
 
 @export
@@ -85,20 +85,20 @@ class AggregateResponse(Loss):
         predictions = upcast(y_pred)
         if len(predictions.shape) == 3 and predictions.shape[-1] == 1:
             predictions = ops.squeeze(predictions, axis=-1)
-        mean = ops.cast(ops.convert_to_tensor(y_true), predictions.dtype)
-        if len(mean.shape) == 1:
-            mean = ops.expand_dims(mean, -1)
-        if len(predictions.shape) != 2 or not compatible(mean.shape, (predictions.shape[0], 1)):
+        response = ops.cast(ops.convert_to_tensor(y_true), predictions.dtype)
+        if len(response.shape) == 1:
+            response = ops.expand_dims(response, -1)
+        if len(predictions.shape) != 2 or not compatible(response.shape, (predictions.shape[0], 1)):
             raise ValueError(
                 "Expected mean responses (bags,) or (bags, 1) and predictions (bags, bag_size) or (bags, "
                 f"bag_size, 1). Received: y_true.shape={tuple(y_true.shape)}, "
                 f"y_pred.shape={tuple(y_pred.shape)}"
             )
-        bag = self._values(mean, ops.mean(predictions, axis=-1, keepdims=True))
-        targets = ops.expand_dims(mean * ops.ones_like(predictions), -1)
+        bag = self._values(response, mean(predictions, axis=-1, keepdims=True))
+        targets = ops.expand_dims(response * ops.ones_like(predictions), -1)
         instances = self._values(targets, ops.expand_dims(predictions, -1))
         rho = self.interpolation
-        return (1.0 - rho) * bag + rho * ops.mean(instances, axis=-1)
+        return (1.0 - rho) * bag + rho * mean(instances, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         loss = self.loss

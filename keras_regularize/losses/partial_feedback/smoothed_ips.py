@@ -8,7 +8,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number, compatible
 from keras_regularize.labels import at_label
 from keras_regularize.losses._loss import Loss
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import maximum, upcast
 
 
 @export
@@ -83,7 +83,7 @@ class SmoothedIPS(Loss):
                 f"Received: y_true.shape={tuple(logged.shape)}, y_pred.shape={tuple(policy.shape)}"
             )
         action, propensity, cost = ops.unstack(logged, 3, axis=-1)
-        weight = ops.exp(-self.alpha * ops.log(ops.maximum(propensity, 1e-30)))
+        weight = ops.exp(-self.alpha * ops.log(maximum(propensity, 1e-30)))
         return cost * weight * at_label(action, policy)
 
     def get_config(self) -> dict[str, Any]:

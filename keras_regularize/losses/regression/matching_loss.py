@@ -5,7 +5,7 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number, compatible
 from keras_regularize.losses._loss import Loss
-from keras_regularize.numerics import safe_abs, safe_expm1, upcast
+from keras_regularize.numerics import mean, safe_abs, safe_expm1, upcast
 
 LOG_2 = 0.6931471805599453
 
@@ -118,7 +118,7 @@ class MatchingLoss(Loss):
         z = upcast(y_pred)
         y = ops.cast(_aligned(y_true, z), z.dtype)
         values = INTEGRALS[self.activation](z, self.negative_slope) - y * z
-        return ops.mean(values, axis=-1) if len(values.shape) > 1 else values
+        return mean(values, axis=-1) if len(values.shape) > 1 else values
 
     def get_config(self):
         return {

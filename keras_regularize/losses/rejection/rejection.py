@@ -10,6 +10,7 @@ from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import align_binary
 from keras_regularize.losses._loss import Loss
+from keras_regularize.numerics import minimum
 
 
 @export
@@ -114,5 +115,5 @@ class Rejection(Loss):
 
 def _exponential(x, limit):
     """`exp(x)`, above `limit` its tangent there."""
-    below = ops.minimum(x, limit)
+    below = minimum(x, limit)
     return ops.exp(below) * (1.0 + ops.relu(x - limit))

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize._validation import check_choice, check_number
-from keras_regularize.numerics import upcast, xlogy
+from keras_regularize.numerics import cumsum, maximum, minimum, upcast, xlogy
 
 SPECTRA = {"cvar": (0.0, 1.0), "extremile": (1.0, None), "esrm": (0.0, None), "uniform": None}
 PENALTIES = ("chi2", "kl")
@@ -78,7 +78,7 @@ def weights_among(losses, counted, spectrum, parameter, shift_cost, penalty):
     """`spectral_weights` of those losses that are `counted` (bools, or `None` for all); the others get 0."""
     if 0 in losses.shape:  # Nothing can be reduced over an empty axis.
         return losses
-    rank = ops.cumsum(ops.ones_like(losses))  # 1 … n, whatever the batch size turns out to be.
+    rank = cumsum(ops.ones_like(losses))  # 1 … n, whatever the batch size turns out to be.
     size = rank[-1]
     if counted is None:
         order = ops.argsort(losses)
@@ -88,7 +88,7 @@ def weights_among(losses, counted, spectrum, parameter, shift_cost, penalty):
         order = ops.argsort(losses)
         order = ops.take(order, _stable_order(ops.take(counted, order, axis=0)), axis=0)
         present = ops.sum(ops.cast(counted, losses.dtype))
-        rank, size = rank - (size - present), ops.maximum(present, 1.0)
+        rank, size = rank - (size - present), maximum(present, 1.0)
     mass = _spectrum(spectrum, float(parameter), rank, size)
     if counted is not None:
         mass = ops.where(rank > 0, mass, 0.0)
@@ -115,8 +115,8 @@ def check_spectrum(spectrum: str, parameter: float, shift_cost: float, penalty: 
     check_number("shift_cost", shift_cost, minimum=0)
     check_number("parameter", parameter)
     if SPECTRA[spectrum] is not None:
-        minimum, maximum = SPECTRA[spectrum]
-        check_number("parameter", parameter, minimum, maximum)
+        lowest, highest = SPECTRA[spectrum]
+        check_number("parameter", parameter, lowest, highest)
         if parameter == 0:
             raise ValueError(f"`parameter` must be above 0. Received: parameter={parameter}")
 
@@ -130,7 +130,7 @@ def relative_weights(weights: Any, counted: Any) -> Any:
 def price(relative: Any, counted: Any, penalty: str) -> Any:
     r"""The divergence $D(q)$ of relative weights $n q$ from uniform ones."""
     ones = ops.ones_like(relative) if counted is None else ops.cast(counted, relative.dtype)
-    size = ops.maximum(ops.sum(ones), 1.0)
+    size = maximum(ops.sum(ones), 1.0)
     if penalty == "chi2":
         return 0.5 * ops.sum(ones * ops.square(relative - 1.0)) / size
     return ops.sum(xlogy(relative, relative)) / size
@@ -140,9 +140,9 @@ def _spectrum(spectrum, parameter, rank, size):
     """The spectrum at ranks 1 … n; differences of $F$ written so that nothing cancels."""
     if spectrum == "cvar":
         inside = ops.clip((rank - size) + size * parameter, 0.0, 1.0)
-        return inside / ops.maximum(ops.sum(inside), 1e-30)
+        return inside / maximum(ops.sum(inside), 1e-30)
     if spectrum == "extremile":
-        first, rank = rank <= 1.0, ops.maximum(rank, 1.0)
+        first, rank = rank <= 1.0, maximum(rank, 1.0)
         step = ops.log1p(-1.0 / ops.where(first, 2.0, rank))
         share = ops.where(first, 1.0, -ops.expm1(parameter * step))
         return ops.power(rank / size, parameter) * share
@@ -175,7 +175,7 @@ def _pool_chi2(gap, step, mass, rank):
 def _pool_kl(gap, step, mass, rank):
     """`q ∝ exp(s)` within blocks, each block with its mass of the spectrum."""
     after, before = _sides(rank)
-    growth = ops.exp(ops.minimum(gap, _LARGEST_EXPONENT))
+    growth = ops.exp(minimum(gap, _LARGEST_EXPONENT))
     masses = mass[None, :] * ops.ones_like(gap)
 
     def level(cumulate, mask):

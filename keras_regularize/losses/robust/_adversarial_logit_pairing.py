@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from keras import ops
-
 from keras_regularize.labels import at_label
 from keras_regularize.losses.robust._pieces import scores_of
-from keras_regularize.numerics import log_probabilities
+from keras_regularize.numerics import log_probabilities, mean
 
 
 def adversarial_logit_pairing(
@@ -52,4 +50,4 @@ def adversarial_logit_pairing(
     scores = scores_of(logits, adversarial_logits)
     clean, attacked = (at_label(y_true, log_probabilities(z, True)) for z in scores)
     difference = scores[0] - scores[1]
-    return factor * ops.mean(difference * difference, axis=-1) - 0.5 * (clean + attacked)
+    return factor * mean(difference * difference, axis=-1) - 0.5 * (clean + attacked)

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from keras import ops
-
 from keras_regularize.labels import at_label
 from keras_regularize.losses.robust._pieces import complement, log_probabilities_of
-from keras_regularize.numerics import kl_divergence
+from keras_regularize.numerics import kl_divergence, mean
 
 
 def arow(
@@ -56,6 +54,6 @@ def arow(
     """
     log_p, log_q = log_probabilities_of(logits, adversarial_logits)
     smoothed = (1.0 - label_smoothing) * at_label(y_true, log_p)
-    smoothed = smoothed + label_smoothing * ops.mean(log_p, axis=-1)
+    smoothed = smoothed + label_smoothing * mean(log_p, axis=-1)
     weight = at_label(y_true, complement(log_q))
     return factor * weight * kl_divergence(log_p, log_q) - smoothed

@@ -7,7 +7,7 @@ from keras import ops
 from keras_regularize.labels import at_label
 from keras_regularize.losses.classification.comp_sum import comp_sum_of
 from keras_regularize.losses.robust._pieces import scores_of
-from keras_regularize.numerics import log_probabilities, safe_sqrt
+from keras_regularize.numerics import log_probabilities, mean, safe_sqrt
 
 
 def smooth_adversarial_comp_sum(
@@ -60,7 +60,7 @@ def smooth_adversarial_comp_sum(
     clean = comp_sum_of(log_probabilities(scores / rho, True), tau)
     # Of every class as the label: sum_j (s_k - s_j)^2 = sum_j (s_j - m)^2 + K (s_k - m)^2, m the mean of s.
     shift = moved - scores
-    shift = shift - ops.mean(shift, axis=-1, keepdims=True)
+    shift = shift - mean(shift, axis=-1, keepdims=True)
     squares = shift * shift
     norms = safe_sqrt(ops.sum(squares, axis=-1, keepdims=True) + shift.shape[-1] * squares)
     return at_label(y_true, clean) + nu * at_label(y_true, norms)

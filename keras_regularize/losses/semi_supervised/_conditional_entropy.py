@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import log_probabilities
+from keras_regularize.numerics import log_probabilities, maximum
 
 
 def conditional_entropy(logits: Any) -> Any:
@@ -39,4 +39,4 @@ def conditional_entropy(logits: Any) -> Any:
     """
     log_p = log_probabilities(logits, from_logits=True)
     # Logits of minus infinity stand for classes that are ruled out: 0 · ∞ must not become NaN.
-    return -ops.sum(ops.exp(log_p) * ops.maximum(log_p, -1e30), axis=-1)
+    return -ops.sum(ops.exp(log_p) * maximum(log_p, -1e30), axis=-1)

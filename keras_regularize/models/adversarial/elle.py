@@ -12,7 +12,7 @@ from keras_regularize.attacks._points import attacked_outputs, floating_leaves, 
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.autodiff.compiled_losses import per_sample, sample_losses
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import maximum, mean, upcast
 from keras_regularize.scores import label_log_probability
 
 
@@ -181,7 +181,7 @@ class ELLE(AdversarialTraining):
                     f"Received: {tuple(wanted.shape)} and {tuple(given.shape)}"
                 )
         alpha = ops.reshape(alpha, (-1,))
-        return ops.mean(self._errors(self.model, losses, x_a, a, b, alpha, y, training=False))
+        return mean(self._errors(self.model, losses, x_a, a, b, alpha, y, training=False))
 
     @staticmethod
     def adaptive_factor(
@@ -245,7 +245,7 @@ def _adapted(state, error, factor, decay, sensitivity):
     """The next `(weight, count, mean, sum of squared deviations)`, by Welford's update."""
     weight, count, mean, deviations = state
     error = ops.cast(error, weight.dtype)
-    spread = ops.sqrt(deviations / ops.maximum(count, 1.0))
+    spread = ops.sqrt(deviations / maximum(count, 1.0))
     risen = ops.logical_and(count > 2, error > mean + sensitivity * spread)
     weight = ops.where(risen, ops.cast(factor, weight.dtype), decay * weight)
     count = count + 1.0

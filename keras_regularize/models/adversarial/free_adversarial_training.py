@@ -135,7 +135,8 @@ class FreeAdversarialTraining(RegularizedModel):
 
     def objective(self, batch, forward):
         leaves = floating_leaves(batch.x, self.moved_inputs)
-        moved = [upcast(x) + delta for x, delta in zip(leaves, batch.extra[self.key])]
+        wide = [upcast(x) for x in leaves]
+        moved = [x + ops.cast(delta, x.dtype) for x, delta in zip(wide, batch.extra[self.key])]
         moved = clip_to_bounds(moved, self.bounds)
         moved = [ops.cast(new, leaf.dtype) for new, leaf in zip(moved, leaves)]
         x = replace_floating(batch.x, moved, self.moved_inputs)

@@ -11,6 +11,7 @@ from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.models._input_gradients import inner_products, input_gradients
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
+from keras_regularize.numerics import maximum, mean
 
 
 @export
@@ -101,7 +102,7 @@ class GradAlign(AdversarialTraining):
         sizes = ops.where(kept, size, 1.0), ops.where(kept, aim_size, 1.0)
         cosine = inner_products(gradients, aims) / (ops.sqrt(sizes[0]) * ops.sqrt(sizes[1]))
         kept = ops.cast(kept, cosine.dtype)
-        share = ops.maximum(ops.mean(kept), 1e-12)
+        share = maximum(mean(kept), 1e-12)
         misalignment = forward.sample_mean(kept * (1.0 - cosine) / share, batch)
         factor = self.scheduled(self.factor, batch)
         return loss + ops.cast(factor * misalignment, loss.dtype), values

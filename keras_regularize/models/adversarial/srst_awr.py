@@ -14,7 +14,7 @@ from keras_regularize.losses.robust import adaptively_weighted_regularization
 from keras_regularize.models import _data
 from keras_regularize.models._teacher import Taught
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
-from keras_regularize.numerics import kl_divergence
+from keras_regularize.numerics import kl_divergence, maximum, mean
 from keras_regularize.scores import class_log_probabilities, class_outputs, label_log_probability
 
 
@@ -144,11 +144,11 @@ class SRSTAWR(Taught, PairedLossModel):
         """Cross-entropy with smoothed labels, whose mean over all rows is that over labelled ones."""
         y, _ = _data.mask_unlabelled(batch.y, logits, None)
         known = ops.cast(labelled(batch.y, logits), logits.dtype)
-        share = known / ops.maximum(masked_sample_mean(known, batch.extra["clean"]), 1e-12)
+        share = known / maximum(masked_sample_mean(known, batch.extra["clean"]), 1e-12)
         own = label_log_probability(y, logits, from_logits=True)
-        mean = ops.mean(ops.log_softmax(logits, axis=-1), axis=-1)
+        others = mean(ops.log_softmax(logits, axis=-1), axis=-1)
         s = self.label_smoothing
-        return -share * ((1.0 - s) * own + s * mean)
+        return -share * ((1.0 - s) * own + s * others)
 
     @property
     def _key(self):

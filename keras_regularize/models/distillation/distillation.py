@@ -18,7 +18,7 @@ from keras_regularize.losses.distillation import decoupled_distillation_loss
 from keras_regularize.losses.distillation._distillation import softened_divergence
 from keras_regularize.masks import keras_mask, with_mask
 from keras_regularize.models._teacher import Taught
-from keras_regularize.numerics import masked_mean, upcast
+from keras_regularize.numerics import masked_mean, mean, upcast
 from keras_regularize.scores import (
     class_outputs,
     class_scores,
@@ -218,7 +218,7 @@ class Distillation(Taught):
             scores = class_scores(class_outputs(entry, forward, place), logits)
             pair.append(scores if self.loss_name != "mse" else ops.softmax(scores, axis=-1))
         if self.loss_name == "mse":
-            return ops.mean(ops.square(pair[0] - pair[1]), axis=-1)
+            return mean(ops.square(pair[0] - pair[1]), axis=-1)
         if self.loss_name == "kl":
             return softened_divergence(*pair, self.temperature)
         labels = output_labels(y, outputs, forward, place)

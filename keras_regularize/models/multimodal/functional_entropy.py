@@ -19,7 +19,7 @@ from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample
 from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import maximum, mean, upcast
 from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits, one_output
 
 
@@ -144,10 +144,10 @@ class FunctionalEntropyRegularization(RegularizedModel):
         ratios = self._ratios(forward, repeated, noise, self._repeated(target), training=True)
         # Weights decide on the share of a sample in the mean, not on the size of the information.
         ones = ops.ones((ops.shape(target)[0],), dtype=target.dtype)
-        share = ops.maximum(forward.sample_mean(ones, batch), 1e-12)
+        share = maximum(forward.sample_mean(ones, batch), 1e-12)
         information = []
         for ratio in ratios:
-            ratio = ops.mean(ops.reshape(ratio, (self.samples, -1)), axis=0)
+            ratio = mean(ops.reshape(ratio, (self.samples, -1)), axis=0)
             information.append(forward.sample_mean(ratio, batch) / share)
         factor = self.scheduled(self.factor, batch)
         return loss + ops.cast(factor * self._norm(ops.stack(information)), loss.dtype), values
@@ -167,7 +167,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         target = self._log_probabilities(self.model(inputs, training=False), self)
         noise = {name: parts[name] for name in self._names(inputs)}
         ratios = self._ratios(self.model, inputs, noise, target, training=False)
-        return ops.stack([ops.mean(ratio) for ratio in ratios])
+        return ops.stack([mean(ratio) for ratio in ratios])
 
     def penalty(self, inputs: Any, noise: Any) -> Any:
         """The added term without its factor at inference, a scalar; arguments as of `information`."""
@@ -188,12 +188,13 @@ class FunctionalEntropyRegularization(RegularizedModel):
             values = masked_mean_per_sample(values, one_output(outputs, known))
             return ops.sum(values), values
 
-        moved = [upcast(parts[name]) + noise[name] for name in names]
+        moved = [(x := upcast(parts[name])) + ops.cast(noise[name], x.dtype) for name in names]
         gradients, values = autodiff.grad(distance, has_aux=True)(moved)
-        squares = [inner_products([g], [g]) for g in gradients]
+        # Inputs may have dtypes of their own.
+        squares = [ops.cast(inner_products([g], [g]), values.dtype) for g in gradients]
         if self.measure == "variance":
             return squares
-        return [square / (ops.cast(values, square.dtype) + 1e-12) for square in squares]
+        return [square / (values + 1e-12) for square in squares]
 
     def _norm(self, information):
         inverse = 1.0 / (information + 1e-12)

@@ -39,7 +39,7 @@ class TwoNetworks(RegularizedModel):
         both = [model(inputs, training=training) for model in (self.model, self.model_b)]
         if _SEEN.get() is not None:
             _SEEN.get().append(both)
-        return tree.map_structure(lambda a, b: (a + b) / 2, *both)
+        return tree.map_structure(lambda a, b: (a + ops.cast(b, a.dtype)) / 2, *both)
 
     def check_data(self, x, y):
         super().check_data(x, y)

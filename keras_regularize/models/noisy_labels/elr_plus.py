@@ -24,7 +24,7 @@ from keras_regularize.models.noisy_labels._two_networks import (
     labels_and_weights,
     outputs_of_both,
 )
-from keras_regularize.numerics import upcast
+from keras_regularize.numerics import mean, upcast
 from keras_regularize.scores import gives_logits
 
 
@@ -227,11 +227,16 @@ class ELRPlus(TwoNetworks):
         from_logits = gives_logits(forward)
         factor = self.scheduled(self.factor, batch)
         for i, outputs in enumerate(seen[0]):
-            own = weights * upcast(forward.sample_losses(y, outputs))
-            other = weights_of_partners * upcast(forward.sample_losses(y_of_partners, outputs))
+            own = upcast(forward.sample_losses(y, outputs))
+            other = upcast(forward.sample_losses(y_of_partners, outputs))
+            own, other = (
+                ops.cast(w, losses.dtype) * losses
+                for w, losses in ((weights, own), (weights_of_partners, other))
+            )
             scores = memory_scores(self, outputs, from_logits)
             penalty = factor * early_learning_penalty(memories[:, i], scores)
-            loss = loss + ops.cast(ops.mean(mixed(own, other) + penalty), loss.dtype)
+            term = mixed(own, other) + ops.cast(penalty, own.dtype)
+            loss = loss + ops.cast(mean(term), loss.dtype)
         return loss, values
 
     def after_update(self, batch, aux, gradients):

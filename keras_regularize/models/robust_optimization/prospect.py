@@ -243,7 +243,8 @@ class Prospect(RegularizedModel):
     def _store(self, table, seen, rows):
         """Writes what was seen of the samples, on all replicas the same; repeated samples are averaged."""
         known, where = seen["known"], seen["index"][:, None]
-        count = ops.scatter_update(ops.zeros((self.num_samples,)), where, known, reduction="add")
+        count = ops.zeros((self.num_samples,), dtype="float32")
+        count = ops.scatter_update(count, where, known, reduction="add")
         known = ops.reshape(known, (-1,) + (1,) * (len(table.shape) - 1))
         total = ops.zeros(table.shape, dtype="float32")
         total = ops.scatter_update(total, where, known * ops.cast(rows, "float32"), reduction="add")
