@@ -147,3 +147,12 @@ def peek(x):
     if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array) or not x.is_fully_addressable:
         return None
     return np.asarray(x)
+
+
+def exact_segment_sums(columns, segments, count):
+    """`None`: there is no operation of its own for that."""
+
+
+def largest(x):
+    """The largest entry of the last axis and its position."""
+    return jax.numpy.max(x, axis=-1), jax.numpy.argmax(x, axis=-1)
