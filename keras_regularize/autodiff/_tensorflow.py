@@ -196,3 +196,12 @@ def first_maximum(x):
     last = x.shape[-1] - 1
     tops = x >= ops.amax(x, axis=-1, keepdims=True)
     return ops.amin(ops.where(tops, ops.arange(last + 1, dtype="int32"), last), axis=-1)
+
+
+def exact_segment_sums(columns, segments, count):
+    """`None`: there is no operation of its own for that."""
+
+
+def largest(x):
+    """The largest entry of the last axis and its position."""
+    return tf.reduce_max(x, axis=-1), tf.argmax(x, axis=-1, output_type=tf.int32)

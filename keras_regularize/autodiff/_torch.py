@@ -300,3 +300,20 @@ def log_softmax(x):
 def first_maximum(x):
     """Position of the largest entry of the last axis, of several the first."""
     return x.detach().argmax(dim=-1)
+
+
+def exact_segment_sums(columns, segments, count):
+    """Sums `(count, len(columns))` by segment in double precision, in few operations; `None` without that.
+
+    Segments beyond 0 and `count - 1` count there.
+    """
+    if segments.device.type == "mps":
+        return None
+    values = torch.stack(columns, dim=-1).reshape(-1, len(columns)).double()
+    sums = torch.zeros((count, len(columns)), dtype=torch.float64, device=values.device)
+    return sums.index_add_(0, segments.reshape(-1).clamp(0, count - 1), values).float()
+
+
+def largest(x):
+    """The largest entry of the last axis and its position, in one pass."""
+    return torch.max(x, dim=-1)

@@ -6,6 +6,8 @@ holds what rounding took from the first. Both add up over replicas.
 
 from keras import ops
 
+from keras_regularize.autodiff import backend
+
 _TERMS = 64
 _LEVELS = 5  # 64⁵ terms, where the number is not known before the graph runs.
 
@@ -17,7 +19,8 @@ def add_sums(metric, shape):
 
 def accumulate(sums, values):
     """Adds to such a variable, with the rounding error of the addition (Knuth)."""
-    high, low = sums.value[0], sums.value[1]
+    value = sums.value
+    high, low = value[0], value[1]
     total = high + values
     added = total - high
     low = low + ((high - (total - added)) + (values - added))
@@ -26,14 +29,19 @@ def accumulate(sums, values):
 
 def total(sums):
     """The values of such a variable."""
-    return sums.value[0] + sums.value[1]
+    value = sums.value
+    return value[0] + value[1]
 
 
-def segment_sums(values, segments, num_segments):
+def segment_sums(columns, segments, num_segments):
     """Sums of the entries of every segment: `(num_segments, k)`.
 
-    `values` are `(n, …, k)` and `segments (n, …)` integers, all of them from 0 to `num_segments - 1`.
+    The `k` columns are `(n, …)`, as `segments`, integers; those beyond 0 and `num_segments - 1` count there.
     """
+    sums = backend.exact_segment_sums(columns, segments, num_segments)
+    if sums is not None:
+        return sums
+    values, segments = ops.stack(columns, axis=-1), ops.clip(segments, 0, num_segments - 1)
     size, columns = ops.shape(values)[0], values.shape[-1]
     known = isinstance(size, int)
     if known and size <= _TERMS:

@@ -117,7 +117,7 @@ class BlackBoxSquare(keras.metrics.Metric):
         unknown = weights != weights  # Whatever integer a NaN became, it has to count.
         known = unknown | (ids >= 0) & (ids <= last)
         weights = ops.where(known, weights, 0.0)
-        powers = ops.stack([weights**power for power in range(1, powers + 1)], axis=-1)
+        powers = [weights**power for power in range(1, powers + 1)]
         return segment_sums(powers, ops.clip(ids, 0, last), self.num_categories)
 
 

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer
+from keras_regularize.autodiff import backend
 from keras_regularize.metrics._samples import (
     check_ignored,
     class_ids,
@@ -156,7 +157,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             )
         if self.binning == "uniform":
             bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
-            bins = ops.clip(bins, 0, self.num_bins - 1)
+            if self.classwise:  # Else the sums take what is outside into the first and last bin.
+                bins = ops.clip(bins, 0, self.num_bins - 1)
             accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
             self._keep(confidence, hit, weight)
@@ -211,9 +213,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
-        if 0 in p.shape:  # The largest of nothing raises on TensorFlow.
-            return p[:, 0], labels, weight
-        return ops.amax(p, axis=-1), ops.equal(ops.argmax(p, axis=-1), labels), weight
+        confidence, predicted = backend.largest(p)
+        return confidence, predicted == labels, weight
 
     def _keep(self, confidence, hit, weight):
         """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.
@@ -266,8 +267,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         else:
             weight = weight if len(gap.shape) == 1 else weight[:, None] * ops.ones_like(gap)
             gap = leave_out(gap, weight)
-        pairs = ops.concatenate([weight[..., None], gap[..., None]], axis=-1)
-        return segment_sums(pairs, bins, self._groups * self.num_bins)
+        return segment_sums([weight, gap], bins, self._groups * self.num_bins)
 
 
 def _nonzero(x):

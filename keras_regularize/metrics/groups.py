@@ -197,7 +197,7 @@ class GroupAccuracy(keras.metrics.Metric):
 
 
 def _hits_and_weights(metric, y_true, y_pred, sample_weight, group):
-    """Pairs `(batch, 2)` of the weight with which a sample was classified right and its weight; group ids."""
+    """The weight with which each sample was classified right, and its weight; group ids."""
     if group is None:
         raise ValueError(
             f"`{type(metric).__name__}` needs the group of every sample. Wrap the model, for example in "
@@ -229,4 +229,4 @@ def _hits_and_weights(metric, y_true, y_pred, sample_weight, group):
         raise ValueError(
             f"`group` must hold an id per sample, of shape ({size},). Received: group.shape={shape}"
         )
-    return ops.stack([leave_out(hits, weights), weights], axis=-1), group
+    return [leave_out(hits, weights), weights], group

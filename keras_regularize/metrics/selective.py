@@ -30,9 +30,8 @@ class _Selective(keras.metrics.Metric):
     def _add(self, values, counted, y_pred, sample_weight):
         counted = leave_out(counted, position_weights(y_pred, counted.shape, sample_weight))
         values = leave_out(values, counted)
-        pairs = ops.reshape(ops.stack([values, counted], axis=-1), (-1, 2))
-        segments = ops.zeros_like(pairs[:, 0], dtype="int32")
-        accumulate(self._sums, segment_sums(pairs, segments, 1))
+        segments = ops.zeros_like(counted, dtype="int32")
+        accumulate(self._sums, segment_sums([values, counted], segments, 1))
 
     def result(self):
         """The metric of the samples so far."""
