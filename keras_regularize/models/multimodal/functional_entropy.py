@@ -188,7 +188,8 @@ class FunctionalEntropyRegularization(RegularizedModel):
             values = masked_mean_per_sample(values, one_output(outputs, known))
             return ops.sum(values), values
 
-        moved = [(x := upcast(parts[name])) + ops.cast(noise[name], x.dtype) for name in names]
+        wide = [upcast(parts[name]) for name in names]
+        moved = [part + ops.cast(noise[name], part.dtype) for name, part in zip(names, wide)]
         gradients, values = autodiff.grad(distance, has_aux=True)(moved)
         # Inputs may have dtypes of their own.
         squares = [ops.cast(inner_products([g], [g]), values.dtype) for g in gradients]
