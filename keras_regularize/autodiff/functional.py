@@ -163,19 +163,18 @@ class Forward:
         if not weighted:
             return loss
         factor = ops.cast(batch.loss_weight, loss.dtype)
-        penalties = ops.cast(penalties, loss.dtype) * backend.num_replicas()
+        penalties = ops.cast(penalties, loss.dtype)
         return factor * loss + (1.0 - factor) * penalties
 
     def _reweighted_loss(self, batch, outputs, training):
         """The loss with the factors of `batch.reweighting`, which no reduction of a loss divides out."""
-        replicas = backend.num_replicas()
         # Before the factors, which may wait for other replicas: meanwhile those forget the activity losses.
-        penalties = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
+        penalties = [ops.sum(upcast(loss)) for loss in self.model.losses]
         if _computes_own_loss(self.model):
             weights = _for_positions(resolve_weights(batch, outputs), outputs)
             loss = compute_loss(self.model, batch.x, batch.y, outputs, _copied(weights), training)
-            left = [ops.sum(upcast(loss)) * replicas for loss in self.model.losses]
-            return loss * replicas + (sum(penalties) - sum(left))
+            left = [ops.sum(upcast(loss)) for loss in self.model.losses]
+            return loss * backend.num_replicas() + (sum(penalties) - sum(left))
         if isinstance(outputs, CONTAINERS):
             # Moves the trackers that Keras has for the loss of each.
             compute_loss(self.model, batch.x, batch.y, outputs, batch.sample_weight, training)

@@ -109,7 +109,15 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+# Keras takes moments by `tf.nn.moments`, which stops the gradient of the mean within the variance.
+SECOND_DERIVATIVES = pytest.mark.xfail(
+    keras.backend.backend() == "tensorflow",
+    reason="second derivatives through batch statistics are wrong on TensorFlow",
+    strict=True,
+)
+
+
+@pytest.mark.parametrize("name", ["ELLE", pytest.param("GradAlign", marks=SECOND_DERIVATIVES)])
 def test_steps_are_those_of_the_authors(name):
     wrap, objective_of, kinds = MODELS[name]
     net = network()

@@ -30,6 +30,9 @@ class GradAlign(AdversarialTraining):
     Samples without a gradient are left out of the mean. The step's one kept pass is that on $x'$: logged are
     the objective and metrics on adversarial inputs.
 
+    On TensorFlow with batch normalization in training mode, the second derivatives that the step needs are wrong:
+    Keras takes moments by an operation that treats the mean within the variance as a constant.
+
     Args:
         model: The model to train, or another wrapper.
         attack: The attack, one with a radius `epsilon`; `None` for `FGSM()`. One with `layer=` perturbs that

@@ -28,6 +28,9 @@ class InputGradientPenalty(RegularizedModel):
     gradients of their samples where the layers treat samples independently; batch normalization in training
     does not quite.
 
+    On TensorFlow with batch normalization in training mode, the second derivatives that the step needs are wrong:
+    Keras takes moments by an operation that treats the mean within the variance as a constant.
+
     Args:
         model: The model to train, or another wrapper.
         factor: Weight $\lambda$ of the penalty, at least 0; or a schedule. It has the unit of the inputs

@@ -46,6 +46,9 @@ class FunctionalEntropyRegularization(RegularizedModel):
     Moved inputs run in training mode and move no batch statistics. Token ids have no gradient: they are left
     as they are. To count a text as a modality, feed the model with its embeddings.
 
+    On TensorFlow with batch normalization in training mode, the second derivatives that the step needs are wrong:
+    Keras takes moments by an operation that treats the mean within the variance as a constant.
+
     Args:
         model: The model to train, or another wrapper, with a list or dictionary of inputs.
         factor: Weight $\lambda$ of the penalty, at least 0; or a schedule. Values between 1e-3 and 1e-1 are

@@ -25,6 +25,9 @@ class GradientRegularization(RegularizedModel):
     $L + \gamma\|\nabla L\|$ (gradient norm penalty, as in its authors' code). With `factor == step`, forward is
     the gradient at $w + \epsilon g$, and with `normalize=True` it is `SAM(rho=step)`.
 
+    With `"exact"`, on TensorFlow with batch normalization in training mode, the second derivatives that the step
+    needs are wrong: Keras takes moments by an operation that treats the mean within the variance as a constant.
+
     Args:
         model: The model to train, or another wrapper.
         factor: Weight $\gamma$ of the penalty, at least 0; or a schedule. Without `normalize`, training
