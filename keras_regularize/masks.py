@@ -12,13 +12,13 @@ def keras_mask(x):
     mask = getattr(x, "_keras_mask", None)
     if mask is not None or hasattr(x, "__dict__") or not keras.ops.is_tensor(x):
         return mask
-    mask = _Read(reduction="none")((), x)
+    mask = _Read(name="mask", reduction="none")((), x)
     return ops.not_equal(mask, 0) if len(mask.shape) else None
 
 
 def with_mask(values, mask):
     """Values that carry a mask."""
-    return _Masked(dtype=values.dtype)([values, mask])
+    return _Masked(name="masked", dtype=values.dtype)([values, mask])
 
 
 class _Read(keras.losses.Loss):
