@@ -151,7 +151,8 @@ class Forward:
                 weight = _copied(batch.sample_weight)
                 loss = compute_loss(self.model, batch.x, batch.y, outputs, weight, training)
                 # Keras divides by the replicas here; a step does so once for its whole objective.
-                loss = loss * backend.num_replicas()
+                replicas = backend.num_replicas()
+                loss = loss if replicas == 1 else loss * replicas
             else:
                 loss = self._reweighted_loss(batch, outputs, training)
             after = [current(v) for v, _ in self._state]

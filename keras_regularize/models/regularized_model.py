@@ -302,7 +302,8 @@ class RegularizedModel(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         outputs = self.model(inputs, training=training)
-        self._outputs_seen = _wrapped.without_tensors(outputs)
+        if self._outputs_seen is None:
+            self._outputs_seen = _wrapped.without_tensors(outputs)
         return outputs
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None):
