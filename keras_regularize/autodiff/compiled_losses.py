@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
+from keras_regularize.autodiff import backend
 from keras_regularize.masks import keras_mask
 from keras_regularize.numerics import masked_mean, mean, upcast
 
@@ -31,13 +32,13 @@ class CompiledLoss(NamedTuple):
     output_names: Any = None
 
     @classmethod
-    def of(cls, model: keras.Model) -> "CompiledLoss":
-        """That of a compiled model."""
+    def of(cls, model: keras.Model, outputs: Any) -> "CompiledLoss":
+        """That of a compiled model with outputs like these."""
         names = getattr(model, "output_names", None)
         if hasattr(model, "loss_weights"):
             loss_weights = model.loss_weights
         else:  # A model of Keras tells them in its configuration alone, which is slow to make.
-            several = names is None or len(names) > 1
+            several = isinstance(outputs, CONTAINERS)
             loss_weights = _configured_loss_weights(model) if several else None
         return cls(getattr(model, "loss", None), loss_weights, names)
 
@@ -224,8 +225,9 @@ def _in_rank(given, values):
 
 
 def _configured_loss_weights(model):
-    with warnings.catch_warnings():  # Of functions as losses, which cannot be saved.
-        warnings.simplefilter("ignore")
+    # Reads the learning rate, which no traced function can.
+    with backend.eager(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of functions as losses, which cannot be saved.
         return (model.get_compile_config() or {}).get("loss_weights")
 
 

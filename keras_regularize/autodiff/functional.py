@@ -247,7 +247,9 @@ class Forward:
 
         The mean over the positions of a sample that are neither masked nor ignored by the loss.
         """
-        return weighted_sample_losses(CompiledLoss.of(self.model).output_losses(y, outputs))[0]
+        return weighted_sample_losses(
+            CompiledLoss.of(self.model, outputs).output_losses(y, outputs)
+        )[0]
 
     def weighted_losses(self, batch: Batch, outputs: Any) -> tuple[Any, Any]:
         """`(losses, weights)`, both `(batch,)`: the mean of their product is the compiled loss of the batch.
@@ -258,7 +260,7 @@ class Forward:
         y, sample_weight = batch.y, batch.sample_weight
         if hasattr(self.model, "mask_unlabelled"):
             y, sample_weight = self.model.mask_unlabelled(y, outputs, sample_weight, rescale=True)
-        entries = CompiledLoss.of(self.model).output_losses(y, outputs, sample_weight)
+        entries = CompiledLoss.of(self.model, outputs).output_losses(y, outputs, sample_weight)
         return weighted_sample_losses(entries)
 
     @contextlib.contextmanager

@@ -45,7 +45,7 @@ def mask_unlabelled_outputs(model, y, outputs, sample_weight, rescale=False):
     If several have one, a regression is none of them, whose labels may be negative. The labels keep their
     structure; weights have that of the outputs, or are those of the only labels.
     """
-    compiled = CompiledLoss.of(model)
+    compiled = CompiledLoss.of(model, outputs)
     parts = tree.flatten(outputs)
     losses, weights = (
         compiled.in_order(given, outputs, shared=True) for given in (compiled.loss, sample_weight)
