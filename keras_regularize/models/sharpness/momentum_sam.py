@@ -35,7 +35,9 @@ class MomentumSAM(SlottedModel):
     Raises:
         ValueError: If an argument is out of range or `model` is not a `keras.Model`.
 
-    Cost: one forward-backward pass per step, and a variable as large as the weights.
+    Cost: one forward-backward pass per step, and a variable as large as the weights, which is read and written
+    whole: with two embeddings of 100,000 × 32 and little else, a step takes 1.2 (PyTorch) to 1.5 times
+    (TensorFlow) the processor time of plain Adam, and 4.1 or 2.5 times that of SGD.
 
     Example:
 
