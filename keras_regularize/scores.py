@@ -108,11 +108,13 @@ def _entries(structure):
     return list(enumerate(structure)) if isinstance(structure, (list, tuple)) else []
 
 
-def _chain(model):
-    """A model, and those that it wraps, outermost first."""
+def wrapped_models(model):
+    """A model, or that of a `Forward`, and those that it wraps, outermost first."""
     model = model.model if isinstance(model, Forward) else model
-    wrappers = list(model._chain()) if hasattr(model, "_chain") else []
-    return [*wrappers, wrappers[-1].model] if wrappers else [model]
+    models = [model]
+    while hasattr(models[-1], "innermost"):
+        models.append(models[-1].model)
+    return models
 
 
 def known_logits(model, from_logits=None, place=None):
@@ -121,12 +123,17 @@ def known_logits(model, from_logits=None, place=None):
     What is given says so, `from_logits`, also that of a wrapper; else the compiled loss; and of a model without
     one the activation of its last layer. Of several outputs, `place` is the position or name of one.
     """
-    given = [from_logits, *(getattr(wrapper, "from_logits", None) for wrapper in _chain(model))]
+    given = [
+        from_logits,
+        *(getattr(wrapper, "from_logits", None) for wrapper in wrapped_models(model)),
+    ]
     told = next((bool(entry) for entry in given if entry is not None), None)
     if told is not None:
         return told
     loss = loss_at(model, place)
-    return _layer_gives_logits(_chain(model)[-1], place) if loss is None else uses_logits(loss)
+    return (
+        _layer_gives_logits(wrapped_models(model)[-1], place) if loss is None else uses_logits(loss)
+    )
 
 
 def gives_logits(model, from_logits=None, remedy="", place=None):
@@ -213,7 +220,7 @@ def places_of_losses(model):
 
 
 def _structure_of_losses(model):
-    losses = (getattr(candidate, "loss", None) for candidate in _chain(model))
+    losses = (getattr(candidate, "loss", None) for candidate in wrapped_models(model))
     return next((loss for loss in losses if loss is not None), None)
 
 
@@ -227,7 +234,7 @@ def loss_at(model, place=None):
 
 def _entry(structure, place, model):
     """What stands for one of several outputs in a structure: by its position, or by its name."""
-    names = dict(enumerate(getattr(_chain(model)[0], "output_names", None) or ()))
+    names = dict(enumerate(getattr(wrapped_models(model)[0], "output_names", None) or ()))
     entries = dict(_entries(structure))
     return entries.get(place, entries.get(names.get(place)))
 
@@ -272,7 +279,7 @@ def has_labels(output, model, place=None):
         return False
     loss = loss_at(model, place)
     if uses_logits(loss) is None and not _scores_labels(loss):
-        return _last_activation(_chain(model)[-1], place) is keras.activations.sigmoid
+        return _last_activation(wrapped_models(model)[-1], place) is keras.activations.sigmoid
     return _scores_labels(loss)
 
 

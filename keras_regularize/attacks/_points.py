@@ -12,6 +12,7 @@ from keras_regularize._validation import compatible
 from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.taps import recorded_output, tap
 from keras_regularize.numerics import upcast
+from keras_regularize.scores import wrapped_models
 
 
 class Point:
@@ -185,8 +186,7 @@ def check_no_ids(model, x, keys=None):
 
 def feeds_embedding(model, position=0):
     """The `Embedding` that reads an input of a built functional or Sequential model directly, or `None`."""
-    model = model.model if isinstance(model, Forward) else model
-    model = model._base() if hasattr(model, "_base") else model
+    model = wrapped_models(model)[-1]
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         return None
     if isinstance(model, keras.Sequential):

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import Batch
-from keras_regularize.models._objective import Aux
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models.step.objective import Aux
 
 
 class Slots(keras.layers.Layer):
@@ -89,7 +89,7 @@ class SlottedModel(RegularizedModel):
             self.slots.extend()
         return outputs
 
-    def _build_parts(self):
+    def build_parts(self):
         if not self.slots.made:
             self.slots.extend()
 

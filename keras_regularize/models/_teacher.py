@@ -20,7 +20,7 @@ class Taught(RegularizedModel):
     def hold_teacher(self, teacher: keras.Model) -> None:
         """Takes a teacher and freezes it; raises `ValueError` unless it is a built model of its own."""
         if isinstance(teacher, RegularizedModel):
-            teacher._ensure_built()
+            teacher.ensure_built()
         if not isinstance(teacher, keras.Model) or not teacher.built:
             raise ValueError(
                 "`teacher` must be a trained `keras.Model`, which is built. "

@@ -159,7 +159,7 @@ class FactoredSphericalClassifier(RegularizedModel):
 
     def set_output_kernel(self, kernel: Any) -> None:
         """Starts from a kernel `(features, classes)`, such as that of a trained `Dense`."""
-        self._ensure_built()
+        self.ensure_built()
         self.tall.assign(ops.transpose(ops.convert_to_tensor(kernel, self.tall.dtype)))
         self._forget_factors()
         self.age.assign(0)

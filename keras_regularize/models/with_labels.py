@@ -67,7 +67,7 @@ class WithLabels(RegularizedModel):
 
     def __init__(self, model: keras.Model, **kwargs: Any):
         super().__init__(model, **kwargs)
-        base = self._base()
+        base = self.innermost
         inputs = getattr(base, "inputs", None) or []
         is_list = isinstance(getattr(base, "input", None), (list, tuple))
         if not is_list or len(inputs) < 2 or not _is_optional(base):
@@ -79,13 +79,13 @@ class WithLabels(RegularizedModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         leaves = tree.flatten(inputs)
-        if len(leaves) == len(self._base().inputs):
+        if len(leaves) == len(self.innermost.inputs):
             return self.model(leaves, training=training)
         with labels_withheld():
             return self.model([*leaves, None], training=training)
 
     def compute_output_spec(self, inputs, training=None, mask=None):
-        leaves, specs = tree.flatten(inputs), self._base().inputs
+        leaves, specs = tree.flatten(inputs), self.innermost.inputs
         # With labels, which no shape depends on: Keras has no symbolic call without an optional input.
         labels = [keras.KerasTensor(s.shape, s.dtype) for s in specs[len(leaves) :]]
         return self.model([*leaves, *labels], training=training)
@@ -93,8 +93,8 @@ class WithLabels(RegularizedModel):
     def training_inputs(self, batch):
         return [*tree.flatten(super().training_inputs(batch)), batch.y]
 
-    def _symbolic_inputs(self):
-        inputs = super()._symbolic_inputs()[:-1]
+    def symbolic_inputs(self):
+        inputs = super().symbolic_inputs()[:-1]
         return inputs[0] if len(inputs) == 1 else inputs
 
     def check_data(self, x, y):

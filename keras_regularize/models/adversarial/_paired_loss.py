@@ -15,7 +15,7 @@ from keras_regularize.scores import (
 
 
 class PairedLossModel(AttackedModel):
-    """Trains on `paired_loss` in the place of the compiled loss.
+    """Trains on `paired_loss`, which replaces the compiled loss or is added to it.
 
     Weight and activity penalties and the terms that a wrapper inside adds stay, sample weights count, and the
     compiled loss says whether the model gives out logits; of probabilities the logarithms are taken. The
@@ -23,6 +23,8 @@ class PairedLossModel(AttackedModel):
     """
 
     needs_probabilities = True
+    #: Whether the compiled loss stays.
+    adds = False
 
     def paired_loss(self, batch, logits, adversarial_logits):
         """Values per sample, or per position, of two scores `(…, classes)`.
@@ -32,11 +34,12 @@ class PairedLossModel(AttackedModel):
         raise NotImplementedError
 
     def objective(self, batch, forward):
-        penalties, values = super().objective(without_samples(batch), forward)
+        kept = batch if self.adds else without_samples(batch)
+        rest, values = super().objective(kept, forward)
         from_logits = gives_logits(forward)
         clean, attacked = forward.outputs_at(batch.x), self.adversarial_outputs(batch, forward)
         labels = output_labels(batch.y, clean, forward)
         pair = [class_scores(class_outputs(z, forward), from_logits) for z in (clean, attacked)]
         given = batch.replace(y=labels).add(clean=one_output(clean, forward))
         loss = sample_mean(forward, self.paired_loss(given, *pair), batch)
-        return penalties + ops.cast(loss, penalties.dtype), values
+        return rest + ops.cast(loss, rest.dtype), values

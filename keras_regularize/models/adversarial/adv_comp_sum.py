@@ -22,7 +22,7 @@ class AdvCompSum(PairedLossModel):
     with $D_j = z_y - z_j$ the margins of the label and $\Phi_\tau$ that of `kr.losses.CompSum`:
     `kr.losses.smooth_adversarial_comp_sum`. The attack looks for the $x'$ that moves the margins most.
 
-    The method replaces the compiled loss, which only says whether the model gives out logits (and is what
+    The method *replaces* the compiled loss, which only says whether the model gives out logits (and is what
     `evaluate` shows); penalties and sample weights count. The attack runs in inference mode, once a step; both
     passes of the objective are in training mode, batch statistics move with the clean one. Logged are the
     objective and metrics on clean inputs. Tip: `nu` is the trade-off between accuracy and robustness; the theory

@@ -22,7 +22,7 @@ class ALP(PairedLossModel):
     it gave way to attacks of many steps (Engstrom et al.). It is here to compare with; prefer `TRADES` or
     `ARoW`.
 
-    The method replaces the compiled loss, which only says whether the model gives out logits (and is what
+    The method *replaces* the compiled loss, which only says whether the model gives out logits (and is what
     `evaluate` shows); penalties and sample weights count. The attack runs in inference mode, once a step; both
     passes of the objective are in training mode, batch statistics move with the clean one. Logged are the
     objective and metrics on clean inputs.

@@ -19,7 +19,7 @@ class ARoW(PairedLossModel):
     $$\frac1B\sum_i \Big[\mathrm{CE}_s(p, y) + \lambda\,(1 - p'_y)\,KL(p\,\|\,p')\Big]$$
 
     with $p$ and $p'$ the predictions on clean and adversarial inputs and $\mathrm{CE}_s$ the cross-entropy with
-    label smoothing: `kr.losses.arow`. The method replaces the compiled loss, which only says whether the model
+    label smoothing: `kr.losses.arow`. The method *replaces* the compiled loss, which only says whether the model
     gives out logits (and is what `evaluate` shows); penalties and sample weights count. The attack runs in
     inference mode, once a step; both passes of the objective are in training mode, batch statistics move with
     the clean one. Logged are the objective and metrics on clean inputs.

@@ -1,6 +1,5 @@
 """Adversarial training that gets its perturbations from the gradients it computes anyway."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +18,6 @@ from keras_regularize.attacks._points import (
     movable,
     replace_floating,
 )
-from keras_regularize.autodiff import backend
-from keras_regularize.models._objective import Objective
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
 
@@ -144,8 +141,7 @@ class FreeAdversarialTraining(RegularizedModel):
             return super().objective(batch.replace(x=x), forward)
 
     def gradients(self, objective, weights, batch):
-        fields = {f.name: getattr(objective, f.name) for f in dataclasses.fields(Objective)}
-        return super().gradients(_Joint(**fields, key=self.key), weights, batch)
+        return super().gradients(objective.also_in(self.key), weights, batch)
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
@@ -159,13 +155,13 @@ class FreeAdversarialTraining(RegularizedModel):
             variable.assign(ops.slice_update(ops.convert_to_tensor(variable), start, delta))
 
     def _perturbed_shapes(self):
-        base = self._base()
+        base = self.innermost
         if not getattr(base, "inputs", None):
             raise ValueError(
                 f"`{type(self).__name__}` needs a model that knows the shapes of its inputs, such as a "
                 f"`Sequential` model with a `keras.Input`. Received: {base!r}"
             )
-        inputs = self._symbolic_inputs()
+        inputs = self.symbolic_inputs()
         places = movable(inputs, self.moved_inputs)
         shapes = [t.shape[1:] for t, moves in zip(tree.flatten(inputs), places) if moves]
         if not shapes or any(None in shape for shape in shapes):
@@ -184,23 +180,3 @@ class FreeAdversarialTraining(RegularizedModel):
             "bounds": self.bounds,
             "inputs": self.moved_inputs,
         }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Joint(Objective):
-    """An objective whose one backward pass also gives the gradient in `batch.extra[key]`, as a value of `aux`."""
-
-    key: str = ""
-
-    def __call__(self, values):
-        n, objective = len(self.batch.variables), self
-        if len(values) > n:
-            objective = self.on(self.batch.add(**{self.key: values[n:]}))
-        return Objective.__call__(objective, values[:n])
-
-    def value_and_grad(self, weights):
-        n, tensors = len(weights), self.batch.extra[self.key]
-        loss, aux, gradients = Objective.value_and_grad(self.local(), [*weights, *tensors])
-        aux = aux._replace(values={**aux.values, self.key: gradients[n:]})
-        gradients = gradients[:n]
-        return loss, aux, backend.reduce_mean_over_replicas(gradients) if self.reduce else gradients

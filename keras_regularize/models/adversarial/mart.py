@@ -19,7 +19,7 @@ class MART(PairedLossModel):
     $$\frac1B\sum_i \Big[-\log p'_y - \log\big(1.0001 - \max_{j \ne y} p'_j\big)
       + \beta\,(1 - p_y)\,KL(p\,\|\,p')\Big]$$
 
-    with $p$ and $p'$ the predictions on clean and adversarial inputs: `kr.losses.mart`. The method replaces the
+    with $p$ and $p'$ the predictions on clean and adversarial inputs: `kr.losses.mart`. The method *replaces* the
     compiled loss, which only says whether the model gives out logits (and is what `evaluate` shows); penalties
     and sample weights count. The attack runs in inference mode, once a step; both passes of the objective are in
     training mode, batch statistics move with the clean one. Logged are the objective and metrics on clean

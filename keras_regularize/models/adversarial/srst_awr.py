@@ -8,13 +8,11 @@ from keras import ops
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
-from keras_regularize.autodiff.compiled_losses import masked_sample_mean
-from keras_regularize.labels import labelled
 from keras_regularize.losses.robust import adaptively_weighted_regularization
-from keras_regularize.models import _data
 from keras_regularize.models._teacher import Taught
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
-from keras_regularize.numerics import kl_divergence, maximum, mean
+from keras_regularize.models.step.unlabelled import mask_unlabelled
+from keras_regularize.numerics import kl_divergence, mean
 from keras_regularize.scores import class_log_probabilities, class_outputs, label_log_probability
 
 
@@ -37,7 +35,7 @@ class SRSTAWR(Taught, PairedLossModel):
     attack sees its most probable class in the place of labels (`"kl"` needs none), runs in inference mode too,
     and once a step.
 
-    The objective replaces the compiled loss, which says whether the model gives out logits, and keeps weight
+    The objective *replaces* the compiled loss, which says whether the model gives out logits, and keeps weight
     and activity penalties. Batch statistics move with the clean pass; logged metrics are those of clean inputs.
 
     Args:
@@ -142,13 +140,11 @@ class SRSTAWR(Taught, PairedLossModel):
 
     def _supervised(self, batch, logits):
         """Cross-entropy with smoothed labels, whose mean over all rows is that over labelled ones."""
-        y, _ = _data.mask_unlabelled(batch.y, logits, None)
-        known = ops.cast(labelled(batch.y, logits), logits.dtype)
-        share = known / maximum(masked_sample_mean(known, batch.extra["clean"]), 1e-12)
+        y, share = mask_unlabelled(batch.y, batch.extra["clean"], None, rescale=True)
         own = label_log_probability(y, logits, from_logits=True)
         others = mean(ops.log_softmax(logits, axis=-1), axis=-1)
         s = self.label_smoothing
-        return -share * ((1.0 - s) * own + s * others)
+        return -ops.cast(share, logits.dtype) * ((1.0 - s) * own + s * others)
 
     @property
     def _key(self):

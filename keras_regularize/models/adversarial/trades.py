@@ -3,32 +3,26 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
-from keras_regularize.models._attacked_model import AttackedModel
-from keras_regularize.numerics import kl_divergence
-from keras_regularize.scores import (
-    class_log_probabilities,
-    class_outputs,
-    gives_logits,
-    sample_mean,
-)
+from keras_regularize.models.adversarial._paired_loss import PairedLossModel
+from keras_regularize.numerics import kl_divergence, log_probabilities
 
 
 @export
-class TRADES(AttackedModel):
+class TRADES(PairedLossModel):
     r"""Trains for accuracy on clean inputs and for equal predictions in their neighbourhood.
 
     $$L(x, y) + \beta\,\frac1B\sum_i KL\big(p(x_i)\,\|\,p(x'_i)\big)$$
 
     with $x'$ from the attack, by default PGD on the divergence itself from a small Gaussian start. The gradient
-    flows through both arguments of the divergence. The attack runs in inference mode, once a step; both
-    passes of the objective are in training mode, batch statistics move with the clean one. The method adds to
-    the compiled loss, which must be a classification loss of one output; sample weights count for both terms.
+    flows through both arguments of the divergence. The attack runs in inference mode, once a step; both passes of
+    the objective are in training mode, batch statistics move with the clean one. The method *adds* to the compiled
+    loss $L$, which must be a classification loss of one output (with cross-entropy the sum is
+    `kr.losses.trades`); sample weights count for both terms.
     Logged are the objective and metrics on clean inputs.
 
     Args:
@@ -70,7 +64,7 @@ class TRADES(AttackedModel):
     statistics once a step.
     """
 
-    needs_probabilities = True
+    adds = True
 
     def __init__(
         self,
@@ -86,16 +80,9 @@ class TRADES(AttackedModel):
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.beta = beta
 
-    def objective(self, batch, forward):
-        loss, values = super().objective(batch, forward)
-        logits = gives_logits(forward)
-        pair = forward.outputs_at(batch.x), self.adversarial_outputs(batch, forward)
-        divergence = kl_divergence(
-            *(class_log_probabilities(class_outputs(z, forward), logits) for z in pair)
-        )
-        divergence = sample_mean(forward, divergence, batch)
-        penalty = self.scheduled(self.beta, batch) * divergence
-        return loss + ops.cast(penalty, loss.dtype), values
+    def paired_loss(self, batch, logits, adversarial_logits):
+        pair = (log_probabilities(z, from_logits=True) for z in (logits, adversarial_logits))
+        return self.scheduled(self.beta, batch) * kl_divergence(*pair)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta": keras.saving.serialize_keras_object(self.beta)}

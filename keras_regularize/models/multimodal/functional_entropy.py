@@ -16,9 +16,9 @@ from keras_regularize.attacks._points import (
     is_floating,
 )
 from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample
-from keras_regularize.models._data import is_floating as is_floating_specification
 from keras_regularize.models._input_gradients import inner_products
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models.step.data import is_floating as is_floating_specification
 from keras_regularize.numerics import maximum, mean, upcast
 from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits, one_output
 

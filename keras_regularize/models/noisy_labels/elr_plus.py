@@ -10,7 +10,6 @@ from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import Forward, backend
 from keras_regularize.autodiff.functional import read_values, without_samples
 from keras_regularize.losses.noisy_labels import early_learning_penalty
-from keras_regularize.models import _data
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models._slots import Slots
 from keras_regularize.models.noisy_labels._memory import (
@@ -24,6 +23,7 @@ from keras_regularize.models.noisy_labels._two_networks import (
     labels_and_weights,
     outputs_of_both,
 )
+from keras_regularize.models.step.data import is_floating
 from keras_regularize.numerics import mean, upcast
 from keras_regularize.scores import gives_logits
 
@@ -169,7 +169,7 @@ class ELRPlus(TwoNetworks):
         dtypes = [
             str(leaf.dtype)
             for leaf in tree.flatten(x)
-            if leaf is not None and not _data.is_floating(leaf)
+            if leaf is not None and not is_floating(leaf)
         ]
         if dtypes:
             raise ValueError(

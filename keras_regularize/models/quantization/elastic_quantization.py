@@ -139,11 +139,11 @@ class ElasticQuantization(RegularizedModel):
 
     def elastic_layers(self) -> list[ElasticQuantized]:
         """The quantized layers in the order of the model."""
-        return _elastic_layers(self._base())
+        return _elastic_layers(self.innermost)
 
     def calibrate(self, x: Any) -> None:
         """Sets the ranges of all layers and bit widths from a batch; see `kr.layers.calibrate_quantizers`."""
-        calibrate_quantizers(self._base(), x)
+        calibrate_quantizers(self.innermost, x)
 
     def select(
         self,
@@ -184,7 +184,7 @@ class ElasticQuantization(RegularizedModel):
             x: Inputs as arrays.
             batch_size: Samples in a batch.
         """
-        found = [v for v in layers_of(self._base()) if isinstance(v, layers.BatchNormalization)]
+        found = [v for v in layers_of(self.innermost) if isinstance(v, layers.BatchNormalization)]
         momenta = [layer.momentum for layer in found]
         rows = len(tree.flatten(x)[0])
         try:
@@ -194,7 +194,7 @@ class ElasticQuantization(RegularizedModel):
                 part = tree.map_structure(
                     lambda a, s=start: ops.convert_to_tensor(a[s : s + batch_size]), x
                 )
-                self._base()(part, training=True)
+                self.innermost(part, training=True)
         finally:
             for layer, momentum in zip(found, momenta):
                 layer.momentum = momentum

@@ -15,9 +15,9 @@ from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.losses.risk import spectral_weights
 from keras_regularize.losses.risk._spectral_weights import check_spectrum
 from keras_regularize.models._index import check_index, find_rows
-from keras_regularize.models._objective import Objective
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_optimization._samples import weighted_losses
+from keras_regularize.models.step.objective import Objective
 
 
 @export
@@ -185,7 +185,7 @@ class Prospect(RegularizedModel):
         """
         if not self.compiled:
             raise ValueError("`fill_tables` needs the loss: call `compile` first.")
-        self._ensure_built()
+        self.ensure_built()
         label, columns = self.split_columns(y)
         columns = {"index": np.arange(len(tree.flatten(x)[0])), **columns}
         self.check_columns(columns)

@@ -11,8 +11,7 @@ from keras_regularize._validation import check_number
 from keras_regularize.attacks._attack import per_sample_norm
 from keras_regularize.attacks._points import floating_leaves
 from keras_regularize.attacks.penalized_ascent import PenalizedAscent, check_ascent
-from keras_regularize.labels import split_labels
-from keras_regularize.models import _data
+from keras_regularize.labels import labelled, split_labels
 from keras_regularize.models._attacked_model import AttackedModel
 from keras_regularize.numerics import upcast
 from keras_regularize.scores import class_log_probabilities, gives_logits, one_label, one_output
@@ -123,8 +122,8 @@ class RobustSelfSupervised(AttackedModel):
         self.robust = bool(robust)
 
     def run_attack(self, batch, forward):
-        y, labelled = self._labels(batch, forward)
-        gamma = ops.where(labelled, self.attack.gamma, self.gamma_unlabeled)
+        y, is_known = self._labels(batch, forward)
+        gamma = ops.where(is_known, self.attack.gamma, self.gamma_unlabeled)
         x = self.attack(forward, batch.x, y, gamma=gamma)
         if self.attack.layer is None:
             ends = (floating_leaves(each, self.attack.inputs) for each in (x, batch.x))
@@ -133,7 +132,7 @@ class RobustSelfSupervised(AttackedModel):
             moves = [upcast(move) for move in x]
         distance = ops.reshape(per_sample_norm(moves)[0], (-1,))
         finite = gamma < float("inf")
-        return Found(x, y, labelled, ops.where(finite, gamma, 0.0) * distance**2)
+        return Found(x, y, is_known, ops.where(finite, gamma, 0.0) * distance**2)
 
     def found(self, batch):
         return super().found(batch).x
@@ -157,19 +156,19 @@ class RobustSelfSupervised(AttackedModel):
                 "`RobustSelfSupervised` needs a model with one prediction per sample, of shape (batch, "
                 f"classes). Received predictions of shape {tuple(log_p.shape)}"
             )
-        labelled = _data.labelled(y, log_p)
+        is_known = labelled(y, log_p)
         if rows is None:
             guess = ops.reshape(ops.argmax(log_p, axis=-1), ops.shape(y))
         else:
             guess = ops.one_hot(ops.argmax(log_p, axis=-1), log_p.shape[-1])
-        known = ops.reshape(labelled, (-1,) + (1,) * (len(y.shape) - 1))
+        known = ops.reshape(is_known, (-1,) + (1,) * (len(y.shape) - 1))
         filled = ops.where(known, y, ops.cast(guess, y.dtype))
-        return tree.map_structure(lambda leaf: filled if leaf is given else leaf, batch.y), labelled
+        return tree.map_structure(lambda leaf: filled if leaf is given else leaf, batch.y), is_known
 
-    def _weights(self, batch, labelled):
+    def _weights(self, batch, is_known):
         """Sample weights that turn the mean over all rows into the sum of the two means."""
         factor = self.scheduled(self.factor, batch)
-        known = ops.cast(labelled, "float32")
+        known = ops.cast(is_known, "float32")
         size = ops.cast(ops.size(known), "float32")
         share = known * size / ops.maximum(ops.sum(known), 1.0)
         return share + factor * (1.0 - known) * size / ops.maximum(size - ops.sum(known), 1.0)

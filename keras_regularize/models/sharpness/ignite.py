@@ -9,9 +9,9 @@ from keras_regularize import autodiff
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.autodiff import backend
-from keras_regularize.models._objective import scaled
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb, combine
+from keras_regularize.models.step.objective import scaled
 from keras_regularize.numerics import global_norm, upcast
 
 

@@ -7,9 +7,9 @@ from keras import ops, tree
 
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
-from keras_regularize.models._objective import Aux
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb
+from keras_regularize.models.step.objective import Aux
 
 
 @export

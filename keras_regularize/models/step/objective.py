@@ -43,6 +43,7 @@ class Objective:
     state: Any
     scale: Any = 1.0
     reduce: bool = True
+    key: str | None = None
 
     def __call__(self, weights):
         forward = self.forward(weights)
@@ -66,17 +67,30 @@ class Objective:
         """The same objective with gradients of this replica's share of the batch alone."""
         return dataclasses.replace(self, reduce=False)
 
+    def also_in(self, key):
+        """The same objective, whose gradient in the tensors `batch.extra[key]` comes with it as `aux.values[key]`.
+
+        One backward pass gives both; this one is of the replica's own share.
+        """
+        return dataclasses.replace(self, key=key)
+
     def value_and_grad(self, weights):
         """`loss, aux, gradients` at `weights`."""
-        if not weights:
+        n, tensors = len(weights), [] if self.key is None else self.batch.extra[self.key]
+        if not weights and not tensors:
             return *self(weights), []
 
-        def scaled_loss(weights):
-            loss, aux = self(weights)
+        def scaled_loss(values):
+            objective = self.on(self.batch.add(**{self.key: values[n:]})) if tensors else self
+            loss, aux = objective(values[:n])
             return scaled(loss, self.scale), (loss, aux)
 
-        (_, (loss, aux)), gradients = autodiff.value_and_grad(scaled_loss, has_aux=True)(weights)
+        values = [*weights, *tensors]
+        (_, (loss, aux)), gradients = autodiff.value_and_grad(scaled_loss, has_aux=True)(values)
         gradients = [scaled(g, 1.0 / self.scale) for g in gradients]
+        if tensors:
+            aux = aux._replace(values={**aux.values, self.key: gradients[n:]})
+        gradients = gradients[:n]
         if self.reduce:
             gradients = backend.reduce_mean_over_replicas(gradients)
         return loss, aux, gradients
@@ -90,3 +104,9 @@ class Objective:
         _, products = autodiff.hvp(scaled_loss, weights, vector)
         products = [scaled(p, 1.0 / self.scale) for p in products]
         return backend.reduce_mean_over_replicas(products) if self.reduce else products
+
+
+def assign_updates(state, updates):
+    """Stores what a pass changed of the state it started from."""
+    for position, value in updates.items():
+        state[int(position)][0].assign(value)

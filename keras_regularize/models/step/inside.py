@@ -107,6 +107,14 @@ def prepared(model, x, y=None, sample_weight=None):
     return keras.utils.unpack_x_y_sample_weight(_on_arrays(prepare, x, y, sample_weight))
 
 
+def prepared_into(model, arguments, x, y):
+    """`(x, y)` as a model prepares them; sample weights into the `arguments` that they came with."""
+    x, y, sample_weight = prepared(model, x, y, arguments.get("sample_weight"))
+    if sample_weight is not None:
+        arguments["sample_weight"] = sample_weight
+    return x, y
+
+
 def _on_arrays(prepare, x, y, sample_weight):
     given = (x, y, sample_weight)
     while len(given) > 1 and given[-1] is None:
