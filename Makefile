@@ -31,7 +31,7 @@ help:
 	@echo 'make demo    a comparison on real data, on JAX (or BACKEND=tensorflow, BACKEND=torch)'
 	@echo 'make test    linter and test suite on JAX, TensorFlow and PyTorch (PYTEST_ARGS="-k sam")'
 	@echo 'make lint    ruff check and ruff format --check'
-	@echo 'make docs    the site, into site/ (generates the catalog and the guide pages first)'
+	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
 	@echo 'make bench   what the methods cost, as ratios, on one BACKEND'
 	@echo 'make clean   removes .venv and whatever was built'
 
@@ -56,7 +56,7 @@ lint: $(VENV)/.ruff
 	$(RUN) -m ruff format --check .
 
 docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
-	KERAS_BACKEND=$(BACKEND) $(RUN) docs/build_catalog.py
+	KERAS_BACKEND=$(BACKEND) $(RUN) docs/build_reference.py
 	$(RUN) docs/build_guides.py
 	$(RUN) -m mkdocs build --strict
 

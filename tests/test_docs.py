@@ -26,37 +26,37 @@ def script(name):
     return runpy.run_path(str(ROOT / "docs" / f"{name}.py"))
 
 
-def members(namespace):
-    """The public names of a namespace, those of a module without `__all__` being what it defines itself."""
-    module = getattr(kr, namespace)
-    own = [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-    ]
-    return {name: getattr(module, name) for name in getattr(module, "__all__", own)}
-
-
-def test_the_catalog_is_up_to_date():
-    catalog = script("build_catalog")["catalog"]()
-    assert read("docs/catalog.md") == catalog, "docs/catalog.md is out of date: run `make docs`"
+REFERENCE = script("build_reference")
+members = REFERENCE["members"]
 
 
 def test_the_catalog_has_a_row_with_a_cost_for_every_symbol():
     rows = {}
-    for line in read("docs/catalog.md").splitlines():
-        found = re.match(r"\| \[`\w+`\]\(api/\w+\.md#keras_regularize\.([\w.]+)\)", line)
+    for line in REFERENCE["catalog"]().splitlines():
+        found = re.match(r"\| \[`[\w.]+`\]\(api/\w+\.md#keras_regularize\.([\w.]+)\)", line)
         if found:
+            assert found[1] not in rows, f"kr.{found[1]} is in two families"
             rows[found[1]] = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-    assert set(rows) == set(public_symbols())
-    assert [key for key, cells in rows.items() if not (cells[1] and cells[3] and cells[4])] == []
+    assert set(public_symbols()) <= set(rows)
+    assert set(rows) == set(REFERENCE["methods"]())
+    lacking = [key for key in public_symbols() if not (rows[key][1] and rows[key][3])]
+    assert lacking == []
 
 
-def test_every_namespace_has_its_page_and_every_page_its_namespace():
-    assert {path.stem for path in (ROOT / "docs" / "api").glob("*.md")} == set(NAMESPACES)
+def test_every_family_has_members():
+    names = REFERENCE["methods"]()
+    assert set(REFERENCE["grouped"](names)) == set(REFERENCE["FAMILIES"])
+
+
+def test_every_namespace_has_its_page():
+    assert {*REFERENCE["GOES_INTO"], *REFERENCE["TOOLS"]} == set(NAMESPACES)
     for namespace in NAMESPACES:
-        assert f"::: keras_regularize.{namespace}\n" in read(f"docs/api/{namespace}.md")
+        page = REFERENCE["api_page"](namespace)
+        assert inspect.getdoc(getattr(kr, namespace)) in page
         assert f"api/{namespace}.md\n" in read("mkdocs.yml")
+        for name in members(namespace):
+            entry = namespace if namespace in REFERENCE["TOOLS"] else f"{namespace}.{name}"
+            assert f"::: keras_regularize.{entry}\n" in page
 
 
 def test_every_public_symbol_is_on_the_page_of_its_namespace():

@@ -1,4 +1,4 @@
-"""Activations: `activation=…`."""
+"""Pass them to `activation=…`, or call them on tensors."""
 
 from keras_regularize.activations._entmax import Entmax, entmax, sparsemax
 from keras_regularize.activations._spherical import spherical_softmax, taylor_softmax

@@ -1,3 +1,5 @@
+"""Perturbations of inputs, for training with `models.AdversarialTraining` and for measuring robustness."""
+
 from keras_regularize.attacks.auto_projected_gradient import APGD
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.attacks.penalized_ascent import PenalizedAscent

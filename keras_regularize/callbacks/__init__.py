@@ -1,3 +1,5 @@
+"""Pass them to `fit(callbacks=[…])`."""
+
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle

@@ -1,4 +1,4 @@
-"""`kernel_constraint=…`: projections and shrinkage applied to a weight after each optimizer step."""
+"""Pass them to `kernel_constraint=…`, or set them on a model that exists with `attach`."""
 
 from keras_regularize.constraints._attach import attach
 from keras_regularize.constraints.quantization import Binary, Ternary

@@ -1,4 +1,4 @@
-"""Generative models: what they are trained and judged by."""
+"""What generative models are trained and judged by."""
 
 from keras_regularize.generative.black_box import (
     black_box_cross_entropy,

@@ -1,4 +1,4 @@
-"""Choosing what a network is trained or run with: bits for every layer, the weight decay."""
+"""Called to choose what a network is trained or run with: bits for every layer, the weight decay."""
 
 from keras_regularize.hyper._search_bits import search_bits
 from keras_regularize.hyper._weight_decay_search import weight_decay_search

@@ -1,4 +1,4 @@
-"""Layers: augmentation, heads, noise, and wrappers that reparameterize another layer's weights."""
+"""Layers that regularize: noise, heads, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.augmentation.cutout import Cutout
 from keras_regularize.layers.blocks.accordion_block import AccordionBlock

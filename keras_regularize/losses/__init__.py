@@ -1,4 +1,7 @@
-"""Losses: `model.compile(loss=…)`."""
+"""Pass them to `compile(loss=…)`; functions are pieces to build with.
+
+Each gives one value per sample, so sample weights, masks and several replicas work as with Keras' own.
+"""
 
 from keras_regularize.losses.calibration import ACLS, FLSD, MDCA, MaxSup, MbLS, SpectralDecoupling
 from keras_regularize.losses.classification import (

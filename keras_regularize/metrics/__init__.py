@@ -1,4 +1,4 @@
-"""Metrics: `model.compile(metrics=[…])`."""
+"""Pass them to `compile(metrics=[…])`."""
 
 from keras_regularize.metrics.black_box import BlackBoxSquare
 from keras_regularize.metrics.calibration import ExpectedCalibrationError

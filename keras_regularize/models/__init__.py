@@ -1,3 +1,5 @@
+"""Wrap a model, then `compile` and `fit` as usual. Wrappers nest and read as they act: `SAM(VAT(model))`."""
+
 from keras_regularize.models.adversarial import (
     ALP,
     ELLE,

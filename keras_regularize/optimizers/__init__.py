@@ -1,4 +1,4 @@
-"""`compile(optimizer=…)`: optimizers that wrap any Keras optimizer."""
+"""Pass them to `compile(optimizer=…)`: most wrap any Keras optimizer."""
 
 from keras_regularize.optimizers.adaptive_gradient_clipping import (
     AdaptiveGradientClipping,

@@ -1,4 +1,4 @@
-"""`kernel_regularizer=…` and `activity_regularizer=…`: penalties on weights and on activations."""
+"""Pass them to `kernel_regularizer=…` or `activity_regularizer=…`, or set them on a built model by `attach`."""
 
 from keras_regularize.regularizers._attach import attach
 from keras_regularize.regularizers.activity.activation_kurtosis import ActivationKurtosis

@@ -1,3 +1,5 @@
+"""The contract that every symbol of the package keeps, as functions to run on methods of your own."""
+
 from keras_regularize.testing._common import (
     assert_config_round_trip,
     assert_finite_gradients,
