@@ -64,8 +64,14 @@ def _arguments(cls):
 
 
 def _value(instance, name):
-    initial = f"initial_{name}"
-    return getattr(instance, initial if hasattr(instance, initial) else name)
+    for attribute in (f"initial_{name}", name):
+        if hasattr(instance, attribute):
+            return getattr(instance, attribute)
+    kind = type(instance).__name__
+    raise AttributeError(
+        f"The config of `{kind}` needs its argument `{name}` as an attribute of that name; "
+        f"or `{kind}` needs a `get_config` of its own."
+    )
 
 
 def _plain(value):
