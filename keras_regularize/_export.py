@@ -1,8 +1,8 @@
 """Registration for serialization and the list of public symbols, in one step."""
 
-from collections.abc import Mapping
-
 import keras
+
+from keras_regularize._config import deserialize_entries  # noqa: F401
 
 _PUBLIC: dict[str, object] = {}
 
@@ -31,13 +31,3 @@ def export(symbol):
 def public_symbols() -> dict[str, object]:
     """Every exported symbol, `{"losses.MaxSup": MaxSup, …}`, in the order of definition."""
     return dict(_PUBLIC)
-
-
-def deserialize_entries(config: dict, custom_objects=None) -> dict:
-    """A config with the Keras objects in it (a model, an optimizer, a schedule) made again."""
-    return {
-        key: keras.saving.deserialize_keras_object(value, custom_objects)
-        if isinstance(value, Mapping) and "class_name" in value
-        else value
-        for key, value in config.items()
-    }

@@ -248,6 +248,7 @@ LEVELS = [
         "masks",
         "ops",
         "utils",
+        "_config",
         "_export",
         "_validation",
         "_version",

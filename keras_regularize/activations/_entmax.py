@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.numerics import as_float, cumsum, maximum, upcast
@@ -78,7 +79,7 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
 
 
 @export
-class Entmax(keras.Operation):
+class Entmax(Configured, keras.Operation):
     r"""Entmax with an $\alpha$ of its own, as an activation that is saved with the layer that has it.
 
     $$p_i = \big[(\alpha - 1)\,x_i - \tau\big]_+^{1 / (\alpha - 1)},
@@ -113,9 +114,8 @@ class Entmax(keras.Operation):
     """
 
     def __init__(self, alpha: float = 1.5, axis: int = -1, name: str | None = None):
-        check_number("alpha", alpha, minimum=1)
         super().__init__(name=name)
-        self.alpha = float(alpha)
+        self.alpha = check_number("alpha", alpha, minimum=1)
         self.axis = axis
 
     def call(self, x: Any) -> Any:
@@ -124,9 +124,6 @@ class Entmax(keras.Operation):
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
         floating = keras.backend.is_float_dtype(x.dtype)
         return keras.KerasTensor(x.shape, x.dtype if floating else keras.config.floatx())
-
-    def get_config(self) -> dict[str, Any]:
-        return {"alpha": self.alpha, "axis": self.axis, "name": self.name}
 
 
 @export

@@ -97,9 +97,7 @@ def spherical_softmax(x: Any, axis: int = -1, epsilon: float = 1e-7) -> Any:
     Reference: Alexandre de Brébisson and Pascal Vincent, *An Exploration of Softmax Alternatives Belonging to
     the Spherical Loss Family*, ICLR 2016, arXiv:1511.05042.
     """
-    check_number("epsilon", epsilon, minimum=0)
-    if epsilon == 0:
-        raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon!r}")
+    check_number("epsilon", epsilon, above=0)
     x = as_float(x)
     f = ops.square(upcast(x)) + epsilon
     return ops.cast(f / ops.sum(f, axis=axis, keepdims=True), x.dtype)

@@ -82,13 +82,9 @@ def off_policy_bound(
     check_number("kl", kl, minimum=0)
     check_number("alpha", alpha, minimum=0, maximum=1)
     check_integer("num_samples", num_samples, minimum=1)
-    check_number("delta", delta, minimum=0, maximum=1)
-    if delta == 0:
-        raise ValueError("`delta` must be positive. Received: delta=0")
+    check_number("delta", delta, above=0, maximum=1)
     if lam is not None:
-        check_number("lam", lam, minimum=0)
-        if lam == 0:
-            raise ValueError("`lam` must be positive. Received: lam=0")
+        check_number("lam", lam, above=0)
     policy, logged, costs = (np.asarray(v, "float64") for v in (policy, propensities, costs))
     actions = np.asarray(actions)
     rows = policy.shape[:1]

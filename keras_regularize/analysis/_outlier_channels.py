@@ -57,9 +57,7 @@ def outlier_channels(
     *Mitigating the Impact of Outlier Channels for Language Model Quantization with Activation Regularization*,
     2024, arXiv:2404.03605.
     """
-    check_number("ratio", ratio, minimum=0)
-    if ratio == 0:
-        raise ValueError("`ratio` must be positive. Received: ratio=0")
+    check_number("ratio", ratio, above=0)
     check_integer("batch_size", batch_size, minimum=1)
     data = tree.map_structure(np.asarray, data)
     size = len(tree.flatten(data)[0])

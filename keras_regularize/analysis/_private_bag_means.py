@@ -57,9 +57,7 @@ def private_bag_means(
     """
     check_integer("bag_size", bag_size, minimum=1)
     for name, value in (("epsilon", epsilon), ("clip", clip)):
-        check_number(name, value, minimum=0)
-        if value == 0:
-            raise ValueError(f"`{name}` must be positive. Received: {name}=0")
+        check_number(name, value, above=0)
     y = np.asarray(y, "float64")
     if y.ndim == 0 or len(y) % bag_size:
         raise ValueError(

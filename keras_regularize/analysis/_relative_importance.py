@@ -61,9 +61,7 @@ def relative_importance(
     form is ours.
     """
     check_choice("normalization", normalization, ("output", "sum"))
-    check_number("epsilon", epsilon, minimum=0)
-    if epsilon == 0:
-        raise ValueError("`epsilon` must be positive. Received: epsilon=0")
+    check_number("epsilon", epsilon, above=0)
     kernel = upcast(kernel)
     bias = None if bias is None else upcast(bias)
     matrix = filter_matrix(kernel)

@@ -209,9 +209,7 @@ def gradient_norm_bound(
     those of the paper's theorem.
     """
     check_integer("num_samples", num_samples, minimum=1)
-    check_number("delta", delta, minimum=0, maximum=1)
-    if delta == 0:
-        raise ValueError("`delta` must be positive. Received: delta=0")
+    check_number("delta", delta, above=0, maximum=1)
     bounds = {"mean_loss": mean_loss, "mean_squared_gradient": mean_squared_gradient}
     missing = [name for name, value in bounds.items() if value is None]
     if len(missing) != (0 if prior_draws is None else 2):

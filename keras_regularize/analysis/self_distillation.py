@@ -101,9 +101,7 @@ def kernel_self_distillation(
     Reference: Kenneth Borup and Lars N. Andersen, *Even your Teacher Needs Guidance: Ground-Truth Targets Dampen
     Regularization Imposed by Self-Distillation*, NeurIPS 2021, arXiv:2102.13088.
     """
-    check_number("regularization", regularization, minimum=0)
-    if regularization == 0:
-        raise ValueError("`regularization` must be positive. Received: regularization=0")
+    check_number("regularization", regularization, above=0)
     if np.ndim(weights) != 1:
         raise ValueError(
             f"`weights` must be a list of one number per generation. Received: weights={weights!r}"

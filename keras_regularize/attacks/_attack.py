@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_regularize import autodiff
+from keras_regularize._config import Configured
 from keras_regularize.attacks._inputs import check_inputs
 from keras_regularize.attacks._points import Point, check_input_names, ids_refused
 from keras_regularize.autodiff import backend
@@ -17,10 +18,10 @@ from keras_regularize.autodiff import backend
 UNROLLED_STEPS = 10
 
 
-class Attack:
+class Attack(Configured):
     """A search for a perturbation of a model's inputs, callable as `attack(model, x, y)`.
 
-    Subclasses override `search` and extend `get_config`. Layers and models of Keras are not a fit as a base:
+    Subclasses override `search`. Layers and models of Keras are not a fit as a base:
     an attack has no weights and takes a model as its argument.
 
     Args:
@@ -94,19 +95,6 @@ class Attack:
     def result(self, point: Point, leaves: list[Any]) -> Any:
         """What the caller gets for the tensors `search` found."""
         return point.moved(leaves if point.layer is not None else point.restored(leaves))
-
-    def get_config(self) -> dict[str, Any]:
-        """Every constructor argument as a plain value."""
-        return {
-            "layer": self.layer,
-            "from_logits": self.from_logits,
-            "seed": self.seed,
-            "inputs": self.inputs,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Attack":
-        return cls(**config)
 
 
 def ascent_direction(point, criterion, leaves):

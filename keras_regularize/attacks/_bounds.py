@@ -12,8 +12,7 @@ def check_bounds(bounds, layer):
         return None
     if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
         raise ValueError(f"`bounds` must be two numbers or None. Received: bounds={bounds!r}")
-    for bound in bounds:
-        check_number("bounds", bound)
+    values = [check_number("bounds", bound) for bound in bounds]
     if bounds[0] >= bounds[1]:
         raise ValueError(f"`bounds` must be increasing. Received: bounds={bounds!r}")
     if layer is not None:
@@ -21,7 +20,7 @@ def check_bounds(bounds, layer):
             "`bounds` are those of the inputs, and with `layer` the inputs are not moved: pass `bounds=None`. "
             f"Received: bounds={bounds!r}, layer={layer!r}"
         )
-    return [float(bound) for bound in bounds]
+    return values
 
 
 def clip_to_bounds(leaves, bounds):

@@ -110,19 +110,13 @@ class APGD(Attack):
         targeted: bool = False,
         inputs: Sequence[str | int] | None = None,
     ):
-        check_number("epsilon", epsilon, minimum=0)
-        check_integer("steps", steps, minimum=1)
-        check_choice("norm", norm, ("linf", "l2"))
-        check_choice("loss", loss, ("cross_entropy", "dlr"))
-        check_number("rho", rho, minimum=0, maximum=1)
-        check_integer("restarts", restarts, minimum=1)
         super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
-        self.epsilon = float(epsilon)
-        self.steps = int(steps)
-        self.norm = norm
-        self.loss = loss
-        self.rho = float(rho)
-        self.restarts = int(restarts)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.steps = check_integer("steps", steps, minimum=1)
+        self.norm = check_choice("norm", norm, ("linf", "l2"))
+        self.loss = check_choice("loss", loss, ("cross_entropy", "dlr"))
+        self.rho = check_number("rho", rho, minimum=0, maximum=1)
+        self.restarts = check_integer("restarts", restarts, minimum=1)
         self.bounds = check_bounds(bounds, layer)
         self.targeted = bool(targeted)
 
@@ -244,19 +238,6 @@ class APGD(Attack):
             norms = per_sample_norm(noise)
             noise = [self.epsilon * n / (norm + 1e-12) for n, norm in zip(noise, norms)]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "epsilon": self.epsilon,
-            "steps": self.steps,
-            "norm": self.norm,
-            "loss": self.loss,
-            "rho": self.rho,
-            "restarts": self.restarts,
-            "bounds": self.bounds,
-            "targeted": self.targeted,
-        }
 
 
 class _State(NamedTuple):

@@ -70,9 +70,8 @@ class FGSM(Attack):
         targeted: bool = False,
         inputs: Sequence[str | int] | None = None,
     ):
-        check_number("epsilon", epsilon, minimum=0)
         super().__init__(layer=layer, from_logits=from_logits, inputs=inputs)
-        self.epsilon = float(epsilon)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
         self.bounds = check_bounds(bounds, layer)
         self.targeted = bool(targeted)
 
@@ -81,13 +80,3 @@ class FGSM(Attack):
         gradient = ascent_direction(point, value, point.start)
         moved = [x + self.epsilon * ops.sign(g) for x, g in zip(point.start, gradient)]
         return clip_to_bounds(moved, self.bounds)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["seed"]
-        return {
-            **config,
-            "epsilon": self.epsilon,
-            "bounds": self.bounds,
-            "targeted": self.targeted,
-        }

@@ -77,12 +77,11 @@ class PenalizedAscent(Attack):
         inputs: Sequence[str | int] | None = None,
     ):
         check_ascent(gamma, step_size, steps)
-        check_choice("loss", loss, ("cross_entropy", "compiled"))
         super().__init__(layer=layer, from_logits=from_logits, inputs=inputs)
         self.gamma = float(gamma)
         self.step_size = None if step_size is None else float(step_size)
         self.steps = int(steps)
-        self.loss = loss
+        self.loss = check_choice("loss", loss, ("cross_entropy", "compiled"))
 
     def search(self, point, y, gamma=None):
         value = criterion(self.loss, point, y, self)
@@ -109,17 +108,6 @@ class PenalizedAscent(Attack):
         # The distance moved is kept apart from the inputs, which may be large against it.
         moved = repeat(self.steps, step, tuple(ops.zeros_like(x) for x in point.start))
         return [x + d for x, d in zip(point.start, moved)]
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["seed"]
-        return {
-            **config,
-            "gamma": self.gamma,
-            "step_size": self.step_size,
-            "steps": self.steps,
-            "loss": self.loss,
-        }
 
 
 def check_ascent(gamma, step_size, steps, name="gamma"):

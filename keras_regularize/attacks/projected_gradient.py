@@ -103,26 +103,21 @@ class PGD(Attack):
         targeted: bool = False,
         inputs: Sequence[str | int] | None = None,
     ):
-        check_number("epsilon", epsilon, minimum=0)
-        check_number("step_size", step_size, minimum=0)
-        check_integer("steps", steps, minimum=0)
-        check_choice("norm", norm, ("linf", "l2"))
-        check_choice("loss", loss, CRITERIA)
-        check_choice("random_start", random_start, (False, True, "uniform", "gaussian"))
-        check_integer("restarts", restarts, minimum=1)
         if targeted and loss == "kl":
             raise ValueError(
                 "A targeted attack needs a loss of the labels, which 'kl' is not. "
                 f"Received: targeted={targeted!r}, loss='kl'"
             )
         super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
-        self.epsilon = float(epsilon)
-        self.step_size = float(step_size)
-        self.steps = int(steps)
-        self.norm = norm
-        self.loss = loss
-        self.random_start = random_start
-        self.restarts = int(restarts)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.step_size = check_number("step_size", step_size, minimum=0)
+        self.steps = check_integer("steps", steps, minimum=0)
+        self.norm = check_choice("norm", norm, ("linf", "l2"))
+        self.loss = check_choice("loss", loss, CRITERIA)
+        self.random_start = check_choice(
+            "random_start", random_start, (False, True, "uniform", "gaussian")
+        )
+        self.restarts = check_integer("restarts", restarts, minimum=1)
         self.bounds = check_bounds(bounds, layer)
         self.targeted = bool(targeted)
 
@@ -183,17 +178,3 @@ class PGD(Attack):
                 for n, norm in zip(noise, per_sample_norm(noise))
             ]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "epsilon": self.epsilon,
-            "step_size": self.step_size,
-            "steps": self.steps,
-            "norm": self.norm,
-            "loss": self.loss,
-            "random_start": self.random_start,
-            "restarts": self.restarts,
-            "bounds": self.bounds,
-            "targeted": self.targeted,
-        }

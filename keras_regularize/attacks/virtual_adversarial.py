@@ -81,15 +81,10 @@ class VirtualAdversarial(Attack):
         seed: int | None = None,
         inputs: Sequence[str | int] | None = None,
     ):
-        check_number("epsilon", epsilon, minimum=0)
-        check_number("finite_difference", finite_difference, minimum=0)
-        if finite_difference == 0:
-            raise ValueError("`finite_difference` must be positive. Received: finite_difference=0")
-        check_integer("iterations", iterations, minimum=1)
         super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
-        self.epsilon = float(epsilon)
-        self.finite_difference = float(finite_difference)
-        self.iterations = int(iterations)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.finite_difference = check_number("finite_difference", finite_difference, above=0)
+        self.iterations = check_integer("iterations", iterations, minimum=1)
 
     def search(self, point, y=None, initial_direction=None):
         direction = self._initial(point, initial_direction)
@@ -114,14 +109,6 @@ class VirtualAdversarial(Attack):
             keras.random.normal(ops.shape(x), dtype=x.dtype, seed=self.seed_generator)
             for x in point.start
         ]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "epsilon": self.epsilon,
-            "finite_difference": self.finite_difference,
-            "iterations": self.iterations,
-        }
 
 
 def _unit(leaves):

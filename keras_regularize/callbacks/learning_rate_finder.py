@@ -74,25 +74,12 @@ class LearningRateFinder(keras.callbacks.Callback):
         stop_factor: float = 4.0,
     ):
         super().__init__()
-        check_number("minimum", minimum, minimum=0)
-        check_number("maximum", maximum, minimum=minimum)
-        if not 0 < minimum < maximum:
-            raise ValueError(
-                "`minimum` must be above 0 and below `maximum`. "
-                f"Received: minimum={minimum}, maximum={maximum}"
-            )
-        if steps is not None:
-            check_integer("steps", steps, minimum=2)
-        check_choice("mode", mode, ("exponential", "linear"))
-        check_number("smoothing", smoothing, minimum=0, maximum=1)
-        if smoothing == 1:
-            raise ValueError(f"`smoothing` must be below 1. Received: smoothing={smoothing}")
-        check_number("stop_factor", stop_factor, minimum=1)
-        self.minimum, self.maximum = minimum, maximum
-        self.steps = steps
-        self.mode = mode
-        self.smoothing = smoothing
-        self.stop_factor = stop_factor
+        self.minimum = check_number("minimum", minimum, above=0)
+        self.maximum = check_number("maximum", maximum, above=self.minimum)
+        self.steps = check_integer("steps", steps, minimum=2, optional=True)
+        self.mode = check_choice("mode", mode, ("exponential", "linear"))
+        self.smoothing = check_number("smoothing", smoothing, minimum=0, below=1)
+        self.stop_factor = check_number("stop_factor", stop_factor, minimum=1)
         self.learning_rates, self.losses, self.smoothed_losses = [], [], []
 
     def suggestion(self) -> Suggestion:

@@ -74,8 +74,7 @@ class OneCycle(keras.callbacks.Callback):
                     "`momentum` must be the lowest and the highest momentum, or None. "
                     f"Received: momentum={momentum!r}"
                 )
-            for value in momentum:
-                check_number("momentum", value, minimum=0, maximum=1)
+            momentum = [check_number("momentum", m, minimum=0, maximum=1) for m in momentum]
             if momentum[0] > momentum[1]:
                 raise ValueError(
                     "`momentum` must be the lowest and then the highest momentum. "

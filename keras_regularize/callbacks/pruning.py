@@ -18,9 +18,7 @@ class _Pruning(keras.callbacks.Callback):
 
     def __init__(self, rank_filter):
         super().__init__()
-        if rank_filter is not None:
-            check_integer("rank_filter", rank_filter, minimum=1)
-        self.rank_filter = rank_filter
+        self.rank_filter = check_integer("rank_filter", rank_filter, minimum=1, optional=True)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
@@ -114,12 +112,10 @@ class ThresholdPruning(_Pruning):
         patience: int = 20,
         rank_filter: int | None = None,
     ):
-        check_number("tolerance", tolerance, minimum=0)
-        check_integer("patience", patience, minimum=1)
         super().__init__(rank_filter)
         self.validation_data = validation_data
-        self.tolerance = tolerance
-        self.patience = patience
+        self.tolerance = check_number("tolerance", tolerance, minimum=0)
+        self.patience = check_integer("patience", patience, minimum=1)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
@@ -233,18 +229,13 @@ class IterativePruning(_Pruning):
         fraction: float = 0.1,
         rank_filter: int | None = None,
     ):
-        check_number("bound", bound)
-        check_choice("mode", mode, ("auto", "max", "min"))
-        check_number("fraction", fraction, minimum=0, maximum=1)
-        if not 0 < fraction < 1:
-            raise ValueError(f"`fraction` must be above 0 and below 1. Received: {fraction=}")
         super().__init__(rank_filter)
-        self.bound = bound
+        self.bound = check_number("bound", bound)
         self.monitor = monitor
+        self.mode = check_choice("mode", mode, ("auto", "max", "min"))
         if mode == "auto":
-            mode = "min" if "loss" in monitor or "error" in monitor else "max"
-        self.mode = mode
-        self.fraction = fraction
+            self.mode = "min" if "loss" in monitor or "error" in monitor else "max"
+        self.fraction = check_number("fraction", fraction, above=0, below=1)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""

@@ -65,15 +65,9 @@ class RelativeImportancePruning(keras.callbacks.Callback):
                 "Give either `sparsity` or `threshold`. "
                 f"Received: sparsity={sparsity!r}, threshold={threshold!r}"
             )
-        if sparsity is not None:
-            check_number("sparsity", sparsity, minimum=0, maximum=1)
-            if sparsity == 1:
-                raise ValueError("`sparsity` must be below 1. Received: sparsity=1")
-        else:
-            check_number("threshold", threshold, minimum=0)
         self.data = data
-        self.sparsity = sparsity
-        self.threshold = threshold
+        self.sparsity = check_number("sparsity", sparsity, minimum=0, below=1, optional=True)
+        self.threshold = check_number("threshold", threshold, minimum=0, optional=True)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""

@@ -65,10 +65,9 @@ class RobustAccuracy(keras.callbacks.Callback):
         super().__init__()
         for checked in checked_attacks(attack, batch_size):
             check_inputs(checked, tree.map_structure(np.asarray, x))
-        check_integer("every", every, minimum=1)
         self.x, self.y = x, y
         self.attack = attack
-        self.every = every
+        self.every = check_integer("every", every, minimum=1)
         self.batch_size = batch_size
         self.name = name
         self._meter = None

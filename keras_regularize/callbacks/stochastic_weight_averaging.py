@@ -76,16 +76,11 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         batch_size: int = 128,
     ):
         super().__init__()
-        check_integer("start", start, minimum=0)
-        check_integer("period", period, minimum=1)
-        if learning_rate is not None:
-            check_number("learning_rate", learning_rate, minimum=0)
-        check_integer("batch_size", batch_size, minimum=1)
-        self.start = start
-        self.period = period
-        self.learning_rate = learning_rate
+        self.start = check_integer("start", start, minimum=0)
+        self.period = check_integer("period", period, minimum=1)
+        self.learning_rate = check_number("learning_rate", learning_rate, minimum=0, optional=True)
         self.data = data
-        self.batch_size = batch_size
+        self.batch_size = check_integer("batch_size", batch_size, minimum=1)
         self.count = 0
         self._average, self._trained = None, None
 

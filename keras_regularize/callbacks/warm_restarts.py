@@ -58,10 +58,8 @@ class WarmRestarts(keras.callbacks.Callback):
 
     def __init__(self, first_epochs: int, multiplier: float = 2):
         super().__init__()
-        check_integer("first_epochs", first_epochs, minimum=1)
-        check_number("multiplier", multiplier, minimum=1)
-        self.first_epochs = first_epochs
-        self.multiplier = multiplier
+        self.first_epochs = check_integer("first_epochs", first_epochs, minimum=1)
+        self.multiplier = check_number("multiplier", multiplier, minimum=1)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""

@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize.numerics import cumsum, upcast
 from keras_regularize.utils.groups import check_axis, group_sums, member_axes
 
 
 @export
-class Binary(keras.constraints.Constraint):
+class Binary(Configured, keras.constraints.Constraint):
     r"""Replaces the weights of every filter by the nearest $\pm a$: its signs and its mean size.
 
     $$w_{fi} \leftarrow a_f \operatorname{sign}(w_{fi}),\qquad a_f = \frac1n \sum_i |w_{fi}|,$$
@@ -48,8 +49,7 @@ class Binary(keras.constraints.Constraint):
     """
 
     def __init__(self, axis: int | tuple[int, ...] | None = -1):
-        check_axis(axis)
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.axis = check_axis(axis)
 
     def __call__(self, w: Any) -> Any:
         w = ops.convert_to_tensor(w)
@@ -58,12 +58,9 @@ class Binary(keras.constraints.Constraint):
         scale = group_sums(ops.abs(wide), self.axis) / counts
         return ops.cast(ops.where(wide >= 0, scale, -scale), w.dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"axis": self.axis}
-
 
 @export
-class Ternary(keras.constraints.Constraint):
+class Ternary(Configured, keras.constraints.Constraint):
     r"""Replaces the weights of every filter by the nearest among $-a, 0, a$, with the best $a$ and zeros.
 
     With the sizes $|w|_{(1)} \ge |w|_{(2)} \ge \dots$ of a filter in falling order and their sums $c_k$, the
@@ -102,8 +99,7 @@ class Ternary(keras.constraints.Constraint):
     """
 
     def __init__(self, axis: int | tuple[int, ...] | None = -1):
-        check_axis(axis)
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.axis = check_axis(axis)
 
     def __call__(self, w: Any) -> Any:
         w = ops.convert_to_tensor(w)
@@ -125,6 +121,3 @@ class Ternary(keras.constraints.Constraint):
         undefined = total != total
         scale, threshold = ops.where(undefined, total, scale), ops.where(undefined, 0.0, threshold)
         return ops.cast(ops.where(sizes < threshold, 0.0, scale * ops.sign(wide)), w.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"axis": self.axis}

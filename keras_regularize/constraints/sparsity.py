@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.utils.groups import check_axis, group_norms
@@ -29,7 +30,7 @@ def hard_threshold(weight: Any, threshold: Any) -> Any:
 
 
 @export
-class SoftThreshold(keras.constraints.Constraint):
+class SoftThreshold(Configured, keras.constraints.Constraint):
     r"""Shrinks every weight towards zero by a fixed amount per step, to exactly zero if it is smaller.
 
     $$w \leftarrow \operatorname{sign}(w) \max(|w| - t,\ 0),$$
@@ -66,18 +67,14 @@ class SoftThreshold(keras.constraints.Constraint):
     """
 
     def __init__(self, threshold: float):
-        check_number("threshold", threshold, minimum=0)
-        self.threshold = float(threshold)
+        self.threshold = check_number("threshold", threshold, minimum=0)
 
     def __call__(self, w: Any) -> Any:
         return soft_threshold(ops.convert_to_tensor(w), self.threshold)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"threshold": self.threshold}
-
 
 @export
-class GroupSoftThreshold(keras.constraints.Constraint):
+class GroupSoftThreshold(Configured, keras.constraints.Constraint):
     r"""Shortens every filter by a fixed amount per step, to exactly zero if it is shorter.
 
     $$w_f \leftarrow w_f \max\left(1 - t / \lVert w_f \rVert_2,\ 0\right),$$
@@ -117,20 +114,15 @@ class GroupSoftThreshold(keras.constraints.Constraint):
     """
 
     def __init__(self, threshold: float, axis: int | tuple[int, ...] | None = -1):
-        check_number("threshold", threshold, minimum=0)
-        check_axis(axis)
-        self.threshold = float(threshold)
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.threshold = check_number("threshold", threshold, minimum=0)
+        self.axis = check_axis(axis)
 
     def __call__(self, w: Any) -> Any:
         return group_soft_threshold(ops.convert_to_tensor(w), self.threshold, self.axis)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"threshold": self.threshold, "axis": self.axis}
-
 
 @export
-class HardThreshold(keras.constraints.Constraint):
+class HardThreshold(Configured, keras.constraints.Constraint):
     r"""Sets small weights to zero and leaves the others as they are: pruning by size.
 
     $$w \leftarrow \begin{cases} w & |w| > t \\ 0 & \text{else} \end{cases}$$
@@ -165,11 +157,7 @@ class HardThreshold(keras.constraints.Constraint):
     """
 
     def __init__(self, threshold: float):
-        check_number("threshold", threshold, minimum=0)
-        self.threshold = float(threshold)
+        self.threshold = check_number("threshold", threshold, minimum=0)
 
     def __call__(self, w: Any) -> Any:
         return hard_threshold(ops.convert_to_tensor(w), self.threshold)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"threshold": self.threshold}

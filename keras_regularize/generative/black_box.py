@@ -108,9 +108,7 @@ def black_box_cross_entropy(
     Reference: Dhamma Kimpara, Rafael Frongillo and Bo Waggoner, *Proper Losses for Discrete Generative Models*,
     ICML 2023, arXiv:2211.03761. The estimate is this package's own, after their conditions.
     """
-    check_number("rate", rate, minimum=0)
-    if rate == 0:
-        raise ValueError("`rate` must be positive. Received: rate=0")
+    check_number("rate", rate, above=0)
     targets = _outcomes(target_samples)
     if not isinstance(counts, Mapping):
         shape = np.shape(counts)

@@ -113,9 +113,7 @@ def weight_decay_search(
             "`weight_decays` must be finite numbers of at least 0. "
             f"Received: weight_decays={weight_decays!r}"
         )
-    check_number("tolerance", tolerance, minimum=0, maximum=1)
-    if tolerance == 1:
-        raise ValueError("`tolerance` must be below 1. Received: tolerance=1")
+    check_number("tolerance", tolerance, minimum=0, below=1)
     check_integer("bisections", bisections, minimum=0)
     if not model.compiled:
         raise ValueError("`weight_decay_search` needs a compiled model.")

@@ -6,12 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer
 
 
 @export
-class AccuracyPredictor:
+class AccuracyPredictor(Configured):
     r"""Learns the accuracy of subnets from some that were measured, to rank thousands that were not.
 
     A network of three hidden layers of 400 rectified units maps the one-hot bits of all layers, and the one-hot
@@ -50,11 +51,9 @@ class AccuracyPredictor:
             raise ValueError(
                 f"`bits` must be bit widths in ascending order. Received: bits={bits!r}"
             )
-        check_integer("num_flags", num_flags, minimum=0)
-        check_integer("units", units, minimum=1)
         self.bits = [int(b) for b in bits]
-        self.num_flags = int(num_flags)
-        self.units = int(units)
+        self.num_flags = check_integer("num_flags", num_flags, minimum=0)
+        self.units = check_integer("units", units, minimum=1)
         self.model = None
 
     def fit(
@@ -104,10 +103,3 @@ class AccuracyPredictor:
         return np.concatenate([part.reshape((len(rows), -1)) for part in parts], 1).astype(
             "float32"
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {"bits": self.bits, "num_flags": self.num_flags, "units": self.units}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "AccuracyPredictor":
-        return cls(**config)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.activations._entmax import entmax, entmax_of_learned
@@ -16,7 +17,7 @@ _MARGIN = 1e-4
 
 
 @export
-class Entmax(keras.layers.Layer):
+class Entmax(Configured, keras.layers.Layer):
     r"""Entmax as a layer: a softmax that gives exactly zero to low scores, and can learn from how far down.
 
     $$p_i = \big[(\alpha - 1)\,x_i - \tau\big]_+^{1 / (\alpha - 1)},
@@ -72,23 +73,19 @@ class Entmax(keras.layers.Layer):
         alpha_axis: int | None = None,
         **kwargs: Any,
     ):
-        check_number("alpha", alpha, minimum=1)
-        check_integer("axis", axis)
+        super().__init__(**kwargs)
+        self.initial_alpha = check_number("alpha", alpha, minimum=1)
         if learnable and not 1 + _MARGIN <= alpha <= 2 - _MARGIN:
             raise ValueError(
                 f"`alpha` must be above 1 and below 2 where it is learned. Received: alpha={alpha!r}"
             )
-        if alpha_axis is not None:
-            check_integer("alpha_axis", alpha_axis)
-            if not learnable:
-                raise ValueError(
-                    f"`alpha_axis` needs `learnable=True`. Received: alpha_axis={alpha_axis!r}"
-                )
-        super().__init__(**kwargs)
-        self.initial_alpha = float(alpha)
-        self.axis = int(axis)
+        self.axis = check_integer("axis", axis)
         self.learnable = bool(learnable)
-        self.alpha_axis = None if alpha_axis is None else int(alpha_axis)
+        self.alpha_axis = check_integer("alpha_axis", alpha_axis, optional=True)
+        if alpha_axis is not None and not learnable:
+            raise ValueError(
+                f"`alpha_axis` needs `learnable=True`. Received: alpha_axis={alpha_axis!r}"
+            )
         self.supports_masking = True
         if self.learnable and self.alpha_axis is None:
             self._add_logit(
@@ -141,12 +138,3 @@ class Entmax(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.initial_alpha,
-            "axis": self.axis,
-            "learnable": self.learnable,
-            "alpha_axis": self.alpha_axis,
-        }

@@ -6,21 +6,25 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_regularize._config import Configured
 from keras_regularize._validation import check_integer
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import check_labels, read_labels
 from keras_regularize.masks import keras_mask, with_mask
 
 
-class Loss(keras.losses.Loss):
+class Loss(Configured, keras.losses.Loss):
     """`keras.losses.Loss` that takes `(batch,)` sample weights for `(batch, time, …)` values, and exact labels.
 
     Keras multiplies values and weights as they are, which fails for `(batch,)` against `(batch,
     time)`. A weight of lower rank than the values counts here for every position of its sample.
     Keras casts `y_true` to the dtype of the loss, in which half precision has few class ids: here
-    `call` is given it as it is. Masks and reductions stay Keras' own, and `get_config` keeps
-    `dtype`, which Keras leaves out.
+    `call` is given it as it is. Masks and reductions stay Keras' own.
     """
+
+    def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
+        # Named here because the config of Keras leaves out the dtype.
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         with keras.name_scope(self.name):
@@ -58,9 +62,6 @@ class Loss(keras.losses.Loss):
                 weight = weight * ops.ones_like(values)
         return Reduction(values, reduction, self.name, self.dtype)((), y_pred, weight)
 
-    def get_config(self):
-        return {**super().get_config(), "dtype": self.dtype}
-
 
 class ClassLoss(Loss):
     """A loss of class labels: subclasses give the `values` for labels that are classes.
@@ -73,10 +74,7 @@ class ClassLoss(Loss):
 
     def __init__(self, ignore_class=None, **kwargs):
         super().__init__(**kwargs)
-        if ignore_class is not None:
-            check_integer("ignore_class", ignore_class)
-            ignore_class = int(ignore_class)
-        self.ignore_class = ignore_class
+        self.ignore_class = check_integer("ignore_class", ignore_class, optional=True)
 
     def values(self, labels, y_pred):
         """The values `(batch,)`, or one per position, for `labels` as `read_labels` gives them."""
@@ -109,9 +107,6 @@ class ClassLoss(Loss):
             some = labels.known is None or ops.convert_to_numpy(outside).any()
             labels = labels._replace(outside=outside if some else None)
         return labels
-
-    def get_config(self):
-        return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
 class Reduction(keras.losses.Loss):

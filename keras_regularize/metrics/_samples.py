@@ -12,10 +12,7 @@ from keras_regularize.masks import keras_mask
 
 def check_ignored(ignore_class):
     """`ignore_class` as Keras' losses take it: an integer or `None`."""
-    if ignore_class is None:
-        return None
-    check_integer("ignore_class", ignore_class)
-    return int(ignore_class)
+    return check_integer("ignore_class", ignore_class, optional=True)
 
 
 def position_weights(y_pred, shape, sample_weight):

@@ -1,11 +1,10 @@
 """How well draws of a discrete generative model match data, without its probabilities."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer
 from keras_regularize.metrics._samples import leave_out, position_weights
@@ -18,7 +17,7 @@ def square_score(repeats, pairs, matches, comparisons):
 
 
 @export
-class BlackBoxSquare(keras.metrics.Metric):
+class BlackBoxSquare(Configured, keras.metrics.Metric):
     r"""Squared distance of a discrete generative model from the data, from draws of both alone.
 
     With $x$ drawn from the model $p$ and $t$ from the data $q$, independently,
@@ -74,8 +73,7 @@ class BlackBoxSquare(keras.metrics.Metric):
         dtype: str | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        check_integer("num_categories", num_categories, minimum=1)
-        self.num_categories = int(num_categories)
+        self.num_categories = check_integer("num_categories", num_categories, minimum=1)
         # Weights of the data, weights of the model's draws and their squares, by outcome.
         self._sums = add_sums(self, (self.num_categories, 3))
 
@@ -102,9 +100,6 @@ class BlackBoxSquare(keras.metrics.Metric):
             ops.sum(model * data),
             ops.where(comparisons == 0, 1.0, comparisons),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_categories": self.num_categories}
 
     def _count(self, ids, weight, powers):
         """Sums of the first powers of the weights, by outcome: `(num_categories, powers)`."""

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer
 from keras_regularize.autodiff import backend
@@ -17,7 +18,7 @@ from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, t
 
 
 @export
-class ExpectedCalibrationError(keras.metrics.Metric):
+class ExpectedCalibrationError(Configured, keras.metrics.Metric):
     r"""Expected calibration error: the mean gap between confidence and accuracy over bins.
 
     A classifier is calibrated if, among the samples to which it gives probability 0.8, 80 % are
@@ -114,16 +115,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         ignore_class: int | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        check_integer("num_bins", num_bins, minimum=1)
-        check_choice("binning", binning, ("uniform", "quantile"))
-        check_choice("norm", norm, ("l1", "l2", "max"))
-        check_integer("capacity", capacity, minimum=1)
-        self.num_bins = int(num_bins)
-        self.binning = binning
-        self.norm = norm
+        self.num_bins = check_integer("num_bins", num_bins, minimum=1)
+        self.binning = check_choice("binning", binning, ("uniform", "quantile"))
+        self.norm = check_choice("norm", norm, ("l1", "l2", "max"))
         self.classwise = bool(classwise)
         self.from_logits = bool(from_logits)
-        self.capacity = int(capacity)
+        self.capacity = check_integer("capacity", capacity, minimum=1)
         self.ignore_class = check_ignored(ignore_class)
         self._groups = None
         if not self.classwise:
@@ -179,18 +176,6 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         else:
             error = ops.max(gap, axis=-1)
         return ops.mean(error)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_bins": self.num_bins,
-            "binning": self.binning,
-            "norm": self.norm,
-            "classwise": self.classwise,
-            "from_logits": self.from_logits,
-            "capacity": self.capacity,
-            "ignore_class": self.ignore_class,
-        }
 
     def _samples(self, y_true, y_pred, sample_weight):
         """Confidences `(n,)` and hits, or `(n, classes)` and labels `(n, 1)` if classwise; weights or `None`."""

@@ -1,11 +1,10 @@
 """Accuracy by group of samples, for models that shall be right in every group."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.metrics._samples import (
@@ -18,7 +17,7 @@ from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, t
 
 
 @export
-class WorstGroupAccuracy(keras.metrics.Metric):
+class WorstGroupAccuracy(Configured, keras.metrics.Metric):
     r"""Accuracy in the group where it is lowest.
 
     $$\min_{g:\ W_g > 0}\ \frac{1}{W_g} \sum_{i:\, g_i = g} w_i\,[\hat y_i = y_i], \qquad
@@ -77,10 +76,8 @@ class WorstGroupAccuracy(keras.metrics.Metric):
         ignore_class: int | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        check_integer("num_groups", num_groups, minimum=1)
-        check_number("threshold", threshold)
-        self.num_groups = int(num_groups)
-        self.threshold = float(threshold)
+        self.num_groups = check_integer("num_groups", num_groups, minimum=1)
+        self.threshold = check_number("threshold", threshold)
         self.ignore_class = check_ignored(ignore_class)
         # Weight of the hits, and of all samples, by group; the last takes those of no group.
         self._sums = add_sums(self, (self.num_groups + 1, 2))
@@ -102,17 +99,9 @@ class WorstGroupAccuracy(keras.metrics.Metric):
         unknown = ops.sum(ops.where(present, 0.0 * hits, 0.0))
         return ops.where(ops.any(present), ops.min(accuracy) + unknown, 0.0)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_groups": self.num_groups,
-            "threshold": self.threshold,
-            "ignore_class": self.ignore_class,
-        }
-
 
 @export
-class GroupAccuracy(keras.metrics.Metric):
+class GroupAccuracy(Configured, keras.metrics.Metric):
     r"""Accuracy in one group of samples; one metric per group draws a curve for each.
 
     $$\frac{\sum_{i:\, g_i = k} w_i\,[\hat y_i = y_i]}{\sum_{i:\, g_i = k} w_i}$$
@@ -166,11 +155,10 @@ class GroupAccuracy(keras.metrics.Metric):
         dtype: str | None = None,
         ignore_class: int | None = None,
     ):
-        check_integer("group", group, minimum=0)
-        check_number("threshold", threshold)
+        group = check_integer("group", group, minimum=0)
         super().__init__(name=name or f"group_{group}_accuracy", dtype=dtype)
-        self.group = int(group)
-        self.threshold = float(threshold)
+        self.group = group
+        self.threshold = check_number("threshold", threshold)
         self.ignore_class = check_ignored(ignore_class)
         self._sums = add_sums(
             self, (2, 2)
@@ -186,14 +174,6 @@ class GroupAccuracy(keras.metrics.Metric):
         """The accuracy in the group."""
         hits, weight = ops.unstack(total(self._sums)[1], 2)
         return ops.where(weight == 0, 0.0, hits / ops.where(weight == 0, 1.0, weight))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "group": self.group,
-            "threshold": self.threshold,
-            "ignore_class": self.ignore_class,
-        }
 
 
 def _hits_and_weights(metric, y_true, y_pred, sample_weight, group):

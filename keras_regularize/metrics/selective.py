@@ -1,11 +1,10 @@
 """How much a model that may abstain answers, and how well."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.labels import align
@@ -13,13 +12,12 @@ from keras_regularize.metrics._samples import leave_out, position_weights, refus
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 
 
-class _Selective(keras.metrics.Metric):
+class _Selective(Configured, keras.metrics.Metric):
     """A weighted mean over samples: a numerator and a denominator."""
 
     def __init__(self, threshold, name, dtype):
         super().__init__(name=name, dtype=dtype)
-        check_number("threshold", threshold)
-        self.threshold = float(threshold)
+        self.threshold = check_number("threshold", threshold)
         self._sums = add_sums(self, (1, 2))
 
     def _accepted(self, score):
@@ -37,9 +35,6 @@ class _Selective(keras.metrics.Metric):
         """The metric of the samples so far."""
         value, weight = ops.unstack(total(self._sums)[0], 2)
         return ops.where(weight == 0, 0.0, value / ops.where(weight == 0, 1.0, weight))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 @export

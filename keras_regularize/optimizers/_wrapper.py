@@ -6,8 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import deserialize_entries
-from keras_regularize._validation import check_number
+from keras_regularize._config import Configured, with_arguments
 from keras_regularize.autodiff import backend
 
 #: Names of what normalization layers learn: scales and shifts that pruning and decay leave alone.
@@ -35,19 +34,8 @@ def is_named(variable: keras.Variable, names: Sequence[str]) -> bool:
     return not set(variable.path.split("/")).isdisjoint(names)
 
 
-def checked_factor(name: str, value: Any) -> Any:
-    """`value` as a non-negative float, or the schedule that it is."""
-    check_number(name, value, minimum=0, schedule=True)
-    return value if is_schedule(value) else float(value)
-
-
 def is_schedule(value: Any) -> bool:
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
-
-
-def serialized(value: Any) -> Any:
-    """A schedule as a config, anything else as it is."""
-    return keras.saving.serialize_keras_object(value) if is_schedule(value) else value
 
 
 def global_gradients(grads: list[Any]) -> list[Any]:
@@ -62,15 +50,15 @@ def global_gradients(grads: list[Any]) -> list[Any]:
     return [g * replicas for g in backend.reduce_mean_over_replicas(grads)]
 
 
-class OptimizerWrapper(keras.optimizers.Optimizer):
+class OptimizerWrapper(Configured, keras.optimizers.Optimizer):
     """Holds an optimizer and acts around its step.
 
-    A method overrides `step(grads, variables)`, whose default is the inner optimizer's step, and adds its
-    arguments to `get_config`. Everything else is here: the learning rate and the iterations are the inner
-    optimizer's, `variables` are those of both, gradients are unscaled before `step` sees them, variables
-    without a gradient are left out, and the inner optimizer is part of the config. Rows of an embedding come as
-    a dense gradient, in which ids that repeat are added up: Adam and its kin of Keras square such rows one by
-    one on TensorFlow, and so differ there from themselves on other backends and in a wrapper.
+    A method overrides `step(grads, variables)`, whose default is the inner optimizer's step. Everything else is
+    here: the learning rate and the iterations are the inner optimizer's, `variables` are those of both,
+    gradients are unscaled before `step` sees them, variables without a gradient are left out, and the inner
+    optimizer is part of the config. Rows of an embedding come as a dense gradient, in which ids that repeat are
+    added up: Adam and its kin of Keras square such rows one by one on TensorFlow, and so differ there from
+    themselves on other backends and in a wrapper.
 
     `step` reads a schedulable argument by `self.scheduled(value)` and the rate of the present step by
     `self.learning_rate`, both before it calls the inner step, which advances the iterations. The inner step
@@ -170,8 +158,5 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         while "optimizer" in plain["config"]:
             plain = plain["config"]["optimizer"]
         plain["config"]["loss_scale_factor"] = self.loss_scale_factor
-        return {"optimizer": inner, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "OptimizerWrapper":
-        return cls(**deserialize_entries(config, custom_objects))
+        # Nothing of Keras' own: a wrapper's learning rate, clipping and so on are those of the inner optimizer.
+        return with_arguments(self, {"optimizer": inner, "name": self.name})

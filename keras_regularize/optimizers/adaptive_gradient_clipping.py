@@ -150,11 +150,9 @@ class AdaptiveGradientClipping(OptimizerWrapper):
         axes: Mapping[str, int | Sequence[int]] | None = None,
         name: str | None = None,
     ):
+        clipping = check_number("clipping", clipping, above=0)
+        epsilon = check_number("epsilon", epsilon, above=0)
         exclude = checked_names("exclude", exclude)
-        for argument, value in {"clipping": clipping, "epsilon": epsilon}.items():
-            check_number(argument, value, minimum=0)
-            if value == 0:
-                raise ValueError(f"`{argument}` must be positive. Received: {argument}={value!r}")
         if axes is not None:
             if not isinstance(axes, Mapping) or not all(isinstance(key, str) for key in axes):
                 raise ValueError(
@@ -164,8 +162,8 @@ class AdaptiveGradientClipping(OptimizerWrapper):
             for value in axes.values():
                 check_axis(value)
         super().__init__(optimizer, name=name)
-        self.clipping = float(clipping)
-        self.epsilon = float(epsilon)
+        self.clipping = clipping
+        self.epsilon = epsilon
         self.exclude = exclude
         self.axes = axes
 
@@ -193,12 +191,3 @@ class AdaptiveGradientClipping(OptimizerWrapper):
             if key in given:
                 return given[key]
         return _axes_by_name(variable)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "clipping": self.clipping,
-            "epsilon": self.epsilon,
-            "exclude": self.exclude,
-            "axes": self.axes,
-        }

@@ -15,7 +15,6 @@ from keras_regularize.optimizers._wrapper import (
     checked_names,
     is_named,
     is_schedule,
-    serialized,
 )
 
 
@@ -122,7 +121,7 @@ class DecoupledWeightDecay(OptimizerWrapper):
         exclude: Sequence[str] | None = None,
         name: str | None = None,
     ):
-        check_number("weight_decay", weight_decay, minimum=0, maximum=1)
+        weight_decay = check_number("weight_decay", weight_decay, minimum=0, maximum=1)
         if schedule is not None and not is_schedule(schedule):
             raise ValueError(
                 "`schedule` must be None or a `keras.optimizers.schedules.LearningRateSchedule` of "
@@ -134,7 +133,7 @@ class DecoupledWeightDecay(OptimizerWrapper):
                 "`DecoupledWeightDecay` decays the weights in the place of the optimizer it wraps, whose "
                 f"`weight_decay` must be None. Received: weight_decay={self.optimizer.weight_decay}"
             )
-        self.weight_decay = float(weight_decay)
+        self.weight_decay = weight_decay
         self.schedule = schedule
         self.exclude = None if exclude is None else checked_names("exclude", exclude)
         if schedule is not None:
@@ -182,11 +181,3 @@ class DecoupledWeightDecay(OptimizerWrapper):
                 "itself."
             )
         return rate
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "weight_decay": self.weight_decay,
-            "schedule": serialized(self.schedule),
-            "exclude": self.exclude,
-        }

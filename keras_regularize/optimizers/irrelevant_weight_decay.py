@@ -12,11 +12,9 @@ from keras_regularize.autodiff import backend
 from keras_regularize.numerics import mean, upcast
 from keras_regularize.optimizers._wrapper import (
     OptimizerWrapper,
-    checked_factor,
     checked_names,
     global_gradients,
     is_named,
-    serialized,
 )
 
 
@@ -86,13 +84,12 @@ class IrrelevantWeightDecay(OptimizerWrapper):
         exclude: Sequence[str] = (),
         name: str | None = None,
     ):
-        factor, exclude = checked_factor("factor", factor), checked_names("exclude", exclude)
-        check_number("alpha", alpha, minimum=0)
-        if alpha == 0:
-            raise ValueError(f"`alpha` must be positive. Received: alpha={alpha!r}")
+        factor = check_number("factor", factor, minimum=0, schedule=True)
+        alpha = check_number("alpha", alpha, above=0)
+        exclude = checked_names("exclude", exclude)
         super().__init__(optimizer, name=name)
         self.factor = factor
-        self.alpha = float(alpha)
+        self.alpha = alpha
         self.normalize = bool(normalize)
         self.exclude = exclude
 
@@ -124,12 +121,3 @@ class IrrelevantWeightDecay(OptimizerWrapper):
                 gradient = gradient + ops.cast(penalty, gradient.dtype)
             penalized.append(gradient)
         super().step(penalized, variables)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": serialized(self.factor),
-            "alpha": self.alpha,
-            "normalize": self.normalize,
-            "exclude": self.exclude,
-        }

@@ -77,10 +77,10 @@ class LAWN(OptimizerWrapper):
         exclude: Sequence[str] = (),
         name: str | None = None,
     ):
-        check_integer("free_steps", free_steps, minimum=0)
+        free_steps = check_integer("free_steps", free_steps, minimum=0)
         exclude = checked_names("exclude", exclude)
         super().__init__(optimizer, name=name)
-        self.free_steps = int(free_steps)
+        self.free_steps = free_steps
         self.exclude = exclude
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -117,10 +117,3 @@ class LAWN(OptimizerWrapper):
             scale = ops.where(moves, radius / ops.where(moves, norm, 1.0), 1.0)
             variable.assign(ops.cast(value * ops.cast(scale, value.dtype), variable.dtype))
             slot.assign(radius)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "free_steps": self.free_steps,
-            "exclude": self.exclude,
-        }

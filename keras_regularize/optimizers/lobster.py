@@ -7,14 +7,13 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize._validation import check_number
 from keras_regularize.numerics import upcast
 from keras_regularize.optimizers._wrapper import (
     NORMALIZATION,
-    checked_factor,
     checked_names,
     global_gradients,
     is_named,
-    serialized,
 )
 from keras_regularize.optimizers.masked import Masked
 
@@ -73,7 +72,8 @@ class LOBSTER(Masked):
         exclude: Sequence[str] = NORMALIZATION,
         name: str | None = None,
     ):
-        factor, exclude = checked_factor("factor", factor), checked_names("exclude", exclude)
+        factor = check_number("factor", factor, minimum=0, schedule=True)
+        exclude = checked_names("exclude", exclude)
         super().__init__(optimizer, name=name)
         self.factor = factor
         self.exclude = exclude
@@ -87,10 +87,3 @@ class LOBSTER(Masked):
                 value = upcast(variable)
                 share = ops.cast(factor, value.dtype) * ops.cast(share, value.dtype)
                 variable.assign(ops.cast(value - share * value, variable.dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": serialized(self.factor),
-            "exclude": self.exclude,
-        }

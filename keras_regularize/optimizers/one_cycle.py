@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 
 
 @export
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+class OneCycle(Configured, keras.optimizers.schedules.LearningRateSchedule):
     r"""Raises the learning rate far, lowers it again, and ends the training at a tiny one.
 
     Large rates in the middle act as regularization and, for many networks, train in a fraction of the epochs.
@@ -66,22 +67,11 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         final_divisor: float = 100.0,
         cycle_fraction: float = 0.9,
     ):
-        check_number("max_learning_rate", max_learning_rate, minimum=0)
-        check_integer("total_steps", total_steps, minimum=1)
-        check_number("initial_divisor", initial_divisor, minimum=1)
-        check_number("final_divisor", final_divisor, minimum=1)
-        check_number("cycle_fraction", cycle_fraction, minimum=0, maximum=1)
-        for name, value in {
-            "max_learning_rate": max_learning_rate,
-            "cycle_fraction": cycle_fraction,
-        }.items():
-            if value == 0:
-                raise ValueError(f"`{name}` must be above 0. Received: {name}={value}")
-        self.max_learning_rate = float(max_learning_rate)
-        self.total_steps = int(total_steps)
-        self.initial_divisor = float(initial_divisor)
-        self.final_divisor = float(final_divisor)
-        self.cycle_fraction = float(cycle_fraction)
+        self.max_learning_rate = check_number("max_learning_rate", max_learning_rate, above=0)
+        self.total_steps = check_integer("total_steps", total_steps, minimum=1)
+        self.initial_divisor = check_number("initial_divisor", initial_divisor, minimum=1)
+        self.final_divisor = check_number("final_divisor", final_divisor, minimum=1)
+        self.cycle_fraction = check_number("cycle_fraction", cycle_fraction, above=0, maximum=1)
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
@@ -94,12 +84,3 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         fall = ops.clip((step - cycle) / rest, 0.0, 1.0)
         final = low / self.final_divisor
         return low + (self.max_learning_rate - low) * tent - (low - final) * fall
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "max_learning_rate": self.max_learning_rate,
-            "total_steps": self.total_steps,
-            "initial_divisor": self.initial_divisor,
-            "final_divisor": self.final_divisor,
-            "cycle_fraction": self.cycle_fraction,
-        }

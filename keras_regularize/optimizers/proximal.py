@@ -6,14 +6,14 @@ import keras
 from keras import ops
 
 from keras_regularize._export import export
-from keras_regularize._validation import check_choice
+from keras_regularize._validation import check_choice, check_number
 from keras_regularize.constraints.sparsity import (
     group_soft_threshold,
     hard_threshold,
     soft_threshold,
 )
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers._wrapper import OptimizerWrapper, checked_factor, serialized
+from keras_regularize.optimizers._wrapper import OptimizerWrapper
 
 _MAPS = {"l1": soft_threshold, "group_l1": group_soft_threshold, "l0": hard_threshold}
 
@@ -77,7 +77,7 @@ class Proximal(OptimizerWrapper):
     """
 
     def __init__(self, optimizer: Any, factor: Any, penalty: str = "l1", name: str | None = None):
-        factor = checked_factor("factor", factor)
+        factor = check_number("factor", factor, minimum=0, schedule=True)
         check_choice("penalty", penalty, tuple(_MAPS))
         super().__init__(optimizer, name=name)
         self.factor = factor
@@ -92,10 +92,3 @@ class Proximal(OptimizerWrapper):
                 value = upcast(variable)
                 shrunk = _MAPS[self.penalty](value, ops.cast(threshold, value.dtype))
                 variable.assign(ops.cast(shrunk, variable.dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": serialized(self.factor),
-            "penalty": self.penalty,
-        }

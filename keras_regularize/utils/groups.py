@@ -7,10 +7,10 @@ from keras import ops
 from keras_regularize.numerics import safe_sqrt, upcast
 
 
-def check_axis(axis: Any) -> None:
-    """Raises unless `axis` is None, an integer or a sequence of distinct integers."""
+def check_axis(axis: Any) -> int | tuple[int, ...] | None:
+    """`axis`, which must be None, an integer or a sequence of distinct integers, as a tuple then."""
     if axis is None:
-        return
+        return None
     axes = (
         [axis]
         if isinstance(axis, int)
@@ -23,6 +23,7 @@ def check_axis(axis: Any) -> None:
             "`axis` must be an integer, a tuple of distinct integers or None. "
             f"Received: axis={axis!r}"
         )
+    return axis if isinstance(axis, int) else tuple(axes)
 
 
 def member_axes(shape: Any, axis: Any = -1) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ def test_integer_scores_have_floating_probabilities(function):
     [
         (lambda: taylor_softmax(X, order=3), "`order` must be even. Received: order=3"),
         (lambda: taylor_softmax(X, order=0), "`order` must be an integer of at least 2"),
-        (lambda: spherical_softmax(X, epsilon=0), "`epsilon` must be positive. Received"),
+        (lambda: spherical_softmax(X, epsilon=0), "`epsilon` must be a number above 0. Received"),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

@@ -51,8 +51,8 @@ def test_actions_that_were_never_taken_are_finite():
     [
         ({"alpha": 1.2}, "`alpha` must be"),
         ({"kl": -1}, "`kl` must be"),
-        ({"delta": 0}, "`delta` must be positive"),
-        ({"lam": 0}, "`lam` must be positive"),
+        ({"delta": 0}, "`delta` must be a number above 0"),
+        ({"lam": 0}, "`lam` must be a number above 0"),
         ({"num_samples": 0}, "`num_samples` must be"),
         ({"costs": -BASE["costs"]}, "`costs` must lie in \\[-1, 0\\]"),
         ({"actions": BASE["actions"] + 1}, "`actions` must be integers from 0 to 2. Received"),

@@ -41,8 +41,8 @@ def test_seeds_and_little_noise():
     [
         ({"bag_size": 0}, "`bag_size` must be an integer"),
         ({"bag_size": 3}, "a multiple of `bag_size`.*\\(8,\\), bag_size=3"),
-        ({"epsilon": 0}, "`epsilon` must be positive"),
-        ({"clip": -1}, "`clip` must be a number at least 0"),
+        ({"epsilon": 0}, "`epsilon` must be a number above 0"),
+        ({"clip": -1}, "`clip` must be a number above 0"),
     ],
 )
 def test_errors(change, message):

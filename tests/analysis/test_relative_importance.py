@@ -42,7 +42,7 @@ def test_shapes_and_choices_are_checked():
     for bias in (np.ones(1, "float32"), np.ones((2, 2), "float32")):
         with pytest.raises(ValueError, match="`bias` must have an entry per unit, 2. Received"):
             relative_importance(np.ones((2, 3), "float32"), np.ones((3, 2), "float32"), bias)
-    with pytest.raises(ValueError, match="`epsilon` must be positive"):
+    with pytest.raises(ValueError, match="`epsilon` must be a number above 0"):
         relative_importance(np.ones((2, 3)), np.ones((3, 2)), epsilon=0)
 
 

@@ -141,7 +141,7 @@ def test_some_ground_truth_keeps_the_gain_of_the_first_generations():
 
 
 def test_errors_for_kernels():
-    with pytest.raises(ValueError, match="`regularization` must be positive"):
+    with pytest.raises(ValueError, match="`regularization` must be a number above 0"):
         kernel_self_distillation(np.eye(2), [0, 1], [0.5], 0)
     with pytest.raises(ValueError, match="Expected a kernel matrix.*\\(2, 2\\).*\\(3,\\)"):
         kernel_self_distillation(np.eye(2), [0, 1, 2], [0.5], 1)

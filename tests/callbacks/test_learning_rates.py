@@ -116,9 +116,12 @@ def test_the_finder_takes_all_batches_and_stops_when_nothing_is_finite():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: callbacks.LearningRateFinder(0.0), "`minimum` must be above 0 and below"),
-        (lambda: callbacks.LearningRateFinder(1.0, 1.0), "`minimum` must be above 0 and below"),
-        (lambda: callbacks.LearningRateFinder(smoothing=1.0), "`smoothing` must be below 1"),
+        (lambda: callbacks.LearningRateFinder(0.0), "`minimum` must be a number above 0"),
+        (lambda: callbacks.LearningRateFinder(1.0, 1.0), "`maximum` must be a number above 1"),
+        (
+            lambda: callbacks.LearningRateFinder(smoothing=1.0),
+            "`smoothing` must be a number at least 0 and below 1",
+        ),
         (lambda: callbacks.LearningRateFinder(mode="log"), "`mode` must be one of"),
         (lambda: callbacks.EffectiveLearningRate("hidden"), "`layers` must be a list"),
         (lambda: callbacks.OneCycle(0.1, momentum=(0.95, 0.85)), "lowest and then the highest"),

@@ -141,7 +141,10 @@ def test_errors():
         (lambda: ThresholdPruning(TEST, rank_filter=0), "`rank_filter` must be an integer"),
         (lambda: IterativePruning(None), "`bound` must be a number"),
         (lambda: IterativePruning(0.5, mode="best"), "`mode` must be one of 'auto', 'max', 'min'"),
-        (lambda: IterativePruning(0.5, fraction=1), "`fraction` must be above 0 and below 1"),
+        (
+            lambda: IterativePruning(0.5, fraction=1),
+            "`fraction` must be a number above 0 and below 1",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             make()

@@ -120,7 +120,7 @@ def test_what_the_model_never_gives_has_no_finite_cross_entropy():
     [
         (lambda: black_box_square_loss([1], [1]), "at least two draws.*Received: 1 and 1"),
         (lambda: black_box_square_loss([1, 2], []), "at least two draws.*Received: 2 and 0"),
-        (lambda: black_box_cross_entropy([1, 2], [0], 0), "`rate` must be positive"),
+        (lambda: black_box_cross_entropy([1, 2], [0], 0), "`rate` must be a number above 0"),
         (lambda: black_box_cross_entropy([1, 2], [2], 3), "ids from 0 to 1. Received: 2"),
         (lambda: black_box_cross_entropy([1, -2], [0], 3), "`counts` must be at least 0"),
         (lambda: black_box_cross_entropy([1, 2], [], 3), "at least one draw"),

@@ -155,7 +155,7 @@ def test_an_error_in_a_range_test_leaves_the_decay_as_it_was():
         ({"weight_decays": ()}, "`weight_decays` must be finite numbers"),
         ({"weight_decays": (0.1, -0.1)}, "`weight_decays` must be finite numbers"),
         ({"weight_decays": (float("nan"),)}, "`weight_decays` must be finite numbers"),
-        ({"tolerance": 1.0}, "`tolerance` must be below 1"),
+        ({"tolerance": 1.0}, "`tolerance` must be a number at least 0 and below 1"),
         ({"bisections": -1}, "`bisections` must be an integer of at least 0"),
     ],
 )

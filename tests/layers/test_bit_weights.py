@@ -128,7 +128,7 @@ def test_bad_arguments():
     for bits in (0, 2.5):
         with pytest.raises(ValueError, match="`bits` must be an integer of at least 1"):
             BitWeights(layers.Dense(2), bits=bits)
-    with pytest.raises(ValueError, match="`bits` must be at most 24"):
+    with pytest.raises(ValueError, match="`bits` must be an integer of at least 1 and at most 24"):
         BitWeights(layers.Dense(2), bits=25)
     for flags in ([1, 1], [1, 1, 2], 3):
         with pytest.raises(ValueError, match="`trainable_bits` must be 3 times 0 or 1"):

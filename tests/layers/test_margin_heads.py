@@ -337,11 +337,14 @@ def test_training_without_labels_is_an_error():
         (lambda: ArcFace(4, [0.1, 0.2]), "one for each of the 4 classes. Received: 2 numbers"),
         (lambda: CosFace(2, [0.1, -0.2]), "`margin` must be a number at least 0"),
         (lambda: CosFace(2, sub_centers=0), "`sub_centers` must be an integer of at least 1"),
-        (lambda: CosFace(4, scale=0), "`scale` must be positive. Received: scale=0"),
+        (lambda: CosFace(4, scale=0), "`scale` must be a number above 0. Received: scale=0"),
         (lambda: AdaFace(4, momentum=1.5), "`momentum` must be a number at least 0 and at most 1"),
         (lambda: CurricularFace(4, 2.0), "`margin` must be a number at least 0 and at most 1.57"),
         (lambda: MagFace(4, 0.5, 0.4), "`max_margin` must be a number at least 0.5"),
-        (lambda: MagFace(4, min_norm=0), "0 < min_norm < max_norm. Received: min_norm=0"),
+        (
+            lambda: MagFace(4, min_norm=0),
+            "`min_norm` must be a number above 0. Received: min_norm=0",
+        ),
         (lambda: ArcFace(4)(keras.Input((None,))), "`ArcFace` needs a known number of features"),
     ],
 )

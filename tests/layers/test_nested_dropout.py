@@ -83,8 +83,8 @@ def test_features_are_the_last_axis():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: NestedDropout(0.0), "`stddev` must be positive"),
-        (lambda: NestedDropout(-1.0), "`stddev` must be a number at least 0"),
+        (lambda: NestedDropout(0.0), "`stddev` must be a number above 0"),
+        (lambda: NestedDropout(-1.0), "`stddev` must be a number above 0"),
         (lambda: NestedDropout(mean="a"), "`mean` must be a number"),
         (lambda: NestedDropout(seed=0.5), "`seed` must be an integer"),
         (lambda: nested_dropout_probabilities(0), "`num_features` must be an integer of at least"),

@@ -69,7 +69,9 @@ def test_at_inference_features_pass_and_nothing_is_added():
         layer(X, training=True)
     with pytest.raises(ValueError, match="`num_classes` must be an integer of at least 2"):
         kr.layers.NeuralCollapse(1)
-    with pytest.raises(ValueError, match="`center_learning_rate_multiplier` must be positive"):
+    with pytest.raises(
+        ValueError, match="`center_learning_rate_multiplier` must be a number above 0"
+    ):
         kr.layers.NeuralCollapse(3, center_learning_rate_multiplier=0)
     with pytest.raises(ValueError, match="class ids from 0 to 2, or negative.*labels up to 3"):
         layer([X, np.array([0, 1, 2, 3, -1, 0])], training=True)

@@ -204,11 +204,13 @@ def test_bad_arguments():
     for cls in (FakeQuantize, lambda bits: QuantizedWeights(layers.Dense(1), bits)):
         with pytest.raises(ValueError, match="`bits` must be an integer of at least 2"):
             cls(bits=1)
-        with pytest.raises(ValueError, match="`bits` must be at most 16"):
+        with pytest.raises(
+            ValueError, match="`bits` must be an integer of at least 2 and at most 16"
+        ):
             cls(bits=17)
     with pytest.raises(ValueError, match="`bits` must be an integer of at least 1"):
         LearnedClipQuantizer(bits=0)
-    with pytest.raises(ValueError, match="`lower` must be below `upper`"):
+    with pytest.raises(ValueError, match="`upper` must be a number above 1.0. Received: upper=1.0"):
         LearnedClipQuantizer(lower=1.0, upper=1.0)
     with pytest.raises(ValueError, match="wraps a Keras layer"):
         QuantizedInputs("dense")

@@ -614,9 +614,9 @@ def test_registered_names():
 
 def test_compander_bad_arguments():
     for name in ("scale", "width"):
-        with pytest.raises(ValueError, match=f"`{name}` must be a number at least 0"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number above 0"):
             WeightCompander(layers.Dense(2), **{name: -1.0})
-        with pytest.raises(ValueError, match=f"`{name}` must be positive"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number above 0"):
             WeightCompander(layers.Dense(2), **{name: 0.0})
     with pytest.raises(ValueError, match="needs a layer with a kernel.*gamma"):
         WeightCompander(layers.BatchNormalization())(inputs_of((2, 3)))

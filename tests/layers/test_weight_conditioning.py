@@ -138,7 +138,7 @@ def test_bad_arguments():
         WeightConditioning.condition(normal(2, 3), "rows")
     with pytest.raises(ValueError, match="`axis` must name axes of the weight.*axis=2"):
         WeightConditioning.condition(normal(2, 3), axis=2)
-    with pytest.raises(ValueError, match="`epsilon` must be positive"):
+    with pytest.raises(ValueError, match="`epsilon` must be a number above 0"):
         WeightConditioning(layers.Dense(2), epsilon=0.0)
     with pytest.raises(ValueError, match="needs a layer with a kernel"):
         WeightConditioning(layers.BatchNormalization())(normal(2, 3))

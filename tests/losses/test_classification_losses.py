@@ -153,8 +153,11 @@ def test_a_masked_class_does_not_count():
     "make, message",
     [
         (lambda: PolyFocal(gamma=-1), "`gamma` must be a number at least 0. Received: gamma=-1"),
-        (lambda: PolyFocal(alpha=2), "`alpha` must be a number at least 0 and at most 1. Received"),
-        (lambda: ZLoss(scale=0), "`scale` must be positive. Received: scale=0"),
+        (
+            lambda: PolyFocal(alpha=2),
+            "`alpha` must be a number at least 0 and at most 1 or None. Received",
+        ),
+        (lambda: ZLoss(scale=0), "`scale` must be a number above 0. Received: scale=0"),
         (lambda: Entmax(0.5), "`alpha` must be a number at least 1. Received: alpha=0.5"),
         (
             lambda: PolyFocal().call(np.zeros(3), ops.zeros((4, 1))),

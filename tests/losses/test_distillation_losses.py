@@ -86,7 +86,7 @@ def test_rows_are_labels_too():
         (lambda: distillation_loss(IDS, STUDENT, TEACHER, alpha=2), "`alpha` must be a number at"),
         (
             lambda: distillation_loss(IDS, STUDENT, TEACHER, temperature=0),
-            "`temperature` must be positive",
+            "`temperature` must be a number above 0",
         ),
         (
             lambda: decoupled_distillation_loss(IDS, STUDENT, TEACHER, beta=-1),

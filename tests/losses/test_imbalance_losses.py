@@ -205,14 +205,14 @@ def test_an_absent_class_has_rate_zero(metric, labels):
         ),
         (lambda: Seesaw(5), "`class_counts` must be a list of positive numbers, .* class_counts=5"),
         (lambda: LDAM([]), r"`class_counts` must be .* Received: class_counts=\[\]"),
-        (lambda: LDAM(COUNTS, scale=0), "`scale` must be positive. Received: scale=0"),
+        (lambda: LDAM(COUNTS, scale=0), "`scale` must be a number above 0. Received: scale=0"),
         (lambda: Seesaw(COUNTS, q=-1), "`q` must be a number at least 0. Received: q=-1"),
         (
             lambda: class_balanced_weights(COUNTS, 1.5),
             "`beta` must be a number at least 0 and at most 1",
         ),
         (lambda: AnyLoss("auc"), "`metric` must be one of 'accuracy', 'f1', .* metric='auc'"),
-        (lambda: AnyLoss(amplification=0), "`amplification` must be positive. Received"),
+        (lambda: AnyLoss(amplification=0), "`amplification` must be a number above 0. Received"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

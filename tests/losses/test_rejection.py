@@ -47,10 +47,10 @@ def test_far_scores_keep_a_finite_slope_of_the_right_sign(dtype):
 @pytest.mark.parametrize(
     "config, message",
     [
-        (dict(cost=0), "`cost` must lie strictly between 0 and 1. Received: cost=0"),
-        (dict(cost=2), "`cost` must be a number at least 0 and at most 1. Received: cost=2"),
-        (dict(alpha=0), "`alpha` must be positive. Received: alpha=0"),
-        (dict(beta=-1), "`beta` must be a number at least 0. Received: beta=-1"),
+        (dict(cost=0), "`cost` must be a number above 0 and below 1. Received: cost=0"),
+        (dict(cost=2), "`cost` must be a number above 0 and below 1. Received: cost=2"),
+        (dict(alpha=0), "`alpha` must be a number above 0. Received: alpha=0"),
+        (dict(beta=-1), "`beta` must be a number above 0 or None. Received: beta=-1"),
     ],
 )
 def test_bad_arguments_are_refused(config, message):

@@ -281,12 +281,15 @@ def test_huge_losses_have_finite_gradients():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: CVaR("mse", 0.0), "`tail` must be above 0. Received: tail=0.0"),
+        (
+            lambda: CVaR("mse", 0.0),
+            "`tail` must be a number above 0 and at most 1. Received: tail=0.0",
+        ),
         (lambda: CVaR("mse", 1.5), "`tail` must be .*at most 1"),
         (lambda: CVaR(None), "`loss` must be a loss"),
         (lambda: SpectralRisk("mse", "superquantile"), "`spectrum` must be one of 'cvar'"),
         (lambda: SpectralRisk("mse", "extremile", 0.5), "`parameter` must be .*at least 1"),
-        (lambda: SpectralRisk("mse", "esrm", 0.0), "`parameter` must be above 0"),
+        (lambda: SpectralRisk("mse", "esrm", 0.0), "`parameter` must be a number above 0"),
         (lambda: SpectralRisk("mse", shift_cost=-1), "`shift_cost` must be .*at least 0"),
         (lambda: SpectralRisk("mse", penalty="tv"), "`penalty` must be one of 'chi2', 'kl'"),
         (lambda: spectral_weights(np.ones((2, 2))), r"`losses` must be a vector.*\(2, 2\)"),

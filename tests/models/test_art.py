@@ -131,7 +131,7 @@ def test_errors():
     with pytest.raises(ValueError, match="makes kernels of dense and convolutional layers sparse"):
         compiled(keras.Sequential([keras.Input((6,)), layers.BatchNormalization()])).masks()
     for options, message in [
-        ({"sparsity": 1.0}, "`sparsity` must be below 1"),
+        ({"sparsity": 1.0}, "`sparsity` must be a number at least 0 and below 1"),
         ({"factor": -1.0}, "`factor` must be a number at least 0"),
         ({"growth": 0.5}, "`growth` must be a number at least 1"),
         ({"warmup_epochs": -1}, "`warmup_epochs` must be an integer of at least 0"),

@@ -138,7 +138,10 @@ def test_training_goes_on_after_loading(tmp_path):
         (lambda a: kr.models.CoTeaching(a, a), "Received the same one twice"),
         (lambda a: kr.models.CoTeaching(a, "b"), "`model_b` must be a plain `keras.Model`"),
         (lambda a: kr.models.CoTeaching(kr.models.SAM(a), network(2)), "wrappers go around"),
-        (lambda a: kr.models.CoTeaching(a, network(2), 1.0), "`forget_rate` must be below 1"),
+        (
+            lambda a: kr.models.CoTeaching(a, network(2), 1.0),
+            "`forget_rate` must be a number at least 0 and below 1",
+        ),
         (lambda a: kr.models.CoTeaching(a, network(2), -0.1), "`forget_rate` must be a number"),
     ],
 )

@@ -160,7 +160,7 @@ def test_alpha_weights_what_the_wrapped_model_trains_on():
         ({"teacher": keras.Sequential([layers.Dense(3)])}, "`teacher` must be a trained"),
         ({"teacher": "net"}, "`teacher` must be a trained"),
         ({"alpha": 1.5}, "`alpha` must be"),
-        ({"temperature": 0}, "`temperature` must be above 0"),
+        ({"temperature": 0}, "`temperature` must be a number above 0"),
         ({"loss": "ce"}, "`loss` must be one of 'kl', 'dkd', 'mse'"),
     ],
 )

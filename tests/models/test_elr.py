@@ -194,7 +194,7 @@ def test_outputs_of_another_size_are_rejected():
     [
         ({"num_samples": 0}, "`num_samples` must be an integer of at least 1"),
         ({"num_classes": 1}, "`num_classes` must be an integer of at least 2"),
-        ({"momentum": 1.0}, "`momentum` must be below 1"),
+        ({"momentum": 1.0}, "`momentum` must be a number at least 0 and below 1"),
         ({"momentum": -0.1}, "`momentum` must be a number at least 0"),
         ({"factor": -1.0}, "`factor` must be .*at least 0"),
     ],

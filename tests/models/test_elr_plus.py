@@ -145,7 +145,7 @@ def test_training_goes_on_after_loading(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"momentum": 1.0}, "`momentum` must be below 1"),
+        ({"momentum": 1.0}, "`momentum` must be a number at least 0 and below 1"),
         ({"ema_momentum": 1.5}, "`ema_momentum` must be a number at least 0 and at most 1"),
         ({"ema_warmup_steps": 0}, "`ema_warmup_steps` must be an integer of at least 1"),
         ({"seed": 0.5}, "`seed` must be an integer"),

@@ -126,8 +126,8 @@ def test_it_tames_a_rate_at_which_plain_training_diverges():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"clipping": 0}, "`clipping` must be positive"),
-        ({"epsilon": -1}, "`epsilon` must be a number at least 0"),
+        ({"clipping": 0}, "`clipping` must be a number above 0"),
+        ({"epsilon": -1}, "`epsilon` must be a number above 0"),
         ({"exclude": "head"}, "`exclude` must be a list of names"),
         ({"axes": [-1]}, "`axes` must be a dictionary from names to axes"),
         ({"axes": {"kernel": [0, 0]}}, "`axis` must be an integer, a tuple of distinct"),

@@ -82,7 +82,7 @@ def test_irrelevant_weights_are_penalized_in_the_gradient_that_moments_see(alpha
     optimizer = IrrelevantWeightDecay(SGD(0.1, momentum=0.9), 0.3, alpha)
     np.testing.assert_allclose(run(optimizer, *gradients), w, rtol=1e-5)
     assert (IrrelevantWeightDecay("sgd").factor, IrrelevantWeightDecay("sgd").alpha) == (1e-5, 1.0)
-    with pytest.raises(ValueError, match="`alpha` must be positive"):
+    with pytest.raises(ValueError, match="`alpha` must be a number above 0"):
         IrrelevantWeightDecay("sgd", alpha=0)
 
 

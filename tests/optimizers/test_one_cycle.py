@@ -31,11 +31,11 @@ def test_acts_in_an_optimizer():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((0.0, 10), "`max_learning_rate` must be above 0"),
+        ((0.0, 10), "`max_learning_rate` must be a number above 0"),
         ((1.0, 0), "`total_steps` must be an integer of at least 1"),
         ((1.0, 10, 0.5), "`initial_divisor` must be a number at least 1"),
         ((1.0, 10, 10.0, 0.1), "`final_divisor` must be a number at least 1"),
-        ((1.0, 10, 10.0, 10.0, 0.0), "`cycle_fraction` must be above 0"),
+        ((1.0, 10, 10.0, 10.0, 0.0), "`cycle_fraction` must be a number above 0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -95,7 +95,7 @@ def test_attached_to_a_model_and_saved_with_it(tmp_path):
         (lambda: EWC([1.0], [1.0, 2.0]), "`importance` must have the shape of the reference"),
         (lambda: EWC([1.0], [-1.0]), "`importance` must not be negative"),
         (lambda: Repulsion([1.0], "linear"), "`kind` must be one of 'exponential'"),
-        (lambda: Repulsion([1.0], alpha=0), "`alpha` must be positive"),
+        (lambda: Repulsion([1.0], alpha=0), "`alpha` must be a number above 0"),
     ],
 )
 def test_bad_arguments(make, message):

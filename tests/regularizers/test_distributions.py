@@ -91,7 +91,7 @@ def test_training_takes_outlier_channels_away():
     [
         (lambda: WeightDistribution(-1), "`kurtosis_factor` must be a number at least 0"),
         (lambda: WeightDistribution(skewness_factor=-1), "`skewness_factor` must be a number"),
-        (lambda: ActivationKurtosis(epsilon=0), "`epsilon` must be positive"),
+        (lambda: ActivationKurtosis(epsilon=0), "`epsilon` must be a number above 0"),
         (lambda: ActivationKurtosis(axis=-3)(np.ones((2, 3))), "`axis` must be an axis of the act"),
         (lambda: ActivationKurtosis(axis=2)(np.ones((2, 3))), "`axis` must be an axis of the act"),
     ],

@@ -235,7 +235,7 @@ def test_config_round_trip():
     [
         ({"factor": -1}, "`factor` must be a number at least 0"),
         ({"power": 3}, "`power` must be one of 0, 1, 2"),
-        ({"epsilon": 0}, "`epsilon` must be positive"),
+        ({"epsilon": 0}, "`epsilon` must be a number above 0"),
         ({"projection_dim": 0}, "`projection_dim` must be an integer of at least 1"),
         ({"projections": 0}, "`projections` must be an integer of at least 1"),
         ({"seed": 0.5}, "`seed` must be an integer"),

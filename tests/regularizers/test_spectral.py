@@ -103,7 +103,7 @@ def test_training_holds_the_norm_and_lets_the_other_directions_free():
     [
         ({"factor": -1}, "`factor` must be a number at least 0"),
         ({"target": -1}, "`target` must be a number at least 0"),
-        ({"power": 0}, "`power` must be positive"),
+        ({"power": 0}, "`power` must be a number above 0"),
         ({"iterations": 0}, "`iterations` must be an integer of at least 1"),
     ],
 )

@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.ops._cutout import cutout, refuse_other_graphs
 
 
 @export
-class Cutout(keras.layers.Layer):
+class Cutout(Configured, keras.layers.Layer):
     r"""Cuts random squares out of training images, so that a network does not rely on single patches.
 
     For every image and hole a centre is drawn uniformly over ALL pixels, and the square $[r - \lfloor L/2
@@ -71,19 +72,15 @@ class Cutout(keras.layers.Layer):
         data_format: str | None = None,
         **kwargs: Any,
     ):
-        check_integer("length", length, minimum=0)
-        check_integer("num_holes", num_holes, minimum=1)
-        check_number("fill_value", fill_value)
-        if seed is not None:
-            check_integer("seed", seed)
         data_format = data_format or keras.config.image_data_format()
-        check_choice("data_format", data_format, ("channels_last", "channels_first"))
         super().__init__(**kwargs)
-        self.length = int(length)
-        self.num_holes = int(num_holes)
-        self.fill_value = float(fill_value)
-        self.seed = None if seed is None else int(seed)
-        self.data_format = data_format
+        self.length = check_integer("length", length, minimum=0)
+        self.num_holes = check_integer("num_holes", num_holes, minimum=1)
+        self.fill_value = check_number("fill_value", fill_value)
+        self.seed = check_integer("seed", seed, optional=True)
+        self.data_format = check_choice(
+            "data_format", data_format, ("channels_last", "channels_first")
+        )
         self.generator = keras.random.SeedGenerator(seed)
         self.built = True
 
@@ -115,13 +112,3 @@ class Cutout(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         return keras.KerasTensor(inputs.shape, inputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "length": self.length,
-            "num_holes": self.num_holes,
-            "fill_value": self.fill_value,
-            "seed": self.seed,
-            "data_format": self.data_format,
-        }

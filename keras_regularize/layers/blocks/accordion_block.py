@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers._losses import add_float_loss
@@ -12,7 +13,7 @@ from keras_regularize.numerics import safe_sqrt, upcast
 
 
 @export
-class AccordionBlock(keras.layers.Layer):
+class AccordionBlock(Configured, keras.layers.Layer):
     r"""A shallow ReLU network as a layer, whose complexity is penalized by its F1-norm.
 
     $$x \mapsto b + V \max(W x + c, 0)\quad\text{with penalty}\quad
@@ -57,13 +58,10 @@ class AccordionBlock(keras.layers.Layer):
     """
 
     def __init__(self, hidden_units: int, units: int, factor: float = 0.0, **kwargs: Any):
-        check_integer("hidden_units", hidden_units, minimum=1)
-        check_integer("units", units, minimum=1)
-        check_number("factor", factor, minimum=0)
         super().__init__(**kwargs)
-        self.hidden_units = int(hidden_units)
-        self.units = int(units)
-        self.factor = float(factor)
+        self.hidden_units = check_integer("hidden_units", hidden_units, minimum=1)
+        self.units = check_integer("units", units, minimum=1)
+        self.factor = check_number("factor", factor, minimum=0)
         self.hidden = keras.layers.Dense(
             self.hidden_units, activation="relu", dtype=self.dtype_policy, name="hidden"
         )
@@ -81,14 +79,6 @@ class AccordionBlock(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_units": self.hidden_units,
-            "units": self.units,
-            "factor": self.factor,
-        }
 
 
 def unit_products(kernel_in: Any, kernel_out: Any, bias_in: Any = None) -> Any:

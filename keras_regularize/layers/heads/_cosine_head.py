@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers.heads._labels import class_ids, features_and_labels, features_shape
 from keras_regularize.numerics import arctan2, matmul, safe_norm, unit_vectors, upcast
@@ -24,24 +25,19 @@ class Samples(NamedTuple):
     angle: Any
 
 
-class CosineHead(keras.layers.Layer):
+class CosineHead(Configured, keras.layers.Layer):
     """Scaled cosines; subclasses say in `with_margin` what training makes of them.
 
     Of the `sub_centers` directions of a class, which stand side by side in the kernel, the nearest counts.
     """
 
+    sub_centers = 1
     _uses_angle = True
 
-    def __init__(self, units, scale, sub_centers=1, **kwargs):
-        check_integer("units", units, minimum=1)
-        check_integer("sub_centers", sub_centers, minimum=1)
-        check_number("scale", scale, minimum=0)
-        if scale == 0:
-            raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
+    def __init__(self, units, scale, **kwargs):
         super().__init__(**kwargs)
-        self.units = int(units)
-        self.scale = float(scale)
-        self.sub_centers = int(sub_centers)
+        self.units = check_integer("units", units, minimum=1)
+        self.scale = check_number("scale", scale, above=0)
         self.autocast = False  # Labels stay exact, and cosines are computed in full precision.
 
     def build(self, input_shape: Any) -> None:
@@ -79,9 +75,6 @@ class CosineHead(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*features_shape(input_shape)[:-1], self.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "scale": self.scale}
 
 
 class ClassMargins:
@@ -136,17 +129,15 @@ def _columns(kernel, ids, nearest, sub_centers):
 
 def _margins(margin, units):
     if not isinstance(margin, (Sequence, np.ndarray)) or isinstance(margin, str):
-        check_number("margin", margin, minimum=0)
-        return float(margin)
+        return check_number("margin", margin, minimum=0)
     margins = list(margin)
     if len(margins) != units:
         raise ValueError(
             f"`margin` must be a number, or one for each of the {units} classes. "
             f"Received: {len(margins)} numbers"
         )
-    for value in margins:
-        check_number("margin", value.item() if hasattr(value, "item") else value, minimum=0)
-    return [float(value) for value in margins]
+    margins = [value.item() if hasattr(value, "item") else value for value in margins]
+    return [check_number("margin", value, minimum=0) for value in margins]
 
 
 def _unit_columns(shape, dtype=None):

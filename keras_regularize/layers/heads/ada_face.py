@@ -85,13 +85,10 @@ class AdaFace(CosineHead):
         momentum: float = 0.01,
         **kwargs: Any,
     ):
-        check_number("margin", margin, minimum=0)
-        check_number("concentration", concentration, minimum=0)
-        check_number("momentum", momentum, minimum=0, maximum=1)
         super().__init__(units, scale, **kwargs)
-        self.margin = float(margin)
-        self.concentration = float(concentration)
-        self.momentum = float(momentum)
+        self.margin = check_number("margin", margin, minimum=0)
+        self.concentration = check_number("concentration", concentration, minimum=0)
+        self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
@@ -132,11 +129,3 @@ class AdaFace(CosineHead):
         new = ops.where(defined, self.momentum * value + (1.0 - self.momentum) * old, old)
         variable.assign(new)
         return new
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "margin": self.margin,
-            "concentration": self.concentration,
-            "momentum": self.momentum,
-        }

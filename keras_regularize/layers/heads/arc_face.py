@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_regularize._export import export
+from keras_regularize._validation import check_integer
 from keras_regularize.layers.heads._cosine_head import (
     ClassMargins,
     CosineHead,
@@ -89,16 +90,11 @@ class ArcFace(CosineHead):
         sub_centers: int = 1,
         **kwargs: Any,
     ):
-        super().__init__(units, scale, sub_centers, **kwargs)
+        super().__init__(units, scale, **kwargs)
+        self.sub_centers = check_integer("sub_centers", sub_centers, minimum=1)
         self.margins = ClassMargins(margin, self.units)
+        self.margin = self.margins.config
 
     def with_margin(self, cosine, samples):
         margin = self.margins.of(samples.ids, cosine.dtype)
         return replace_own(cosine, samples.ids, cosine_of(samples.angle + margin))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "margin": self.margins.config,
-            "sub_centers": self.sub_centers,
-        }

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize._export import export
+from keras_regularize._validation import check_integer
 from keras_regularize.layers.heads._cosine_head import (
     ClassMargins,
     CosineHead,
@@ -81,8 +82,10 @@ class CosFace(CosineHead):
         sub_centers: int = 1,
         **kwargs: Any,
     ):
-        super().__init__(units, scale, sub_centers, **kwargs)
+        super().__init__(units, scale, **kwargs)
+        self.sub_centers = check_integer("sub_centers", sub_centers, minimum=1)
         self.margins = ClassMargins(margin, self.units)
+        self.margin = self.margins.config
 
     def with_margin(self, cosine, samples):
         label = at_label(samples.ids, self.units)
@@ -90,10 +93,3 @@ class CosFace(CosineHead):
         if not isinstance(margin, float):
             margin = ops.expand_dims(margin, -1)
         return cosine - margin * ops.cast(label, cosine.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "margin": self.margins.config,
-            "sub_centers": self.sub_centers,
-        }

@@ -80,11 +80,9 @@ class CurricularFace(CosineHead):
         momentum: float = 0.01,
         **kwargs: Any,
     ):
-        check_number("margin", margin, minimum=0, maximum=np.pi / 2)
-        check_number("momentum", momentum, minimum=0, maximum=1)
         super().__init__(units, scale, **kwargs)
-        self.margin = float(margin)
-        self.momentum = float(momentum)
+        self.margin = check_number("margin", margin, minimum=0, maximum=np.pi / 2)
+        self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
@@ -112,6 +110,3 @@ class CurricularFace(CosineHead):
         new = ops.where(ops.any(known) & ops.isfinite(moved), moved, old)
         self.tau.assign(new)
         return new
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "margin": self.margin, "momentum": self.momentum}

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers.heads._class_statistics import (
@@ -17,7 +18,7 @@ from keras_regularize.numerics import matmul, maximum, upcast
 
 
 @export
-class GaussianNaiveBayes(keras.layers.Layer):
+class GaussianNaiveBayes(Configured, keras.layers.Layer):
     r"""Linear classifier from class means and variances: no training, and few samples are enough.
 
     Each feature is taken to be normal within a class, independent of the others, with a variance $v_j$ that is
@@ -70,11 +71,9 @@ class GaussianNaiveBayes(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, epsilon: float = 1e-9, **kwargs: Any):
-        check_integer("num_classes", num_classes, minimum=2)
-        check_number("epsilon", epsilon, minimum=0)
         super().__init__(**kwargs)
-        self.num_classes = int(num_classes)
-        self.epsilon = float(epsilon)
+        self.num_classes = check_integer("num_classes", num_classes, minimum=2)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
         self.autocast = False
         self.supports_masking = True
 
@@ -130,10 +129,3 @@ class GaussianNaiveBayes(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.num_classes)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "epsilon": self.epsilon,
-        }

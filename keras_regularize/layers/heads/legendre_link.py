@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer
 from keras_regularize.numerics import upcast
@@ -14,7 +15,7 @@ UNIFORM = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
 @export
-class LegendreLink(keras.layers.Layer):
+class LegendreLink(Configured, keras.layers.Layer):
     r"""A learnt invertible link from scores to class log-probabilities, whose loss is proper for all its weights.
 
     Softmax fixes how a score becomes a probability. This layer learns it, as a gradient of convex functions, which
@@ -61,15 +62,12 @@ class LegendreLink(keras.layers.Layer):
     """
 
     def __init__(self, hidden_units: int = 4, depth: int = 4, blocks: int = 2, **kwargs: Any):
-        check_integer("hidden_units", hidden_units, minimum=2)
+        super().__init__(**kwargs)
+        self.hidden_units = check_integer("hidden_units", hidden_units, minimum=2)
         if hidden_units % 2:
             raise ValueError(f"`hidden_units` must be even. Received: hidden_units={hidden_units}")
-        check_integer("depth", depth, minimum=1)
-        check_integer("blocks", blocks, minimum=1)
-        super().__init__(**kwargs)
-        self.hidden_units = int(hidden_units)
-        self.depth = int(depth)
-        self.blocks = int(blocks)
+        self.depth = check_integer("depth", depth, minimum=1)
+        self.blocks = check_integer("blocks", blocks, minimum=1)
 
     def build(self, input_shape: Any) -> None:
         if input_shape[-1] is None:
@@ -108,14 +106,6 @@ class LegendreLink(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], input_shape[-1] + 1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_units": self.hidden_units,
-            "depth": self.depth,
-            "blocks": self.blocks,
-        }
 
 
 class _Hidden(NamedTuple):

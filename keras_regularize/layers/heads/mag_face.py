@@ -89,20 +89,12 @@ class MagFace(CosineHead):
         scale: float = 64.0,
         **kwargs: Any,
     ):
-        check_number("min_margin", min_margin, minimum=0)
-        check_number("max_margin", max_margin, minimum=min_margin)
-        check_number("min_norm", min_norm, minimum=0)
-        check_number("max_norm", max_norm)
-        if not 0 < min_norm < max_norm:
-            raise ValueError(
-                "`min_norm` and `max_norm` must satisfy 0 < min_norm < max_norm. "
-                f"Received: min_norm={min_norm!r}, max_norm={max_norm!r}"
-            )
-        check_number("factor", factor, minimum=0)
         super().__init__(units, scale, **kwargs)
-        self.min_margin, self.max_margin = float(min_margin), float(max_margin)
-        self.min_norm, self.max_norm = float(min_norm), float(max_norm)
-        self.factor = float(factor)
+        self.min_margin = check_number("min_margin", min_margin, minimum=0)
+        self.max_margin = check_number("max_margin", max_margin, minimum=self.min_margin)
+        self.min_norm = check_number("min_norm", min_norm, above=0)
+        self.max_norm = check_number("max_norm", max_norm, above=self.min_norm)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def with_margin(self, cosine, samples):
         norms = ops.clip(safe_norm(samples.features, axis=-1), self.min_norm, self.max_norm)
@@ -112,13 +104,3 @@ class MagFace(CosineHead):
         margin = self.min_margin + slope * (norms - self.min_norm)
         margin = ops.where(samples.angle < math.pi / 2, margin, 0.0)
         return replace_own(cosine, samples.ids, cosine_of(samples.angle + margin))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "min_margin": self.min_margin,
-            "max_margin": self.max_margin,
-            "min_norm": self.min_norm,
-            "max_norm": self.max_norm,
-            "factor": self.factor,
-        }

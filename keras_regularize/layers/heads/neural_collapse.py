@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import straight_through
@@ -14,7 +15,7 @@ from keras_regularize.losses.features import neural_collapse_between, neural_col
 
 
 @export
-class NeuralCollapse(keras.layers.Layer):
+class NeuralCollapse(Configured, keras.layers.Layer):
     r"""Draws the features of each class to a centre of its own and spreads the centres, rare classes too.
 
     The layer hands the features on as they are. In training it adds to the loss, for learnt centres $C_k$ of the
@@ -84,21 +85,16 @@ class NeuralCollapse(keras.layers.Layer):
         center_learning_rate_multiplier: float | None = None,
         **kwargs: Any,
     ):
-        check_integer("num_classes", num_classes, minimum=2)
-        check_number("within_factor", within_factor, minimum=0)
-        check_number("between_factor", between_factor, minimum=0)
-        if center_learning_rate_multiplier is not None:
-            check_number("center_learning_rate_multiplier", center_learning_rate_multiplier, 0)
-            if center_learning_rate_multiplier == 0:
-                raise ValueError(
-                    "`center_learning_rate_multiplier` must be positive. Received: "
-                    f"center_learning_rate_multiplier={center_learning_rate_multiplier!r}"
-                )
         super().__init__(**kwargs)
-        self.num_classes = int(num_classes)
-        self.within_factor = float(within_factor)
-        self.between_factor = float(between_factor)
-        self.center_learning_rate_multiplier = center_learning_rate_multiplier
+        self.num_classes = check_integer("num_classes", num_classes, minimum=2)
+        self.within_factor = check_number("within_factor", within_factor, minimum=0)
+        self.between_factor = check_number("between_factor", between_factor, minimum=0)
+        self.center_learning_rate_multiplier = check_number(
+            "center_learning_rate_multiplier",
+            center_learning_rate_multiplier,
+            above=0,
+            optional=True,
+        )
         self.autocast = False  # Labels stay exact, and distances are computed in full precision.
 
     def build(self, input_shape: Any) -> None:
@@ -126,12 +122,3 @@ class NeuralCollapse(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return features_shape(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "within_factor": self.within_factor,
-            "between_factor": self.between_factor,
-            "center_learning_rate_multiplier": self.center_learning_rate_multiplier,
-        }

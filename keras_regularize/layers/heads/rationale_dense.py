@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.labels import label_mask
@@ -15,7 +16,7 @@ from keras_regularize.numerics import matmul
 
 
 @export
-class RationaleDense(keras.layers.Layer):
+class RationaleDense(Configured, keras.layers.Layer):
     r"""Linear classifier that learns to recognise a class by the same features in every domain.
 
     A dense layer $z = W^\top x + b$ that adds a loss in training. The contributions $R_{kj} = w_{kj} x_j$ of the
@@ -69,13 +70,10 @@ class RationaleDense(keras.layers.Layer):
     """
 
     def __init__(self, units: int, momentum: float = 0.001, factor: float = 0.01, **kwargs: Any):
-        check_integer("units", units, minimum=1)
-        check_number("momentum", momentum, minimum=0, maximum=1)
-        check_number("factor", factor, minimum=0)
         super().__init__(**kwargs)
-        self.units = int(units)
-        self.momentum = float(momentum)
-        self.factor = float(factor)
+        self.units = check_integer("units", units, minimum=1)
+        self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
+        self.factor = check_number("factor", factor, minimum=0)
         self.autocast = False  # Labels stay exact, and the loss is computed in full precision.
 
     def build(self, input_shape: Any) -> None:
@@ -109,11 +107,3 @@ class RationaleDense(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*features_shape(input_shape)[:-1], self.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "momentum": self.momentum,
-            "factor": self.factor,
-        }

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 
 
 @export
-class NestedDropout(keras.layers.Layer):
+class NestedDropout(Configured, keras.layers.Layer):
     r"""Drops all features behind a random one, so that the first ones carry what matters most.
 
     In training one number $k$ is drawn per batch and of all samples the first $k$ of the $d$ features are kept:
@@ -76,13 +77,10 @@ class NestedDropout(keras.layers.Layer):
     def __init__(
         self, stddev: float = 100.0, mean: float = 0.0, seed: int | None = None, **kwargs: Any
     ):
-        _check_distribution(mean, stddev)
-        if seed is not None:
-            check_integer("seed", seed)
         super().__init__(**kwargs)
-        self.stddev = float(stddev)
-        self.mean = float(mean)
-        self.seed = None if seed is None else int(seed)
+        self.stddev = check_number("stddev", stddev, above=0)
+        self.mean = check_number("mean", mean)
+        self.seed = check_integer("seed", seed, optional=True)
         self.generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
         self._kept = None
@@ -141,14 +139,6 @@ class NestedDropout(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "stddev": self.stddev,
-            "mean": self.mean,
-            "seed": self.seed,
-        }
-
 
 def nested_dropout_probabilities(
     num_features: int, mean: float = 0.0, stddev: float = 100.0
@@ -183,16 +173,10 @@ def nested_dropout_probabilities(
     Learning with Noisy Labels*, IEEE TNNLS 2022, arXiv:2206.13140.
     """
     check_integer("num_features", num_features, minimum=1)
-    _check_distribution(mean, stddev)
+    check_number("mean", mean)
+    check_number("stddev", stddev, above=0)
     weights = np.exp(_log_weights(num_features, mean, stddev))
     return weights / weights.sum()
-
-
-def _check_distribution(mean, stddev):
-    check_number("mean", mean)
-    check_number("stddev", stddev, minimum=0)
-    if stddev == 0:
-        raise ValueError(f"`stddev` must be positive. Received: stddev={stddev}")
 
 
 def _log_weights(num_features, mean, stddev):

@@ -79,10 +79,9 @@ class ElasticQuantized(Reparameterized):
     def __init__(
         self, layer: keras.layers.Layer, bits: Sequence[int] = (2, 3, 4, 5, 6, 7, 8), **kwargs: Any
     ):
-        check_bit_widths(bits)
         super().__init__(layer, **kwargs)
         require_one_input(self, layer)
-        self.bits = [int(b) for b in bits]
+        self.bits = check_bit_widths(bits)
 
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
@@ -217,18 +216,14 @@ class ElasticQuantized(Reparameterized):
             offset = offset + acts * moved * _with_gradient(chosen, factor)
         return learned_step(value, scale, offset, low, low + span, 1.0)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bits": self.bits}
-
 
 def _with_gradient(x, factor):
     return straight_through(x, factor * x)
 
 
 def check_bit_widths(bits):
-    """Raises unless `bits` is an ascending sequence of bit widths."""
+    """`bits` as a list, which must be an ascending sequence of bit widths."""
     values = list(bits) if isinstance(bits, (list, tuple, range)) else None
     if not values or values != sorted(set(values)):
         raise ValueError(f"`bits` must be bit widths in ascending order. Received: bits={bits!r}")
-    for value in values:
-        check_bits(value)
+    return [check_bits(value) for value in values]

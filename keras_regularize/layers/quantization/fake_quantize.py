@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer
 from keras_regularize.layers.quantization._rounding import (
@@ -20,7 +21,7 @@ _DEFAULT_RANGE = 4.0  # Of either sign, until the layer is calibrated.
 
 
 @export
-class FakeQuantize(keras.layers.Layer):
+class FakeQuantize(Configured, keras.layers.Layer):
     r"""Quantizes activations to $2^b$ levels with a learned step, so that a network learns to live with them.
 
     $$y = s' \operatorname{round}\!\Big(\operatorname{clip}\!\Big(\frac{x - z}{s'}, \ell, h\Big)\Big) + z, \qquad
@@ -74,9 +75,8 @@ class FakeQuantize(keras.layers.Layer):
         per_channel: bool = False,
         **kwargs: Any,
     ):
-        check_bits(bits)
         super().__init__(**kwargs)
-        self.bits = int(bits)
+        self.bits = check_bits(bits)
         self.symmetric = bool(symmetric)
         self.per_channel = bool(per_channel)
         self.supports_masking = True
@@ -115,17 +115,7 @@ class FakeQuantize(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bits": self.bits,
-            "symmetric": self.symmetric,
-            "per_channel": self.per_channel,
-        }
-
 
 def check_bits(bits):
-    """Raises unless `bits` is an integer of 2 to 16: beyond, levels are finer than float32 rounds."""
-    check_integer("bits", bits, minimum=2)
-    if bits > 16:
-        raise ValueError(f"`bits` must be at most 16. Received: bits={bits}")
+    """`bits`, which must be an integer of 2 to 16: beyond, levels are finer than float32 rounds."""
+    return check_integer("bits", bits, minimum=2, maximum=16)

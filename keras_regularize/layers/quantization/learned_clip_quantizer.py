@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize
@@ -20,7 +21,7 @@ from keras_regularize.numerics import upcast
 
 
 @export
-class LearnedClipQuantizer(keras.layers.Layer):
+class LearnedClipQuantizer(Configured, keras.layers.Layer):
     r"""Quantizes activations to $2^b$ equal steps between two learned ends.
 
     $$y = \Delta \operatorname{round}\!\Big(\frac{\operatorname{clip}(x, l, u) - l}{\Delta}\Big) + l, \qquad
@@ -59,17 +60,10 @@ class LearnedClipQuantizer(keras.layers.Layer):
     """
 
     def __init__(self, bits: int = 4, lower: float = -4.0, upper: float = 4.0, **kwargs: Any):
-        check_integer("bits", bits, minimum=1)
-        check_number("lower", lower)
-        check_number("upper", upper)
-        if upper <= lower:
-            raise ValueError(
-                f"`lower` must be below `upper`. Received: lower={lower}, upper={upper}"
-            )
         super().__init__(**kwargs)
-        self.bits = int(bits)
-        self.initial_lower = float(lower)
-        self.initial_upper = float(upper)
+        self.bits = check_integer("bits", bits, minimum=1)
+        self.initial_lower = check_number("lower", lower)
+        self.initial_upper = check_number("upper", upper, above=self.initial_lower)
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
@@ -92,17 +86,9 @@ class LearnedClipQuantizer(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bits": self.bits,
-            "lower": self.initial_lower,
-            "upper": self.initial_upper,
-        }
-
 
 @export
-class QuantizedInputs(keras.layers.Wrapper):
+class QuantizedInputs(Configured, keras.layers.Wrapper):
     r"""Quantizes what a layer is fed, between two learned ends.
 
     The wrapped layer is called on $y = $ `learned_clip_quantize(x, lower, upper, bits)`, see
@@ -145,12 +131,11 @@ class QuantizedInputs(keras.layers.Wrapper):
                 f"{type(layer).__name__}"
             )
         require_one_input(self, layer)
-        check_integer("bits", bits, minimum=1)
         # Inputs and outputs have the dtypes of the wrapped layer.
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
         self.autocast = False
-        self.bits = int(bits)
+        self.bits = check_integer("bits", bits, minimum=1)
         self.quantizer = LearnedClipQuantizer(self.bits, dtype=layer.dtype_policy)
         self.supports_masking = layer.supports_masking
 
@@ -175,9 +160,6 @@ class QuantizedInputs(keras.layers.Wrapper):
 
     def compute_output_spec(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         return self.layer.compute_output_spec(inputs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "bits": self.bits}
 
 
 def _takes(layer, name):

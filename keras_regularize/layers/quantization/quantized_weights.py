@@ -80,9 +80,8 @@ class QuantizedWeights(Reparameterized):
         per_channel: bool = True,
         **kwargs: Any,
     ):
-        check_bits(bits)
         super().__init__(layer, **kwargs)
-        self.bits = int(bits)
+        self.bits = check_bits(bits)
         self.symmetric = bool(symmetric)
         self.per_channel = bool(per_channel)
 
@@ -136,14 +135,6 @@ class QuantizedWeights(Reparameterized):
         high = low + 2**self.bits - 1
         gradient_scale = step_gradient_scale(high, variable.shape, self._axes[position])
         return learned_step(value, scale.value, offset.value, low, high, gradient_scale)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bits": self.bits,
-            "symmetric": self.symmetric,
-            "per_channel": self.per_channel,
-        }
 
 
 def step_gradient_scale(high, shape, axes):

@@ -84,9 +84,8 @@ class BitWeights(Reparameterized):
         scale: str | float = "he",
         **kwargs: Any,
     ):
-        check_integer("bits", bits, minimum=1)
-        if bits > _MAX_BITS:
-            raise ValueError(f"`bits` must be at most {_MAX_BITS}. Received: bits={bits}")
+        super().__init__(layer, **kwargs)
+        self.bits = check_integer("bits", bits, minimum=1, maximum=_MAX_BITS)
         if trainable_bits is not None:
             flags = list(trainable_bits) if np.ndim(trainable_bits) else []
             if len(flags) != bits or any(flag not in (0, 1) for flag in flags):
@@ -95,15 +94,8 @@ class BitWeights(Reparameterized):
                     f"sign. Received: trainable_bits={trainable_bits}"
                 )
             trainable_bits = [bool(flag) for flag in flags]
-        if scale != "he":
-            check_number("scale", scale, minimum=0)
-            if scale == 0:
-                raise ValueError(f"`scale` must be 'he' or positive. Received: scale={scale}")
-            scale = float(scale)
-        super().__init__(layer, **kwargs)
-        self.bits = int(bits)
         self.trainable_bits = trainable_bits
-        self.initial_scale = scale
+        self.initial_scale = scale if scale == "he" else check_number("scale", scale, above=0)
 
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
@@ -230,14 +222,6 @@ class BitWeights(Reparameterized):
                 "on data first."
             )
         return [*self.magnitude, self.sign]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bits": self.bits,
-            "trainable_bits": self.trainable_bits,
-            "scale": self.initial_scale,
-        }
 
 
 def _initial_bits(shape, bits, inputs):

@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize.autodiff import backend
 
 
 @export
-class Reparameterized(keras.layers.Wrapper):
+class Reparameterized(Configured, keras.layers.Wrapper):
     r"""Runs a layer with a function of its weights in place of the weights themselves.
 
     The base of `kr.layers.WeightCompander` and its like. The wrapped layer keeps its variables $v$, on

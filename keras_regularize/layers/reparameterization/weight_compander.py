@@ -90,13 +90,9 @@ class WeightCompander(Reparameterized):
         trainable: bool = True,
         **kwargs: Any,
     ):
-        for name, value in (("scale", scale), ("width", width)):
-            check_number(name, value, minimum=0)
-            if value == 0:
-                raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
         super().__init__(layer, **kwargs)
-        self.initial_scale = float(scale)
-        self.initial_width = float(width)
+        self.initial_scale = check_number("scale", scale, above=0)
+        self.initial_width = check_number("width", width, above=0)
         self.learned = bool(trainable)
 
     def build(self, *args: Any, **kwargs: Any) -> None:

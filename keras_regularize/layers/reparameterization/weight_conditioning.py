@@ -82,13 +82,9 @@ class WeightConditioning(Reparameterized):
         epsilon: float = 1e-12,
         **kwargs: Any,
     ):
-        check_choice("mode", mode, _MODES)
-        check_number("epsilon", epsilon, minimum=0)
-        if epsilon == 0:
-            raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon}")
         super().__init__(layer, **kwargs)
-        self.mode = mode
-        self.epsilon = float(epsilon)
+        self.mode = check_choice("mode", mode, _MODES)
+        self.epsilon = check_number("epsilon", epsilon, above=0)
 
     def build(self, *args: Any, **kwargs: Any) -> None:
         super().build(*args, **kwargs)
@@ -130,9 +126,6 @@ class WeightConditioning(Reparameterized):
         if mode in ("input", "both"):
             result = _divide_by_norm(result, outputs, epsilon)
         return ops.cast(result, w.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mode": self.mode, "epsilon": self.epsilon}
 
 
 def _divide_by_norm(w, axes, epsilon):

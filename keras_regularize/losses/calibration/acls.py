@@ -1,7 +1,5 @@
 """Adaptive and conditional label smoothing."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -82,14 +80,10 @@ class ACLS(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("alpha", alpha, minimum=0)
-        check_number("positive_factor", positive_factor, minimum=0)
-        check_number("negative_factor", negative_factor, minimum=0)
-        check_number("margin", margin, minimum=0)
-        self.alpha = float(alpha)
-        self.positive_factor = float(positive_factor)
-        self.negative_factor = float(negative_factor)
-        self.margin = float(margin)
+        self.alpha = check_number("alpha", alpha, minimum=0)
+        self.positive_factor = check_number("positive_factor", positive_factor, minimum=0)
+        self.negative_factor = check_number("negative_factor", negative_factor, minimum=0)
+        self.margin = check_number("margin", margin, minimum=0)
 
     def values(self, labels, y_pred):
         x, top = shifted(class_logits(y_pred))
@@ -104,12 +98,3 @@ class ACLS(ClassLoss):
             under = ops.sum(ops.square(ops.relu(-self.margin - x)), axis=-1)
             values = values + self.alpha * self.negative_factor / (x.shape[-1] - 1) * under
         return values
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "positive_factor": self.positive_factor,
-            "negative_factor": self.negative_factor,
-            "margin": self.margin,
-        }

@@ -1,7 +1,5 @@
 """Focal loss whose exponent depends on the sample."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -78,12 +76,11 @@ class FLSD(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("gamma", gamma, minimum=0)
-        check_number("low_confidence_gamma", low_confidence_gamma, minimum=0)
-        check_number("threshold", threshold, minimum=0, maximum=1)
-        self.gamma = float(gamma)
-        self.low_confidence_gamma = float(low_confidence_gamma)
-        self.threshold = float(threshold)
+        self.gamma = check_number("gamma", gamma, minimum=0)
+        self.low_confidence_gamma = check_number(
+            "low_confidence_gamma", low_confidence_gamma, minimum=0
+        )
+        self.threshold = check_number("threshold", threshold, minimum=0, maximum=1)
 
     def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, from_logits=True)
@@ -94,11 +91,3 @@ class FLSD(ClassLoss):
             focusing(error, self.gamma),
         )
         return -weight * log_pt
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "gamma": self.gamma,
-            "low_confidence_gamma": self.low_confidence_gamma,
-            "threshold": self.threshold,
-        }

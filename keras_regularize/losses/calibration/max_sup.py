@@ -83,8 +83,7 @@ class MaxSup(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def values(self, labels, y_pred):
         crossentropy, x, top = crossentropy_from_maximum(labels, class_logits(y_pred))
@@ -92,6 +91,3 @@ class MaxSup(ClassLoss):
             return crossentropy
         mean = ops.sum(x, axis=-1) / x.shape[-1]  # `ops.mean` rounds float64 to float32 on torch.
         return self.factor * (top - mean) + crossentropy
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}

@@ -1,7 +1,5 @@
 """Multi-class difference in confidence and accuracy."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -80,10 +78,8 @@ class MDCA(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("factor", factor, minimum=0)
-        check_number("gamma", gamma, minimum=0)
-        self.factor = float(factor)
-        self.gamma = float(gamma)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.gamma = check_number("gamma", gamma, minimum=0)
 
     def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, from_logits=True)
@@ -96,6 +92,3 @@ class MDCA(ClassLoss):
         positions = tuple(range(len(gaps.shape) - 1))
         signs = ops.sign(ops.stop_gradient(ops.sum(gaps, axis=positions)))
         return focal + (self.factor / classes) * ops.sum(signs * gaps, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor, "gamma": self.gamma}

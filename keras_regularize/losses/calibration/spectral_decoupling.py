@@ -1,7 +1,6 @@
 """Cross-entropy with a squared penalty on the logits."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -82,12 +81,11 @@ class SpectralDecoupling(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("factor", factor, minimum=0)
         many = hasattr(target, "__len__")
-        for value in target if many else [target]:
-            check_number("target", value)
-        self.factor = float(factor)
-        self.target = [float(value) for value in target] if many else float(target)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.target = (
+            [check_number("target", t) for t in target] if many else check_number("target", target)
+        )
 
     def values(self, labels, y_pred):
         logits = upcast(y_pred)
@@ -111,6 +109,3 @@ class SpectralDecoupling(ClassLoss):
         if labels.rows is None:
             return ops.expand_dims(ops.take(targets, labels.ids, axis=0), -1)
         return ops.sum(ops.multiply(labels.rows, targets), axis=-1, keepdims=True)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor, "target": self.target}

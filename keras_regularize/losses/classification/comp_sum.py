@@ -82,17 +82,13 @@ class CompSum(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("tau", tau, minimum=0)
-        self.tau = float(tau)
+        self.tau = check_number("tau", tau, minimum=0)
 
     def values(self, labels, y_pred):
         log_p = log_probabilities(y_pred, True)
         if labels.rows is None:
             return comp_sum_of(pick(log_p, labels.ids), self.tau)
         return mean_under(labels.rows, comp_sum_of(log_p, self.tau))
-
-    def get_config(self):
-        return {**super().get_config(), "tau": self.tau}
 
 
 def comp_sum_of(log_p, tau):

@@ -1,7 +1,5 @@
 """The losses whose predictions are sparse: Fenchel-Young losses of entmax and sparsemax."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -79,14 +77,10 @@ class Entmax(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("alpha", alpha, minimum=1)
-        self.alpha = float(alpha)
+        self.alpha = check_number("alpha", alpha, minimum=1)
 
     def values(self, labels, y_pred):
         return _entmax_loss(labels, y_pred, self.alpha)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha}
 
 
 @export

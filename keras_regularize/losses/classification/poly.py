@@ -96,13 +96,15 @@ class PolyLoss(ClassLoss):
             raise ValueError(
                 "`epsilon` must be a number or a list of at least one. Received: epsilon=[]"
             )
-        for value in epsilon if many else [epsilon]:
-            check_number("epsilon", value)
-        check_number("gamma", gamma, minimum=0)
-        check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
-        self.epsilon = [float(e) for e in epsilon] if many else float(epsilon)
-        self.gamma = float(gamma)
-        self.label_smoothing = float(label_smoothing)
+        self.epsilon = (
+            [check_number("epsilon", e) for e in epsilon]
+            if many
+            else check_number("epsilon", epsilon)
+        )
+        self.gamma = check_number("gamma", gamma, minimum=0)
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, minimum=0, maximum=1
+        )
         self.from_logits = bool(from_logits)
 
     def values(self, labels, y_pred):
@@ -120,12 +122,3 @@ class PolyLoss(ClassLoss):
         if self.gamma == 0:
             return value
         return focusing(rest, self.gamma) * value
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "epsilon": self.epsilon,
-            "gamma": self.gamma,
-            "label_smoothing": self.label_smoothing,
-            "from_logits": self.from_logits,
-        }

@@ -1,7 +1,5 @@
 """Polynomial correction of the focal loss with a sigmoid per class."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -78,13 +76,9 @@ class PolyFocal(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("epsilon", epsilon)
-        check_number("gamma", gamma, minimum=0)
-        if alpha is not None:
-            check_number("alpha", alpha, minimum=0, maximum=1)
-        self.epsilon = float(epsilon)
-        self.gamma = float(gamma)
-        self.alpha = None if alpha is None else float(alpha)
+        self.epsilon = check_number("epsilon", epsilon)
+        self.gamma = check_number("gamma", gamma, minimum=0)
+        self.alpha = check_number("alpha", alpha, minimum=0, maximum=1, optional=True)
         self.from_logits = bool(from_logits)
 
     def read(self, y_true, y_pred):
@@ -113,12 +107,3 @@ class PolyFocal(ClassLoss):
         if self.gamma:
             value = focusing(error, self.gamma) * value
         return mean(value, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "epsilon": self.epsilon,
-            "gamma": self.gamma,
-            "alpha": self.alpha,
-            "from_logits": self.from_logits,
-        }

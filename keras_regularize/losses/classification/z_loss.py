@@ -1,7 +1,5 @@
 """A classification loss that sees standardised logits only."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -81,12 +79,8 @@ class ZLoss(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("scale", scale, minimum=0)
-        if scale == 0:
-            raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
-        check_number("shift", shift)
-        self.scale = float(scale)
-        self.shift = float(shift)
+        self.scale = check_number("scale", scale, above=0)
+        self.shift = check_number("shift", shift)
 
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
@@ -98,6 +92,3 @@ class ZLoss(ClassLoss):
         none = variance <= 1e-12 * ops.square(mean[..., 0]) + 1e-24
         zeta = ops.where(none, 0.0, label / ops.sqrt(ops.where(none, 1.0, variance)))
         return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale, "shift": self.shift}

@@ -133,9 +133,7 @@ def decoupled_distillation_loss(
 
 def _pair(y_pred, teacher, temperature):
     """Both logits divided by the temperature."""
-    check_number("temperature", temperature, minimum=0)
-    if temperature == 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature!r}")
+    check_number("temperature", temperature, above=0)
     logits = upcast(y_pred)
     teacher = ops.stop_gradient(ops.cast(ops.convert_to_tensor(teacher), logits.dtype))
     if not compatible(teacher.shape, logits.shape):

@@ -1,12 +1,10 @@
 """Metrics of the confusion matrix as losses."""
 
 from collections.abc import Callable
-from typing import Any
 
-import keras
 from keras import ops
 
-from keras_regularize._export import deserialize_entries, export
+from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
 from keras_regularize.labels import align_binary
 from keras_regularize.losses._loss import Loss
@@ -92,13 +90,9 @@ class AnyLoss(Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not callable(metric):
             check_choice("metric", metric, _METRICS)
-        for key, value in (("amplification", amplification), ("beta", beta)):
-            check_number(key, value, minimum=0)
-            if value == 0:
-                raise ValueError(f"`{key}` must be positive. Received: {key}={value!r}")
         self.metric = metric
-        self.amplification = float(amplification)
-        self.beta = float(beta)
+        self.amplification = check_number("amplification", amplification, above=0)
+        self.beta = check_number("beta", beta, above=0)
         self.from_logits = bool(from_logits)
 
     def call(self, y_true, y_pred):
@@ -123,17 +117,3 @@ class AnyLoss(Loss):
         if self.metric == "gmean":
             return ops.sqrt(sensitivity * specificity + _TINY**2)  # A finite slope at 0.
         return (sensitivity + specificity) / 2.0
-
-    def get_config(self) -> dict[str, Any]:
-        metric = self.metric
-        return {
-            **super().get_config(),
-            "metric": keras.saving.serialize_keras_object(metric) if callable(metric) else metric,
-            "amplification": self.amplification,
-            "beta": self.beta,
-            "from_logits": self.from_logits,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**deserialize_entries(config, custom_objects))

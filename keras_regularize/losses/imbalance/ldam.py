@@ -1,7 +1,6 @@
 """Label-distribution-aware margins."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -87,12 +86,8 @@ class LDAM(ClassLoss):
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         self.class_counts = check_counts(class_counts)
-        check_number("max_margin", max_margin, minimum=0)
-        check_number("scale", scale, minimum=0)
-        if scale == 0:
-            raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
-        self.max_margin = float(max_margin)
-        self.scale = float(scale)
+        self.max_margin = check_number("max_margin", max_margin, minimum=0)
+        self.scale = check_number("scale", scale, above=0)
         margins = np.asarray(self.class_counts, "float64") ** -0.25
         self._margins = constants(self.scale * self.max_margin * margins / margins.max())
 
@@ -107,11 +102,3 @@ class LDAM(ClassLoss):
         else:
             scores = scores - ops.multiply(labels.rows, self._margins)
         return -at_label(labels, backend.log_softmax(scores))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "class_counts": self.class_counts,
-            "max_margin": self.max_margin,
-            "scale": self.scale,
-        }

@@ -1,7 +1,6 @@
 """Cross-entropy with the class prior in the logits."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -79,8 +78,7 @@ class LogitAdjusted(ClassLoss):
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         self.class_counts = check_counts(class_counts)
-        check_number("tau", tau)
-        self.tau = float(tau)
+        self.tau = check_number("tau", tau)
         counts = np.asarray(self.class_counts, "float64")
         self._shift = constants(self.tau * np.log(counts / counts.sum()))
 
@@ -90,6 +88,3 @@ class LogitAdjusted(ClassLoss):
         # Shifted first: large logits would round the prior away.
         adjusted = ops.add(shifted(logits)[0], self._shift)
         return -label_log_probability(labels, adjusted, from_logits=True)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "class_counts": self.class_counts, "tau": self.tau}

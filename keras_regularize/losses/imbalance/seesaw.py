@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -85,10 +84,8 @@ class Seesaw(ClassLoss):
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
         self.class_counts = check_counts(class_counts)
-        check_number("p", p, minimum=0)
-        check_number("q", q, minimum=0)
-        self.p = float(p)
-        self.q = float(q)
+        self.p = check_number("p", p, minimum=0)
+        self.q = check_number("q", q, minimum=0)
         self._log_counts = constants(self.p * np.log(np.asarray(self.class_counts, "float64")))
 
     def values(self, labels, y_pred):
@@ -106,11 +103,3 @@ class Seesaw(ClassLoss):
         compensation = self.q * maximum(constant, maximum(own, math.log(0.01)))
         adjusted = log_p + (mitigation + compensation)
         return -label_log_probability(labels, adjusted, from_logits=True)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "class_counts": self.class_counts,
-            "p": self.p,
-            "q": self.q,
-        }

@@ -1,7 +1,6 @@
 """Bi-tempered logistic loss: bounded for outliers, with heavy tails for labels that are wrong."""
 
 import math
-from typing import Any
 
 from keras import ops
 
@@ -94,16 +93,12 @@ class BiTempered(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("t1", t1, minimum=0, maximum=1)
-        check_number("t2", t2, minimum=0)
-        if not 0 < t2 < math.inf:
-            raise ValueError(f"`t2` must be positive and finite. Received: t2={t2!r}")
-        check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
-        check_integer("iterations", iterations, minimum=1)
-        self.t1 = float(t1)
-        self.t2 = float(t2)
-        self.label_smoothing = float(label_smoothing)
-        self.iterations = int(iterations)
+        self.t1 = check_number("t1", t1, minimum=0, maximum=1)
+        self.t2 = check_number("t2", t2, above=0, below=math.inf)
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, minimum=0, maximum=1
+        )
+        self.iterations = check_integer("iterations", iterations, minimum=1)
 
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
@@ -127,15 +122,6 @@ class BiTempered(ClassLoss):
     def _log(self, log_p):
         """The tempered logarithm of probabilities."""
         return log_p if self.t1 == 1 else ops.expm1((1.0 - self.t1) * log_p) / (1.0 - self.t1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "t1": self.t1,
-            "t2": self.t2,
-            "label_smoothing": self.label_smoothing,
-            "iterations": self.iterations,
-        }
 
 
 def _log_probabilities(logits, t, iterations):

@@ -1,7 +1,6 @@
 """Cross-entropy in both directions."""
 
 import math
-from typing import Any
 
 from keras import ops
 
@@ -78,10 +77,8 @@ class SymmetricCrossentropy(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        check_number("alpha", alpha, minimum=0)
-        check_number("beta", beta, minimum=0)
-        self.alpha = float(alpha)
-        self.beta = float(beta)
+        self.alpha = check_number("alpha", alpha, minimum=0)
+        self.beta = check_number("beta", beta, minimum=0)
         self.from_logits = bool(from_logits)
 
     def values(self, labels, y_pred):
@@ -94,11 +91,3 @@ class SymmetricCrossentropy(ClassLoss):
             log_pt = mean_under(rows, log_p)
             reverse = -ops.sum(ops.exp(log_p) * ops.log(ops.clip(rows, _FLOOR, 1.0)), axis=-1)
         return self.beta * reverse - self.alpha * log_pt
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "from_logits": self.from_logits,
-        }

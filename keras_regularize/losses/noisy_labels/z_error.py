@@ -1,7 +1,5 @@
 """Losses that leave out samples whose error is an outlier of the batch."""
 
-from typing import Any
-
 import numpy as np
 from keras import ops
 
@@ -72,8 +70,7 @@ class ZErrorMSE(BatchCoupledLoss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_number("threshold", threshold, minimum=0)
-        self.threshold = float(threshold)
+        self.threshold = check_number("threshold", threshold, minimum=0)
 
     def values(self, y_true, y_pred, counted):
         targets, predictions = align(y_true, y_pred)
@@ -83,9 +80,6 @@ class ZErrorMSE(BatchCoupledLoss):
         values = _per_sample(keep, present, ops.square(error), axis=0)
         outputs = len(values.shape) > 1 and len(values.shape) == len(y_pred.shape)
         return (mean(values, axis=-1) if outputs else values), None
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 @export
@@ -149,8 +143,7 @@ class ZErrorBCE(BatchCoupledLoss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_number("threshold", threshold, minimum=0)
-        self.threshold = float(threshold)
+        self.threshold = check_number("threshold", threshold, minimum=0)
 
     def values(self, y_true, y_pred, counted):
         labels, logits = align(y_true, y_pred)
@@ -162,9 +155,6 @@ class ZErrorBCE(BatchCoupledLoss):
             keep = keep + _inliers(logits, members, self.threshold, axis=None)
         values = ops.softplus(logits) - labels * logits
         return _per_sample(keep, present, values, axis=None), None
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 def _present(counted, x):

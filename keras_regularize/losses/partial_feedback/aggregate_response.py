@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import deserialize_entries, export
+from keras_regularize._export import export
 from keras_regularize._validation import check_number, compatible
 from keras_regularize.losses._loss import Loss
 from keras_regularize.numerics import mean, upcast
@@ -73,8 +73,7 @@ class AggregateResponse(Loss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_number("interpolation", interpolation, minimum=0, maximum=1)
-        self.interpolation = float(interpolation)
+        self.interpolation = check_number("interpolation", interpolation, minimum=0, maximum=1)
         self.loss = loss
         found = keras.losses.get(loss)
         self._values = found.call if isinstance(found, keras.losses.Loss) else found
@@ -99,15 +98,3 @@ class AggregateResponse(Loss):
         instances = self._values(targets, ops.expand_dims(predictions, -1))
         rho = self.interpolation
         return (1.0 - rho) * bag + rho * mean(instances, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        loss = self.loss
-        return {
-            **super().get_config(),
-            "interpolation": self.interpolation,
-            "loss": loss if isinstance(loss, str) else keras.saving.serialize_keras_object(loss),
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**deserialize_entries(config, custom_objects))

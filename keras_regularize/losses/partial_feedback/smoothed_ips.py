@@ -1,7 +1,5 @@
 """Off-policy learning with smoothed importance weights."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -71,8 +69,7 @@ class SmoothedIPS(Loss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_number("alpha", alpha, minimum=0, maximum=1)
-        self.alpha = float(alpha)
+        self.alpha = check_number("alpha", alpha, minimum=0, maximum=1)
 
     def call(self, y_true, y_pred):
         policy = upcast(y_pred)
@@ -85,6 +82,3 @@ class SmoothedIPS(Loss):
         action, propensity, cost = ops.unstack(logged, 3, axis=-1)
         weight = ops.exp(-self.alpha * ops.log(maximum(propensity, 1e-30)))
         return cost * weight * at_label(action, policy)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha}

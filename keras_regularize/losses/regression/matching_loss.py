@@ -109,23 +109,14 @@ class MatchingLoss(Loss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_choice("activation", activation, INTEGRALS)
-        check_number("negative_slope", negative_slope, minimum=0)
-        self.activation = activation
-        self.negative_slope = float(negative_slope)
+        self.activation = check_choice("activation", activation, INTEGRALS)
+        self.negative_slope = check_number("negative_slope", negative_slope, minimum=0)
 
     def call(self, y_true, y_pred):
         z = upcast(y_pred)
         y = ops.cast(_aligned(y_true, z), z.dtype)
         values = INTEGRALS[self.activation](z, self.negative_slope) - y * z
         return mean(values, axis=-1) if len(values.shape) > 1 else values
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "activation": self.activation,
-            "negative_slope": self.negative_slope,
-        }
 
 
 def _aligned(y_true, y_pred):

@@ -1,7 +1,6 @@
 """The loss of a rejector, which decides when a fixed predictor may speak."""
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
@@ -79,18 +78,9 @@ class Rejection(Loss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_number("cost", cost, minimum=0, maximum=1)
-        if not 0 < cost < 1:
-            raise ValueError(f"`cost` must lie strictly between 0 and 1. Received: cost={cost!r}")
-        for key, value in (("alpha", alpha), ("beta", beta)):
-            if key == "beta" and value is None:
-                continue
-            check_number(key, value, minimum=0)
-            if value == 0:
-                raise ValueError(f"`{key}` must be positive. Received: {key}={value!r}")
-        self.cost = float(cost)
-        self.alpha = float(alpha)
-        self.beta = None if beta is None else float(beta)
+        self.cost = check_number("cost", cost, above=0, below=1)
+        self.alpha = check_number("alpha", alpha, above=0)
+        self.beta = check_number("beta", beta, above=0, optional=True)
         half = self.alpha / 2.0
         calibrated = math.exp(half) + (1.0 / self.cost - 1.0) * math.exp(-half)
         self._beta = half * calibrated if self.beta is None else self.beta
@@ -103,14 +93,6 @@ class Rejection(Loss):
         accepted = _exponential(half * (score + 1.0 - 2.0 * right), largest - math.log(half))
         rejected = _exponential(-self._beta * score, largest - math.log(self.cost * self._beta))
         return accepted + self.cost * rejected
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "cost": self.cost,
-            "alpha": self.alpha,
-            "beta": self.beta,
-        }
 
 
 def _exponential(x, limit):

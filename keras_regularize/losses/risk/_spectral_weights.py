@@ -7,7 +7,12 @@ from keras import ops
 from keras_regularize._validation import check_choice, check_number
 from keras_regularize.numerics import cumsum, maximum, minimum, upcast, xlogy
 
-SPECTRA = {"cvar": (0.0, 1.0), "extremile": (1.0, None), "esrm": (0.0, None), "uniform": None}
+SPECTRA = {
+    "cvar": {"above": 0, "maximum": 1},
+    "extremile": {"minimum": 1},
+    "esrm": {"above": 0},
+    "uniform": {},
+}
 PENALTIES = ("chi2", "kl")
 
 
@@ -108,17 +113,17 @@ def _stable_order(flags):
     return ops.argsort(position + ops.cast(flags, "int32") * position[-1])
 
 
-def check_spectrum(spectrum: str, parameter: float, shift_cost: float, penalty: str) -> None:
-    """Raises unless the arguments of `spectral_weights` are in their ranges."""
-    check_choice("spectrum", spectrum, tuple(SPECTRA))
-    check_choice("penalty", penalty, PENALTIES)
-    check_number("shift_cost", shift_cost, minimum=0)
-    check_number("parameter", parameter)
-    if SPECTRA[spectrum] is not None:
-        lowest, highest = SPECTRA[spectrum]
-        check_number("parameter", parameter, lowest, highest)
-        if parameter == 0:
-            raise ValueError(f"`parameter` must be above 0. Received: parameter={parameter}")
+def check_spectrum(
+    spectrum: str, parameter: float, shift_cost: float, penalty: str
+) -> tuple[str, float, float, str]:
+    """The arguments of `spectral_weights`, which must be in their ranges, as plain values."""
+    spectrum = check_choice("spectrum", spectrum, tuple(SPECTRA))
+    return (
+        spectrum,
+        check_number("parameter", parameter, **SPECTRA[spectrum]),
+        check_number("shift_cost", shift_cost, minimum=0),
+        check_choice("penalty", penalty, PENALTIES),
+    )
 
 
 def relative_weights(weights: Any, counted: Any) -> Any:

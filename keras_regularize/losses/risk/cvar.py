@@ -71,14 +71,5 @@ class CVaR(SpectralRisk):
         name: str | None = "cvar",
         dtype: str | None = None,
     ):
-        check_number("tail", tail, minimum=0, maximum=1)
-        if tail == 0:
-            raise ValueError(f"`tail` must be above 0. Received: tail={tail}")
+        self.tail = check_number("tail", tail, above=0, maximum=1)
         super().__init__(loss, "cvar", tail, reduction=reduction, name=name, dtype=dtype)
-        self.tail = float(tail)
-
-    def get_config(self):
-        config = super().get_config()
-        for fixed in ("spectrum", "parameter", "shift_cost", "penalty"):
-            del config[fixed]
-        return {**config, "tail": self.tail}

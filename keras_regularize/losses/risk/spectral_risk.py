@@ -97,16 +97,14 @@ class SpectralRisk(BatchCoupledLoss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        check_spectrum(spectrum, parameter, shift_cost, penalty)
         self.loss = keras.losses.get(loss)
         if self.loss is None:
             raise ValueError(
                 f"`loss` must be a loss, its name or a function. Received: loss={loss!r}"
             )
-        self.spectrum = spectrum
-        self.parameter = float(parameter)
-        self.shift_cost = float(shift_cost)
-        self.penalty = penalty
+        self.spectrum, self.parameter, self.shift_cost, self.penalty = check_spectrum(
+            spectrum, parameter, shift_cost, penalty
+        )
 
     @property
     def from_logits(self) -> bool:
@@ -177,13 +175,3 @@ class SpectralRisk(BatchCoupledLoss):
 
     def _spells_out_weights(self):
         return isinstance(self.loss, Loss)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "loss": keras.losses.serialize(self.loss),
-            "spectrum": self.spectrum,
-            "parameter": self.parameter,
-            "shift_cost": self.shift_cost,
-            "penalty": self.penalty,
-        }

@@ -8,6 +8,7 @@ import keras
 from keras import ops, tree
 from keras.layers import Layer
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number, compatible
 from keras_regularize.attacks._points import find_layer
@@ -35,7 +36,7 @@ from keras_regularize.scores import (
 
 
 @export
-class Distillation(Taught):
+class Distillation(Configured, Taught):
     r"""Knowledge distillation: learns from a trained teacher's predictions beside the labels.
 
     $$\alpha\, L + (1 - \alpha)\,\frac1B \sum_i D(z_i, v_i)$$
@@ -134,21 +135,15 @@ class Distillation(Taught):
         layer_factor: Any = 1.0,
         **kwargs: Any,
     ):
-        check_number("alpha", alpha, minimum=0, maximum=1, schedule=True)
-        check_number("temperature", temperature, minimum=0)
-        if temperature == 0:
-            raise ValueError("`temperature` must be above 0. Received: temperature=0")
-        check_choice("loss", loss, ("kl", "dkd", "mse"))
-        check_number("layer_factor", layer_factor, minimum=0, schedule=True)
         pairs = _named_pairs(layers)
         super().__init__(model, **kwargs)
-        self.hold_teacher(teacher)
-        self.alpha = alpha
-        self.temperature = float(temperature)
-        self.loss_name = loss
+        self.alpha = check_number("alpha", alpha, minimum=0, maximum=1, schedule=True)
+        self.temperature = check_number("temperature", temperature, above=0)
+        self.loss_name = check_choice("loss", loss, ("kl", "dkd", "mse"))
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.layer_pairs = pairs
-        self.layer_factor = layer_factor
+        self.layer_factor = check_number("layer_factor", layer_factor, minimum=0, schedule=True)
+        self.hold_teacher(teacher)
 
     def check_loss(self, model):
         super().check_loss(model)
@@ -243,6 +238,7 @@ class Distillation(Taught):
         return f"{self.key}_teacher"
 
     def get_config(self) -> dict[str, Any]:
+        # `loss` and `layers` of a model are Keras' own.
         return {
             **super().get_config(),
             "alpha": keras.saving.serialize_keras_object(self.alpha),

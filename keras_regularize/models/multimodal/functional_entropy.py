@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from keras_regularize import autodiff
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.attacks._points import (
@@ -24,7 +25,7 @@ from keras_regularize.scores import class_log_probabilities, class_outputs, give
 
 
 @export
-class FunctionalEntropyRegularization(RegularizedModel):
+class FunctionalEntropyRegularization(Configured, RegularizedModel):
     r"""Keeps a model with several inputs (modalities) from leaning on the one that is easiest to learn from.
 
     Every modality $k$ is moved by noise, $z_k = x_k + \sigma_k N(0, 1)$ with $\sigma_k$ the deviations of its
@@ -106,16 +107,13 @@ class FunctionalEntropyRegularization(RegularizedModel):
         from_logits: bool | None = None,
         **kwargs: Any,
     ):
-        check_number("factor", factor, minimum=0, schedule=True)
-        check_integer("samples", samples, minimum=1)
-        check_choice("measure", measure, ("entropy", "variance"))
-        check_number("norm", norm, minimum=1)
         super().__init__(model, **kwargs)
-        self.factor = factor
-        self.samples = int(samples)
-        self.measure = measure
+        self.factor = check_number("factor", factor, minimum=0, schedule=True)
+        self.samples = check_integer("samples", samples, minimum=1)
+        self.measure = check_choice("measure", measure, ("entropy", "variance"))
         self.modalities = check_input_names(inputs)
-        self.norm = norm
+        check_number("norm", norm, minimum=1)
+        self.norm = norm  # An integer stays one: its power is a product.
         self.seed = seed
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.noise_seed = keras.random.SeedGenerator(seed)
@@ -222,6 +220,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         return ops.concatenate([ops.convert_to_tensor(leaf)] * self.samples, axis=0)
 
     def get_config(self) -> dict[str, Any]:
+        # `inputs` of a model are Keras' own.
         return {
             **super().get_config(),
             "factor": keras.saving.serialize_keras_object(self.factor),

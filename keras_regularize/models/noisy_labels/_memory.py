@@ -2,19 +2,8 @@
 
 from keras import ops
 
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.scores import class_scores
-
-
-def check_memory(num_samples, num_classes, momentum, factor):
-    """Raises `ValueError` for arguments out of range."""
-    check_integer("num_samples", num_samples, minimum=1)
-    check_integer("num_classes", num_classes, minimum=2)
-    check_number("momentum", momentum, minimum=0, maximum=1)
-    if momentum == 1:
-        raise ValueError("`momentum` must be below 1, else nothing is learnt. Received: momentum=1")
-    check_number("factor", factor, minimum=0, schedule=True)
 
 
 def add_memory(model, *shape):

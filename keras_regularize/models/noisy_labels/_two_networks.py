@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_regularize._config import Configured, with_arguments
 from keras_regularize.autodiff.compiled_losses import per_sample
 from keras_regularize.autodiff.functional import resolve_weights
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -15,7 +16,7 @@ from keras_regularize.models.regularized_model import RegularizedModel
 _SEEN = contextvars.ContextVar("outputs of both networks", default=None)
 
 
-class TwoNetworks(RegularizedModel):
+class TwoNetworks(Configured, RegularizedModel):
     """Holds two networks, `model` and `model_b`, and predicts the mean of their outputs."""
 
     predicts_itself = True
@@ -47,9 +48,11 @@ class TwoNetworks(RegularizedModel):
             raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config["model_a"] = config.pop("model")
-        return {**config, "model_b": keras.saving.serialize_keras_object(self.model_b)}
+        # Two networks in the place of the one that `RegularizedModel` takes.
+        serialize = keras.saving.serialize_keras_object
+        config = keras.Model.get_config(self)
+        config |= {"model_a": serialize(self.model), "model_b": serialize(self.model_b)}
+        return with_arguments(self, config)
 
 
 @contextlib.contextmanager

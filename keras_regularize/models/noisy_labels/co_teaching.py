@@ -102,11 +102,10 @@ class CoTeaching(TwoNetworks):
         split: bool = False,
         **kwargs: Any,
     ):
-        check_number("forget_rate", forget_rate, minimum=0, maximum=1, schedule=True)
-        if forget_rate == 1:
-            raise ValueError("`forget_rate` must be below 1. Received: forget_rate=1")
         super().__init__(model_a, model_b, **kwargs)
-        self.forget_rate = forget_rate
+        self.forget_rate = check_number(
+            "forget_rate", forget_rate, minimum=0, below=1, schedule=True
+        )
         self.split = bool(split)
 
     def prepare(self, batch, forward):
@@ -138,13 +137,6 @@ class CoTeaching(TwoNetworks):
             mean = ops.sum(ops.where(by_the_other, weights * own, 0.0)) / ops.cast(count, own.dtype)
             loss = loss + ops.cast(mean, loss.dtype)
         return loss, values
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "forget_rate": keras.saving.serialize_keras_object(self.forget_rate),
-            "split": self.split,
-        }
 
 
 def _easiest(losses, candidates, rate):

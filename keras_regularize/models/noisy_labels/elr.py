@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
+from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.losses.noisy_labels import early_learning_penalty
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models.noisy_labels._memory import (
     add_memory,
-    check_memory,
     memory_scores,
     remember,
 )
@@ -20,7 +21,7 @@ from keras_regularize.scores import gives_logits, one_output
 
 
 @export
-class ELR(RegularizedModel):
+class ELR(Configured, RegularizedModel):
     r"""Early-learning regularization: holds a classifier to its own earlier predictions, not to wrong labels.
 
     A network learns from the correct labels first and memorizes the wrong ones later. ELR keeps for every
@@ -101,12 +102,11 @@ class ELR(RegularizedModel):
         from_logits: bool | None = None,
         **kwargs: Any,
     ):
-        check_memory(num_samples, num_classes, momentum, factor)
         super().__init__(model, **kwargs)
-        self.num_samples = int(num_samples)
-        self.num_classes = int(num_classes)
-        self.momentum = float(momentum)
-        self.factor = factor
+        self.num_samples = check_integer("num_samples", num_samples, minimum=1)
+        self.num_classes = check_integer("num_classes", num_classes, minimum=2)
+        self.momentum = check_number("momentum", momentum, minimum=0, below=1)
+        self.factor = check_number("factor", factor, minimum=0, schedule=True)
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.memory = add_memory(self, self.num_samples, self.num_classes)
 
@@ -140,13 +140,3 @@ class ELR(RegularizedModel):
         p = ops.clip(p, 1e-4, 1.0 - 1e-4)
         p = p / ops.sum(p, axis=-1, keepdims=True)
         return self.momentum * rows + (1.0 - self.momentum) * p
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_samples": self.num_samples,
-            "num_classes": self.num_classes,
-            "momentum": self.momentum,
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "from_logits": self.from_logits,
-        }

@@ -14,7 +14,6 @@ from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models._slots import Slots
 from keras_regularize.models.noisy_labels._memory import (
     add_memory,
-    check_memory,
     memory_scores,
     remember,
 )
@@ -132,20 +131,15 @@ class ELRPlus(TwoNetworks):
         seed: int | None = None,
         **kwargs: Any,
     ):
-        check_memory(num_samples, num_classes, momentum, factor)
-        check_number("ema_momentum", ema_momentum, minimum=0, maximum=1)
-        check_integer("ema_warmup_steps", ema_warmup_steps, minimum=1)
-        if seed is not None:
-            check_integer("seed", seed)
         super().__init__(model_a, model_b, **kwargs)
-        self.num_samples = int(num_samples)
-        self.num_classes = int(num_classes)
-        self.momentum = float(momentum)
-        self.factor = factor
-        self.ema_momentum = float(ema_momentum)
-        self.ema_warmup_steps = int(ema_warmup_steps)
+        self.num_samples = check_integer("num_samples", num_samples, minimum=1)
+        self.num_classes = check_integer("num_classes", num_classes, minimum=2)
+        self.momentum = check_number("momentum", momentum, minimum=0, below=1)
+        self.factor = check_number("factor", factor, minimum=0, schedule=True)
+        self.ema_momentum = check_number("ema_momentum", ema_momentum, minimum=0, maximum=1)
+        self.ema_warmup_steps = check_integer("ema_warmup_steps", ema_warmup_steps, minimum=1)
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.seed = None if seed is None else int(seed)
+        self.seed = check_integer("seed", seed, optional=True)
         self.generator = keras.random.SeedGenerator(seed)
         self.memory = add_memory(self, self.num_samples, 2, self.num_classes)
         self.averages = Slots(self, "averages")
@@ -255,16 +249,3 @@ class ELRPlus(TwoNetworks):
             ops.cast(a + ops.cast(1.0 - keep, a.dtype) * (ops.cast(w, a.dtype) - a), w.dtype)
             for a, w in zip(averages, read_values(batch.variables))
         ]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_samples": self.num_samples,
-            "num_classes": self.num_classes,
-            "momentum": self.momentum,
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "ema_momentum": self.ema_momentum,
-            "ema_warmup_steps": self.ema_warmup_steps,
-            "from_logits": self.from_logits,
-            "seed": self.seed,
-        }

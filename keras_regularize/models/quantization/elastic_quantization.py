@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops, tree
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.layers import ElasticQuantized, calibrate_quantizers
@@ -34,7 +35,7 @@ _WRAPPED = (
 
 
 @export
-class ElasticQuantization(RegularizedModel):
+class ElasticQuantization(Configured, RegularizedModel):
     r"""Trains one classifier for all bit widths at once, to pick the bits of every layer after training.
 
     In every step $m$ subnets of the shared weights predict the batch: the biggest, with the most bits
@@ -113,19 +114,17 @@ class ElasticQuantization(RegularizedModel):
         from_logits: bool | None = None,
         **kwargs: Any,
     ):
-        check_bit_widths(bits)
-        check_integer("subnets", subnets, minimum=2)
-        check_number("alpha", alpha, minimum=0, maximum=1)
-        check_number("distribution_factor", distribution_factor, minimum=0)
-        bits = [int(b) for b in bits]
+        bits = check_bit_widths(bits)
         if isinstance(model, keras.Model) and not isinstance(model, RegularizedModel):
             if not _elastic_layers(model):
                 model = _elastic_copy(model, bits)
         super().__init__(model, **kwargs)
         self.bits = bits
-        self.subnets = int(subnets)
-        self.alpha = float(alpha)
-        self.distribution_factor = float(distribution_factor)
+        self.subnets = check_integer("subnets", subnets, minimum=2)
+        self.alpha = check_number("alpha", alpha, minimum=0, maximum=1)
+        self.distribution_factor = check_number(
+            "distribution_factor", distribution_factor, minimum=0
+        )
         self.seed = seed
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.subnet_seed = keras.random.SeedGenerator(seed)
@@ -266,17 +265,6 @@ class ElasticQuantization(RegularizedModel):
     def _restore(self, batch):
         for layer, choice in zip(self.elastic_layers(), batch.extra[self.key][1]):
             layer.choice.assign(choice)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "bits": self.bits,
-            "subnets": self.subnets,
-            "alpha": self.alpha,
-            "distribution_factor": self.distribution_factor,
-            "seed": self.seed,
-            "from_logits": self.from_logits,
-        }
 
 
 def _elastic_layers(model):

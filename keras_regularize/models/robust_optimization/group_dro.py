@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
@@ -15,7 +16,7 @@ from keras_regularize.models.robust_optimization._samples import weighted_losses
 
 
 @export
-class GroupDRO(RegularizedModel):
+class GroupDRO(Configured, RegularizedModel):
     r"""Trains for the worst of several known groups: a group's weight grows with its loss.
 
     With the mean loss $L_g$ of each group $g$ in the batch, every step minimizes
@@ -98,9 +99,10 @@ class GroupDRO(RegularizedModel):
         normalize: bool = False,
         **kwargs: Any,
     ):
-        check_integer("num_groups", num_groups, minimum=1)
-        check_number("step_size", step_size, minimum=0, schedule=True)
-        check_number("adjustment", adjustment, minimum=0)
+        super().__init__(model, **kwargs)
+        self.num_groups = check_integer("num_groups", num_groups, minimum=1)
+        self.step_size = check_number("step_size", step_size, minimum=0, schedule=True)
+        self.adjustment = check_number("adjustment", adjustment, minimum=0)
         if group_counts is not None:
             counts = np.asarray(group_counts)
             if counts.dtype.kind not in "iuf" or counts.shape != (num_groups,) or counts.min() <= 0:
@@ -114,10 +116,6 @@ class GroupDRO(RegularizedModel):
                 "`adjustment` needs `group_counts`, the number of training samples in each group. "
                 f"Received: adjustment={adjustment}, group_counts=None"
             )
-        super().__init__(model, **kwargs)
-        self.num_groups = int(num_groups)
-        self.step_size = step_size
-        self.adjustment = float(adjustment)
         self.group_counts = group_counts
         self.normalize = bool(normalize)
         self.group_weights = self.add_weight(
@@ -180,16 +178,6 @@ class GroupDRO(RegularizedModel):
         rows = ops.cast(ops.shape(losses)[0], losses.dtype)
         per_member = ops.where(present, ops.cast(q, losses.dtype), 0.0) * rows / size
         return q, ops.stop_gradient(ops.matmul(member, per_member[:, None])[:, 0])
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_groups": self.num_groups,
-            "step_size": keras.saving.serialize_keras_object(self.step_size),
-            "adjustment": self.adjustment,
-            "group_counts": self.group_counts,
-            "normalize": self.normalize,
-        }
 
 
 def _group_column(columns):

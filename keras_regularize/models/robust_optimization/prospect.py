@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_regularize import autodiff
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer
 from keras_regularize.autodiff import Batch, backend
@@ -21,7 +22,7 @@ from keras_regularize.models.step.objective import Objective
 
 
 @export
-class Prospect(RegularizedModel):
+class Prospect(Configured, RegularizedModel):
     r"""Minimizes a spectral risk of the whole training set, by remembering every sample's last loss.
 
     $$\max_{q \in P(\sigma)}\ \sum_{i=1}^n q_i\, \ell_i(w) - \nu\, D(q \,\|\, \tfrac1n \mathbb 1)$$
@@ -106,14 +107,11 @@ class Prospect(RegularizedModel):
         gradient_table: bool = True,
         **kwargs: Any,
     ):
-        check_integer("num_samples", num_samples, minimum=1)
-        check_spectrum(spectrum, parameter, shift_cost, penalty)
         super().__init__(model, **kwargs)
-        self.num_samples = int(num_samples)
-        self.spectrum = spectrum
-        self.parameter = float(parameter)
-        self.shift_cost = float(shift_cost)
-        self.penalty = penalty
+        self.num_samples = check_integer("num_samples", num_samples, minimum=1)
+        self.spectrum, self.parameter, self.shift_cost, self.penalty = check_spectrum(
+            spectrum, parameter, shift_cost, penalty
+        )
         self.gradient_table = bool(gradient_table)
         self.table_losses = self._table("table_losses")
         if self.gradient_table:
@@ -251,17 +249,6 @@ class Prospect(RegularizedModel):
         count, total = backend.reduce_mean_over_replicas([count, total])
         count = ops.reshape(count, (-1,) + (1,) * (len(table.shape) - 1))
         table.assign(ops.where(count > 0, total / ops.where(count > 0, count, 1.0), table.value))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_samples": self.num_samples,
-            "spectrum": self.spectrum,
-            "parameter": self.parameter,
-            "shift_cost": self.shift_cost,
-            "penalty": self.penalty,
-            "gradient_table": self.gradient_table,
-        }
 
 
 def _unflatten(vector, like):

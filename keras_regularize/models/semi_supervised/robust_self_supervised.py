@@ -108,7 +108,6 @@ class RobustSelfSupervised(AttackedModel):
         inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
-        check_number("factor", factor, minimum=0, schedule=True)
         check_ascent(gamma, step_size, steps)
         check_ascent(gamma_unlabeled, step_size, steps, "gamma_unlabeled")
         moves = robust and min(gamma, gamma_unlabeled) < float("inf")
@@ -116,7 +115,7 @@ class RobustSelfSupervised(AttackedModel):
             gamma, step_size, steps if moves else 0, "compiled", layer, inputs=inputs
         )
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
-        self.factor = factor
+        self.factor = check_number("factor", factor, minimum=0, schedule=True)
         self.gamma_unlabeled = float(gamma_unlabeled)
         self.steps = int(steps)
         self.robust = bool(robust)

@@ -98,14 +98,14 @@ class VAT(AttackedModel):
         inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
-        check_number("factor", factor, minimum=0, schedule=True)
-        check_number("entropy_factor", entropy_factor, minimum=0, schedule=True)
         attack = VirtualAdversarial(
             epsilon, finite_difference, iterations, layer, seed=seed, inputs=inputs
         )
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
-        self.factor = factor
-        self.entropy_factor = entropy_factor
+        self.factor = check_number("factor", factor, minimum=0, schedule=True)
+        self.entropy_factor = check_number(
+            "entropy_factor", entropy_factor, minimum=0, schedule=True
+        )
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)

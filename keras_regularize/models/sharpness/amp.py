@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -13,7 +14,7 @@ from keras_regularize.numerics import global_norm
 
 
 @export
-class AMP(RegularizedModel):
+class AMP(Configured, RegularizedModel):
     r"""Adversarial model perturbation: descends at weights that were moved uphill within a ball.
 
     From $\delta = 0$, `inner_steps` times
@@ -66,13 +67,12 @@ class AMP(RegularizedModel):
         per_variable: bool = True,
         **kwargs: Any,
     ):
-        check_number("epsilon", epsilon, minimum=0, schedule=True)
-        check_number("inner_learning_rate", inner_learning_rate, minimum=0)
-        check_integer("inner_steps", inner_steps, minimum=0)
         super().__init__(model, **kwargs)
-        self.epsilon = epsilon
-        self.inner_learning_rate = inner_learning_rate
-        self.inner_steps = inner_steps
+        self.epsilon = check_number("epsilon", epsilon, minimum=0, schedule=True)
+        self.inner_learning_rate = check_number(
+            "inner_learning_rate", inner_learning_rate, minimum=0
+        )
+        self.inner_steps = check_integer("inner_steps", inner_steps, minimum=0)
         self.per_variable = per_variable
 
     def gradients(self, objective, weights, batch):
@@ -92,12 +92,3 @@ class AMP(RegularizedModel):
             norm = global_norm(ball)
             projected += multiply(ops.where(norm > epsilon, epsilon / (norm + 1e-12), 1.0), ball)
         return projected
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "epsilon": keras.saving.serialize_keras_object(self.epsilon),
-            "inner_learning_rate": self.inner_learning_rate,
-            "inner_steps": self.inner_steps,
-            "per_variable": self.per_variable,
-        }

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -11,7 +12,7 @@ from keras_regularize.models.sharpness._gradients import climb_adaptively
 
 
 @export
-class ASAM(RegularizedModel):
+class ASAM(Configured, RegularizedModel):
     r"""Adaptive SAM: perturbs every weight in proportion to its size.
 
     $$e = \rho\,\frac{T^2 \nabla L(w)}{\|T \nabla L(w)\|_2 + 10^{-16}}, \qquad T = |w| + \eta,$$
@@ -51,11 +52,9 @@ class ASAM(RegularizedModel):
     """
 
     def __init__(self, model: keras.Model, rho: Any = 0.5, eta: float = 0.01, **kwargs: Any):
-        check_number("rho", rho, minimum=0, schedule=True)
-        check_number("eta", eta, minimum=0)
         super().__init__(model, **kwargs)
-        self.rho = rho
-        self.eta = eta
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
+        self.eta = check_number("eta", eta, minimum=0)
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
@@ -63,7 +62,3 @@ class ASAM(RegularizedModel):
         perturbed = climb_adaptively(weights, gradients, batch.variables, rho, self.eta)
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients
-
-    def get_config(self) -> dict[str, Any]:
-        rho = keras.saving.serialize_keras_object(self.rho)
-        return {**super().get_config(), "rho": rho, "eta": self.eta}

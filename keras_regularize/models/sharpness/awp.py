@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -13,7 +14,7 @@ from keras_regularize.numerics import global_norm, upcast
 
 
 @export
-class AWP(RegularizedModel):
+class AWP(Configured, RegularizedModel):
     r"""Adversarial weight perturbation: moves every kernel uphill by a share of its own length.
 
     $$e_v = \gamma\,\|w_v\|_2\,\frac{\nabla_v L(w)}{\|\nabla_v L(w)\|_2 + 10^{-20}}$$
@@ -54,11 +55,9 @@ class AWP(RegularizedModel):
     """
 
     def __init__(self, model: keras.Model, gamma: Any = 0.01, warmup_steps: int = 0, **kwargs: Any):
-        check_number("gamma", gamma, minimum=0, schedule=True)
-        check_integer("warmup_steps", warmup_steps, minimum=0)
         super().__init__(model, **kwargs)
-        self.gamma = gamma
-        self.warmup_steps = warmup_steps
+        self.gamma = check_number("gamma", gamma, minimum=0, schedule=True)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps, minimum=0)
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
@@ -76,7 +75,3 @@ class AWP(RegularizedModel):
             perturbed.append(w)
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients
-
-    def get_config(self) -> dict[str, Any]:
-        gamma = keras.saving.serialize_keras_object(self.gamma)
-        return {**super().get_config(), "gamma": gamma, "warmup_steps": self.warmup_steps}

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -11,7 +12,7 @@ from keras_regularize.numerics import safe_abs
 
 
 @export
-class Flooding(RegularizedModel):
+class Flooding(Configured, RegularizedModel):
     r"""Keeps the training loss near a level instead of letting it reach zero.
 
     $$|L - b| + b$$
@@ -49,14 +50,10 @@ class Flooding(RegularizedModel):
     """
 
     def __init__(self, model: keras.Model, level: Any, **kwargs: Any):
-        check_number("level", level, schedule=True)
         super().__init__(model, **kwargs)
-        self.level = level
+        self.level = check_number("level", level, schedule=True)
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
         level = self.scheduled(self.level, batch)
         return safe_abs(loss - level) + level, values
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "level": keras.saving.serialize_keras_object(self.level)}

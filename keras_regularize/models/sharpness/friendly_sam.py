@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models._slots import SlottedModel
@@ -12,7 +13,7 @@ from keras_regularize.models.sharpness._gradients import climb, combine
 
 
 @export
-class FriendlySAM(SlottedModel):
+class FriendlySAM(Configured, SlottedModel):
     r"""SAM that perturbs along the noise of the batch's gradient, without the part all batches have in common.
 
     With $g = \nabla L(w)$ on the batch and a running mean $m$ of such gradients, which stands for the gradient of
@@ -66,13 +67,10 @@ class FriendlySAM(SlottedModel):
         momentum: float = 0.9,
         **kwargs: Any,
     ):
-        check_number("rho", rho, minimum=0, schedule=True)
-        check_number("sigma", sigma, schedule=True)
-        check_number("momentum", momentum, minimum=0, maximum=1)
         super().__init__(model, slots="mean_gradient", **kwargs)
-        self.rho = rho
-        self.sigma = sigma
-        self.momentum = momentum
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
+        self.sigma = check_number("sigma", sigma, schedule=True)
+        self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
 
     def gradients(self, objective, weights, batch):
         loss, aux, first = super().gradients(objective, weights, batch)
@@ -84,12 +82,3 @@ class FriendlySAM(SlottedModel):
         started = [ops.any(m != 0) for m in mean]
         updated = [ops.where(s, u, g) for s, u, g in zip(started, updated, first)]
         return loss, self.kept(aux, updated), gradients
-
-    def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "rho": serialize(self.rho),
-            "sigma": serialize(self.sigma),
-            "momentum": self.momentum,
-        }

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -12,7 +13,7 @@ from keras_regularize.numerics import global_norm
 
 
 @export
-class GradientRegularization(RegularizedModel):
+class GradientRegularization(Configured, RegularizedModel):
     r"""Penalizes the gradient norm of the loss: $L + \frac{\gamma}{2}\|\nabla L\|_2^2$.
 
     The gradient of the penalty is $\gamma H g$ with $g = \nabla L(w)$; the finite differences
@@ -72,15 +73,10 @@ class GradientRegularization(RegularizedModel):
         normalize: bool = False,
         **kwargs: Any,
     ):
-        check_number("factor", factor, minimum=0, schedule=True)
-        check_number("step", step, minimum=0)
-        if step == 0:
-            raise ValueError("`step` must be positive. Received: step=0")
-        check_choice("scheme", scheme, ("forward", "backward", "exact"))
         super().__init__(model, **kwargs)
-        self.factor = factor
-        self.step = step
-        self.scheme = scheme
+        self.factor = check_number("factor", factor, minimum=0, schedule=True)
+        self.step = check_number("step", step, above=0)
+        self.scheme = check_choice("scheme", scheme, ("forward", "backward", "exact"))
         self.normalize = normalize
         self.double_backward = scheme == "exact"
 
@@ -98,12 +94,3 @@ class GradientRegularization(RegularizedModel):
         _, _, shifted = super().gradients(objective, moved, batch)
         share = sign * factor / self.step
         return loss, aux, combine(1.0 - share, gradients, share, shifted)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "step": self.step,
-            "scheme": self.scheme,
-            "normalize": self.normalize,
-        }

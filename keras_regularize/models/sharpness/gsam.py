@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -12,7 +13,7 @@ from keras_regularize.numerics import global_norm
 
 
 @export
-class GSAM(RegularizedModel):
+class GSAM(Configured, RegularizedModel):
     r"""Surrogate-gap guided SAM: also ascends the loss along what SAM's gradient leaves of it.
 
     With $g = \nabla L(w)$ and SAM's $s = \nabla L(w + \rho g / \|g\|)$, the step uses
@@ -61,11 +62,9 @@ class GSAM(RegularizedModel):
         adaptive: bool = False,
         **kwargs: Any,
     ):
-        check_number("rho", rho, minimum=0, schedule=True)
-        check_number("alpha", alpha, schedule=True)
         super().__init__(model, **kwargs)
-        self.rho = rho
-        self.alpha = alpha
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
+        self.alpha = check_number("alpha", alpha, schedule=True)
         self.adaptive = bool(adaptive)
 
     def gradients(self, objective, weights, batch):
@@ -81,12 +80,3 @@ class GSAM(RegularizedModel):
         # The gradient minus alpha times the part of the first one that is orthogonal to it.
         alpha = self.scheduled(self.alpha, batch)
         return loss, aux, combine(1.0 + alpha * along, second, -alpha, first)
-
-    def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "rho": serialize(self.rho),
-            "alpha": serialize(self.alpha),
-            "adaptive": self.adaptive,
-        }

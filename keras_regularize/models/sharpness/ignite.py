@@ -6,6 +6,7 @@ import keras
 from keras import ops, tree
 
 from keras_regularize import autodiff
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.autodiff import backend
@@ -16,7 +17,7 @@ from keras_regularize.numerics import global_norm, upcast
 
 
 @export
-class IGNITE(RegularizedModel):
+class IGNITE(Configured, RegularizedModel):
     r"""Keeps the mean prediction of a surrogate insensitive to its weights, for offline optimization.
 
     A surrogate is fitted to past experiments and then searched for better inputs; where it is sharp, the search
@@ -74,22 +75,17 @@ class IGNITE(RegularizedModel):
         factor_learning_rate: float = 1e-3,
         **kwargs: Any,
     ):
-        check_number("rho", rho, minimum=0)
-        check_number("step", step, minimum=0)
-        if step == 0:
-            raise ValueError("`step` must be positive. Received: step=0")
-        check_number("factor", factor, minimum=0)
-        check_number("threshold", threshold, minimum=0)
-        check_number("factor_learning_rate", factor_learning_rate, minimum=0)
         super().__init__(model, **kwargs)
-        self.rho = rho
-        self.step = step
-        self.initial_factor = factor
-        self.threshold = threshold
-        self.factor_learning_rate = factor_learning_rate
+        self.rho = check_number("rho", rho, minimum=0)
+        self.step = check_number("step", step, above=0)
+        self.initial_factor = check_number("factor", factor, minimum=0)
+        self.threshold = check_number("threshold", threshold, minimum=0)
+        self.factor_learning_rate = check_number(
+            "factor_learning_rate", factor_learning_rate, minimum=0
+        )
         self.factor = self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(factor),
+            initializer=keras.initializers.Constant(self.initial_factor),
             dtype="float32",
             trainable=False,
             autocast=False,
@@ -126,13 +122,3 @@ class IGNITE(RegularizedModel):
 
         gradients = [scaled(g, 1.0 / objective.scale) for g in autodiff.grad(mean_output)(weights)]
         return backend.reduce_mean_over_replicas(gradients) if objective.reduce else gradients
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rho": self.rho,
-            "step": self.step,
-            "factor": self.initial_factor,
-            "threshold": self.threshold,
-            "factor_learning_rate": self.factor_learning_rate,
-        }

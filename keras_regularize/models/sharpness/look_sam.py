@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
@@ -24,7 +25,7 @@ _RESOLUTION = 1e-5
 
 
 @export
-class LookSAM(SlottedModel):
+class LookSAM(Configured, SlottedModel):
     r"""SAM at a fraction of its cost: takes the second gradient only every few steps, and reuses what it added.
 
     With $g = \nabla L(w)$, every `period`-th update uses SAM's gradient $s = \nabla L(w + \rho g / \|g\|)$ and
@@ -81,13 +82,10 @@ class LookSAM(SlottedModel):
         adaptive: bool = False,
         **kwargs: Any,
     ):
-        check_number("rho", rho, minimum=0, schedule=True)
-        check_integer("period", period, minimum=1)
-        check_number("alpha", alpha, minimum=0, schedule=True)
         super().__init__(model, slots="direction", **kwargs)
-        self.rho = rho
-        self.period = period
-        self.alpha = alpha
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
+        self.period = check_integer("period", period, minimum=1)
+        self.alpha = check_number("alpha", alpha, minimum=0, schedule=True)
         self.adaptive = bool(adaptive)
 
     def gradients(self, objective, weights, batch):
@@ -125,13 +123,3 @@ class LookSAM(SlottedModel):
 
         gradients, direction = ops.cond(looks, remember, reuse)
         return loss, self.kept(aux, direction), gradients
-
-    def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "rho": serialize(self.rho),
-            "period": self.period,
-            "alpha": serialize(self.alpha),
-            "adaptive": self.adaptive,
-        }

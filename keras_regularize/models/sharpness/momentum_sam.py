@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.models._slots import SlottedModel
@@ -11,7 +12,7 @@ from keras_regularize.models.sharpness._gradients import climb, combine
 
 
 @export
-class MomentumSAM(SlottedModel):
+class MomentumSAM(Configured, SlottedModel):
     r"""SAM with one pass per step: perturbs the weights along a running sum of gradients instead of the gradient.
 
     $$g = \nabla L\Big(w - \rho\,\frac{v}{\|v\|_2 + 10^{-12}}\Big), \qquad v \leftarrow \mu v + g,$$
@@ -61,11 +62,9 @@ class MomentumSAM(SlottedModel):
     """
 
     def __init__(self, model: keras.Model, rho: Any = 0.3, momentum: float = 0.9, **kwargs: Any):
-        check_number("rho", rho, minimum=0, schedule=True)
-        check_number("momentum", momentum, minimum=0, maximum=1)
         super().__init__(model, slots="momentum", **kwargs)
-        self.rho = rho
-        self.momentum = momentum
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
+        self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
 
     def gradients(self, objective, weights, batch):
         velocity = self.slots.read(batch.variables)
@@ -73,7 +72,3 @@ class MomentumSAM(SlottedModel):
         loss, aux, gradients = super().gradients(objective, moved, batch)
         updated = combine(self.momentum, velocity, 1.0, gradients)
         return loss, self.kept(aux, updated), gradients
-
-    def get_config(self) -> dict[str, Any]:
-        rho = keras.saving.serialize_keras_object(self.rho)
-        return {**super().get_config(), "rho": rho, "momentum": self.momentum}

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -13,7 +14,7 @@ from keras_regularize.models.step.objective import Aux
 
 
 @export
-class SAM(RegularizedModel):
+class SAM(Configured, RegularizedModel):
     r"""Sharpness-aware minimization: descends with the gradient at the worst nearby weights.
 
     $$g_\mathrm{SAM} = \nabla L(w + e), \qquad e = \rho\,\frac{\nabla L(w)}{\|\nabla L(w)\|_2 + \epsilon}$$
@@ -70,14 +71,12 @@ class SAM(RegularizedModel):
         local_perturbation: bool = False,
         **kwargs: Any,
     ):
-        check_number("rho", rho, minimum=0, schedule=True)
-        check_number("epsilon", epsilon, minimum=0)
-        if micro_batch_size is not None:
-            check_integer("micro_batch_size", micro_batch_size, minimum=1)
         super().__init__(model, **kwargs)
-        self.rho = rho
-        self.epsilon = epsilon
-        self.micro_batch_size = micro_batch_size
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.micro_batch_size = check_integer(
+            "micro_batch_size", micro_batch_size, minimum=1, optional=True
+        )
         self.local_perturbation = local_perturbation
 
     def gradients(self, objective, weights, batch):
@@ -94,15 +93,6 @@ class SAM(RegularizedModel):
         perturbed = climb(weights, gradients, rho, self.epsilon)
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rho": keras.saving.serialize_keras_object(self.rho),
-            "epsilon": self.epsilon,
-            "micro_batch_size": self.micro_batch_size,
-            "local_perturbation": self.local_perturbation,
-        }
 
 
 def _split(batch, size):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -16,7 +17,7 @@ from keras_regularize.regularizers.sparsity._hyper_sparse import hyper_sparse_lo
 
 
 @export
-class ART(RegularizedModel):
+class ART(Configured, RegularizedModel):
     r"""Presses the smallest weights of a network to zero, harder every epoch, and keeps the best pruned one.
 
     After `warmup_epochs` plain epochs, epoch $e$ trains
@@ -89,19 +90,12 @@ class ART(RegularizedModel):
         window: int = 1,
         **kwargs: Any,
     ):
-        check_number("sparsity", sparsity, minimum=0, maximum=1)
-        if sparsity == 1:
-            raise ValueError(f"`sparsity` must be below 1. Received: sparsity={sparsity}")
-        check_number("factor", factor, minimum=0)
-        check_number("growth", growth, minimum=1)
-        check_integer("warmup_epochs", warmup_epochs, minimum=0)
-        check_integer("window", window, minimum=0)
         super().__init__(model, **kwargs)
-        self.sparsity = float(sparsity)
-        self.factor = float(factor)
-        self.growth = float(growth)
-        self.warmup_epochs = int(warmup_epochs)
-        self.window = int(window)
+        self.sparsity = check_number("sparsity", sparsity, minimum=0, below=1)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.growth = check_number("growth", growth, minimum=1)
+        self.warmup_epochs = check_integer("warmup_epochs", warmup_epochs, minimum=0)
+        self.window = check_integer("window", window, minimum=0)
         self.strength = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(self._strength_of(0)),
@@ -160,16 +154,6 @@ class ART(RegularizedModel):
         if epoch < self.warmup_epochs:
             return 0.0
         return self.factor * self.growth ** (epoch - self.warmup_epochs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "sparsity": self.sparsity,
-            "factor": self.factor,
-            "growth": self.growth,
-            "warmup_epochs": self.warmup_epochs,
-            "window": self.window,
-        }
 
 
 def _kernels(variables):

@@ -6,13 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.numerics import mean, upcast
 
 
 @export
-class ActivationKurtosis(keras.regularizers.Regularizer):
+class ActivationKurtosis(Configured, keras.regularizers.Regularizer):
     r"""Keeps single channels from standing out of a layer's outputs, so that these survive few bits.
 
     $$\lambda\,\operatorname{mean}_t \frac1n \sum_{c=1}^n z_{tc}^4,\qquad
@@ -64,17 +65,10 @@ class ActivationKurtosis(keras.regularizers.Regularizer):
         axis: int = -1,
         epsilon: float = 1e-6,
     ):
-        check_number("factor", factor, minimum=0)
-        if target is not None:
-            check_number("target", target)
-        check_integer("axis", axis)
-        check_number("epsilon", epsilon, minimum=0)
-        if epsilon == 0:
-            raise ValueError("`epsilon` must be positive. Received: epsilon=0")
-        self.factor = float(factor)
-        self.target = None if target is None else float(target)
-        self.axis = int(axis)
-        self.epsilon = float(epsilon)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.target = check_number("target", target, optional=True)
+        self.axis = check_integer("axis", axis)
+        self.epsilon = check_number("epsilon", epsilon, above=0)
 
     def __call__(self, x: Any) -> Any:
         x = upcast(x)
@@ -98,14 +92,6 @@ class ActivationKurtosis(keras.regularizers.Regularizer):
         if over_samples:
             total = total * ops.cast(ops.shape(x)[0], total.dtype)
         return self.factor * total
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "factor": self.factor,
-            "target": self.target,
-            "axis": self.axis,
-            "epsilon": self.epsilon,
-        }
 
 
 def _product(sizes, dynamic):

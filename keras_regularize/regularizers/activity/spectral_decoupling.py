@@ -6,13 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.numerics import upcast
 
 
 @export
-class SpectralDecoupling(keras.regularizers.Regularizer):
+class SpectralDecoupling(Configured, keras.regularizers.Regularizer):
     r"""Penalizes squared logits, so that an easy feature cannot starve the others of gradient.
 
     Cross-entropy learns whichever feature separates the classes first, and then its gradient is gone. With
@@ -52,8 +53,7 @@ class SpectralDecoupling(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 0.1):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         x = upcast(x)
@@ -65,6 +65,3 @@ class SpectralDecoupling(keras.regularizers.Regularizer):
         outputs = x.shape[1:]
         size = math.prod(outputs) if None not in outputs else ops.prod(ops.shape(x)[1:])
         return self.factor * ops.sum(ops.square(x)) / ops.cast(size, x.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor}

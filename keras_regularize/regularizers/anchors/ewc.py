@@ -6,13 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers.anchors._reference import checked_array, difference
 
 
 @export
-class EWC(keras.regularizers.Regularizer):
+class EWC(Configured, keras.regularizers.Regularizer):
     r"""Holds the weights that an earlier task depends on, and leaves the others free to learn the next one.
 
     $$\frac{\lambda}{2} \sum_i F_i\, (w_i - w^\ast_i)^2$$
@@ -66,18 +67,10 @@ class EWC(keras.regularizers.Regularizer):
             )
         if (self.importance < 0).any():
             raise ValueError("`importance` must not be negative. Received: negative entries")
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
         self._roots = np.sqrt(self.importance)
 
     def __call__(self, x: Any) -> Any:
         moved = difference(x, self.reference)
         roots = ops.convert_to_tensor(self._roots, dtype=moved.dtype)
         return 0.5 * self.factor * ops.sum(ops.square(roots * moved))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "reference": self.reference.tolist(),
-            "importance": self.importance.tolist(),
-            "factor": self.factor,
-        }

@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers.anchors._reference import checked_array, difference
 
 
 @export
-class L2ToReference(keras.regularizers.Regularizer):
+class L2ToReference(Configured, keras.regularizers.Regularizer):
     r"""Pulls weights towards given ones, as L2 pulls them towards zero.
 
     $$\lambda \lVert w - w_0 \rVert_2^2$$
@@ -53,11 +54,7 @@ class L2ToReference(keras.regularizers.Regularizer):
 
     def __init__(self, reference: Any, factor: float = 1e-4):
         self.reference = checked_array("reference", reference)
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         return self.factor * ops.sum(ops.square(difference(x, self.reference)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"reference": self.reference.tolist(), "factor": self.factor}

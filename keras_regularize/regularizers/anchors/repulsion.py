@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
 from keras_regularize.regularizers.anchors._reference import checked_array, difference
 
 
 @export
-class Repulsion(keras.regularizers.Regularizer):
+class Repulsion(Configured, keras.regularizers.Regularizer):
     r"""Drives weights away from given ones, such as those of a copy adapted to what shall be forgotten.
 
     With $d^2 = \lVert w - w_0 \rVert_2^2$,
@@ -68,14 +69,9 @@ class Repulsion(keras.regularizers.Regularizer):
         alpha: float = 1.0,
     ):
         self.reference = checked_array("reference", reference)
-        check_choice("kind", kind, ("exponential", "inverse", "negative"))
-        check_number("factor", factor, minimum=0)
-        check_number("alpha", alpha, minimum=0)
-        if alpha == 0:
-            raise ValueError("`alpha` must be positive. Received: alpha=0")
-        self.kind = kind
-        self.factor = float(factor)
-        self.alpha = float(alpha)
+        self.kind = check_choice("kind", kind, ("exponential", "inverse", "negative"))
+        self.factor = check_number("factor", factor, minimum=0)
+        self.alpha = check_number("alpha", alpha, above=0)
 
     def __call__(self, x: Any) -> Any:
         square = ops.sum(ops.square(difference(x, self.reference)))
@@ -84,11 +80,3 @@ class Repulsion(keras.regularizers.Regularizer):
         if self.kind == "inverse":
             return self.factor / (square + 1e-12)
         return -self.factor * square
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "reference": self.reference.tolist(),
-            "kind": self.kind,
-            "factor": self.factor,
-            "alpha": self.alpha,
-        }

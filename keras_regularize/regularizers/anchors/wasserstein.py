@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.numerics import upcast
@@ -13,7 +14,7 @@ from keras_regularize.regularizers.anchors._reference import checked_array
 
 
 @export
-class Wasserstein(keras.regularizers.Regularizer):
+class Wasserstein(Configured, keras.regularizers.Regularizer):
     r"""Keeps the distribution of a weight's entries that of a reference, usually of its initial values.
 
     $$\lambda \sum_{i=1}^{n} \left(w_{(i)} - w^0_{(i)}\right)^2$$
@@ -51,8 +52,7 @@ class Wasserstein(keras.regularizers.Regularizer):
 
     def __init__(self, reference: Any, factor: float = 1e-4):
         self.reference = checked_array("reference", reference)
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
         self._rising = np.sort(self.reference, axis=None)
 
     def __call__(self, x: Any) -> Any:
@@ -65,6 +65,3 @@ class Wasserstein(keras.regularizers.Regularizer):
         rising = ops.take(entries, ops.argsort(ops.stop_gradient(entries)))
         reference = ops.convert_to_tensor(self._rising, dtype=entries.dtype)
         return self.factor * ops.sum(ops.square(rising - reference))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"reference": self.reference.tolist(), "factor": self.factor}

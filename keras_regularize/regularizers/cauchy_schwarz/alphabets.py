@@ -1,7 +1,5 @@
 """Cauchy-Schwarz regularizers whose zeros are weights of a few values."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_regularize._export import export
@@ -19,10 +17,6 @@ class _Alphabet(CauchySchwarz):
         form: str = "product",
     ):
         super().__init__(self.g, self.h, factor, axis, normalize, form)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {name: config[name] for name in config if name not in ("g", "h")}
 
 
 @export

@@ -1,13 +1,14 @@
 """Cauchy-Schwarz regularizers: two elementwise functions of the weights that shall be parallel."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_regularize._export import deserialize_entries, export
+from keras_regularize._config import Configured
+from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_number
 from keras_regularize.numerics import upcast
 from keras_regularize.regularizers.cauchy_schwarz._gap import FORMS, gap
@@ -15,7 +16,7 @@ from keras_regularize.utils.groups import check_axis
 
 
 @export
-class CauchySchwarz(keras.regularizers.Regularizer):
+class CauchySchwarz(Configured, keras.regularizers.Regularizer):
     r"""Drives weights to where two functions of them are parallel, by the gap of the Cauchy-Schwarz inequality.
 
     $$\lambda \sum_{f} \left(\lVert g(w_f) \rVert^2\, \lVert h(w_f) \rVert^2 -
@@ -79,31 +80,14 @@ class CauchySchwarz(keras.regularizers.Regularizer):
                 raise ValueError(
                     f"`{name}` must be a function of a tensor. Received: {name}={function!r}"
                 )
-        check_number("factor", factor, minimum=0)
-        check_axis(axis)
-        check_choice("form", form, FORMS)
         self.g = g
         self.h = h
-        self.factor = float(factor)
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.factor = check_number("factor", factor, minimum=0)
+        self.axis = check_axis(axis)
         self.normalize = bool(normalize)
-        self.form = form
+        self.form = check_choice("form", form, FORMS)
 
     def __call__(self, x: Any) -> Any:
         weight = upcast(x)
         total = ops.sum(gap(self.g(weight), self.h(weight), self.axis, self.form))
         return self.factor * (total / math.prod(weight.shape) if self.normalize else total)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "g": keras.saving.serialize_keras_object(self.g),
-            "h": keras.saving.serialize_keras_object(self.h),
-            "factor": self.factor,
-            "axis": self.axis,
-            "normalize": self.normalize,
-            "form": self.form,
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "CauchySchwarz":
-        return cls(**deserialize_entries(config))

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.numerics import matmul, upcast
@@ -14,7 +15,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class EigenvectorCauchySchwarz(keras.regularizers.Regularizer):
+class EigenvectorCauchySchwarz(Configured, keras.regularizers.Regularizer):
     r"""Drives every filter to an eigenvector of a given matrix, whichever and of whatever length.
 
     $$\lambda \sum_f \left(\lVert C w_f \rVert^2 \lVert w_f \rVert^2 - (w_f^\top C w_f)^2\right)$$
@@ -61,8 +62,7 @@ class EigenvectorCauchySchwarz(keras.regularizers.Regularizer):
             )
         if not np.isfinite(self.matrix).all():
             raise ValueError("`matrix` must be finite. Received: entries that are infinite or NaN")
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         weight = upcast(x)
@@ -74,6 +74,3 @@ class EigenvectorCauchySchwarz(keras.regularizers.Regularizer):
             )
         matrix = ops.convert_to_tensor(self.matrix, dtype=columns.dtype)
         return self.factor * ops.sum(gap(matmul(matrix, columns), columns, -1))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"matrix": self.matrix.tolist(), "factor": self.factor}

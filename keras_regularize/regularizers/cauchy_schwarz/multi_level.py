@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.numerics import upcast
@@ -14,7 +15,7 @@ from keras_regularize.regularizers.cauchy_schwarz._gap import gap
 
 
 @export
-class MultiLevelCauchySchwarz(keras.regularizers.Regularizer):
+class MultiLevelCauchySchwarz(Configured, keras.regularizers.Regularizer):
     r"""Drives bit planes, whose sum is the weight, to $\pm a, \pm 2a, \pm 4a \dots$: weights of $2^B$ levels.
 
     For a variable $y$ with $B$ planes of $n$ entries on its first axis and $p_b = 4^b$, $b = 0 \dots B-1$,
@@ -60,8 +61,7 @@ class MultiLevelCauchySchwarz(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 1.0, normalize: bool = False):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
         self.normalize = bool(normalize)
 
     def __call__(self, x: Any) -> Any:
@@ -74,6 +74,3 @@ class MultiLevelCauchySchwarz(keras.regularizers.Regularizer):
         powers = ops.convert_to_tensor(powers, dtype=planes.dtype) * ops.ones_like(planes)
         total = ops.sum(gap(ops.square(planes), powers))
         return self.factor * (total / math.prod(planes.shape) if self.normalize else total)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor, "normalize": self.normalize}

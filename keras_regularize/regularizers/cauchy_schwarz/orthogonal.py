@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers._gram import smaller_gram
@@ -13,7 +14,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class OrthogonalCauchySchwarz(keras.regularizers.Regularizer):
+class OrthogonalCauchySchwarz(Configured, keras.regularizers.Regularizer):
     r"""Makes filters orthogonal and of equal length, whatever the length: all singular values the same.
 
     $$\lambda \left(k\, \lVert M^\top M \rVert_F^2 - \lVert M \rVert_F^4\right) =
@@ -49,12 +50,8 @@ class OrthogonalCauchySchwarz(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 1.0):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         gram = smaller_gram(filter_matrix(x))
         return self.factor * ops.sum(gap(gram, ops.eye(gram.shape[0], dtype=gram.dtype)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.numerics import matmul, maximum, safe_arccos
@@ -18,7 +19,7 @@ _PAIRS_AT_ONCE = 2**24
 
 
 @export
-class MHE(keras.regularizers.Regularizer):
+class MHE(Configured, keras.regularizers.Regularizer):
     r"""Spreads the directions of filters over the sphere by making them repel like charges.
 
     With the cosine $c_{ij} = w_i \cdot w_j / (\sqrt{\lVert w_i\rVert^2+\epsilon}\,
@@ -88,23 +89,16 @@ class MHE(keras.regularizers.Regularizer):
         projections: int = 1,
         seed: int = 0,
     ):
-        check_number("factor", factor, minimum=0)
-        check_choice("power", power, (0, 1, 2))
-        check_number("epsilon", epsilon, minimum=0)
-        if epsilon == 0:
-            raise ValueError("`epsilon` must be positive. Received: epsilon=0")
-        if projection_dim is not None:
-            check_integer("projection_dim", projection_dim, minimum=1)
-        check_integer("projections", projections, minimum=1)
-        check_integer("seed", seed, minimum=0)
-        self.factor = float(factor)
-        self.power = int(power)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.power = check_choice("power", power, (0, 1, 2))
         self.angular = bool(angular)
         self.half_space = bool(half_space)
-        self.epsilon = float(epsilon)
-        self.projection_dim = None if projection_dim is None else int(projection_dim)
-        self.projections = int(projections)
-        self.seed = int(seed)
+        self.epsilon = check_number("epsilon", epsilon, above=0)
+        self.projection_dim = check_integer(
+            "projection_dim", projection_dim, minimum=1, optional=True
+        )
+        self.projections = check_integer("projections", projections, minimum=1)
+        self.seed = check_integer("seed", seed, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         filters = ops.transpose(filter_matrix(x))
@@ -168,18 +162,6 @@ class MHE(keras.regularizers.Regularizer):
         else:
             z, exponent = maximum(2.0 - 2.0 * cosines, 1e-7), -self.power / 2
         return -ops.log(z) if self.power == 0 else ops.power(z, exponent)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "factor": self.factor,
-            "power": self.power,
-            "angular": self.angular,
-            "half_space": self.half_space,
-            "epsilon": self.epsilon,
-            "projection_dim": self.projection_dim,
-            "projections": self.projections,
-            "seed": self.seed,
-        }
 
 
 @functools.lru_cache(maxsize=32)

@@ -5,13 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.utils.groups import check_axis, group_norms
 
 
 @export
-class NormLoss(keras.regularizers.Regularizer):
+class NormLoss(Configured, keras.regularizers.Regularizer):
     r"""Pulls the norm of every filter towards one: weight decay whose sign flips below norm 1.
 
     $$\lambda \sum_f \left(1 - \lVert w_f \rVert_2\right)^2$$
@@ -52,13 +53,8 @@ class NormLoss(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 0.01, axis: int | tuple[int, ...] | None = -1):
-        check_number("factor", factor, minimum=0)
-        check_axis(axis)
-        self.factor = float(factor)
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.factor = check_number("factor", factor, minimum=0)
+        self.axis = check_axis(axis)
 
     def __call__(self, x: Any) -> Any:
         return self.factor * ops.sum(ops.square(1.0 - group_norms(x, self.axis)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor, "axis": self.axis}

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_integer, check_number
 from keras_regularize.numerics import matmul, upcast
@@ -13,7 +14,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class Spectral(keras.regularizers.Regularizer):
+class Spectral(Configured, keras.regularizers.Regularizer):
     r"""Keeps the largest singular value of a weight near a target, so that a network goes on learning.
 
     $$\lambda \left(\sigma_1(M)^k - t\right)^2$$
@@ -82,18 +83,11 @@ class Spectral(keras.regularizers.Regularizer):
         diagonal: bool = False,
         iterations: int | None = None,
     ):
-        check_number("factor", factor, minimum=0)
-        check_number("target", target, minimum=0)
-        check_number("power", power, minimum=0)
-        if power == 0:
-            raise ValueError("`power` must be positive. Received: power=0")
-        if iterations is not None:
-            check_integer("iterations", iterations, minimum=1)
-        self.factor = float(factor)
-        self.target = float(target)
-        self.power = float(power)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.target = check_number("target", target, minimum=0)
+        self.power = check_number("power", power, above=0)
         self.diagonal = bool(diagonal)
-        self.iterations = None if iterations is None else int(iterations)
+        self.iterations = check_integer("iterations", iterations, minimum=1, optional=True)
 
     def __call__(self, x: Any) -> Any:
         if self.diagonal:
@@ -113,15 +107,6 @@ class Spectral(keras.regularizers.Regularizer):
             matrix = ops.transpose(matrix)
         direction = _power_iteration(ops.stop_gradient(matrix), self.iterations)
         return ops.sum(ops.square(matmul(matrix, ops.stop_gradient(direction))))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "factor": self.factor,
-            "target": self.target,
-            "power": self.power,
-            "diagonal": self.diagonal,
-            "iterations": self.iterations,
-        }
 
 
 def _power_iteration(matrix, iterations):

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.regularizers._gram import minus_identity, smaller_gram
@@ -12,7 +13,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class GOR(keras.regularizers.Regularizer):
+class GOR(Configured, keras.regularizers.Regularizer):
     r"""Makes filters orthonormal within groups, at a fraction of the cost of doing so for all of them.
 
     $$\lambda \sum_{s} \lVert G(A_s) - I \rVert_F^2$$
@@ -62,14 +63,10 @@ class GOR(keras.regularizers.Regularizer):
         mode: str = "inter",
         min_group_size: int = 4,
     ):
-        check_number("factor", factor, minimum=0)
-        check_integer("num_groups", num_groups, minimum=1)
-        check_choice("mode", mode, ("inter", "intra"))
-        check_integer("min_group_size", min_group_size, minimum=1)
-        self.factor = float(factor)
-        self.num_groups = int(num_groups)
-        self.mode = mode
-        self.min_group_size = int(min_group_size)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.num_groups = check_integer("num_groups", num_groups, minimum=1)
+        self.mode = check_choice("mode", mode, ("inter", "intra"))
+        self.min_group_size = check_integer("min_group_size", min_group_size, minimum=1)
 
     def __call__(self, x: Any) -> Any:
         matrix = filter_matrix(x)
@@ -83,11 +80,3 @@ class GOR(keras.regularizers.Regularizer):
     def _groups(self, count):
         most = min(self.num_groups, max(1, count // self.min_group_size))
         return next(groups for groups in range(most, 0, -1) if count % groups == 0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "factor": self.factor,
-            "num_groups": self.num_groups,
-            "mode": self.mode,
-            "min_group_size": self.min_group_size,
-        }

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.numerics import matmul, safe_abs
@@ -13,7 +14,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class MutualCoherence(keras.regularizers.Regularizer):
+class MutualCoherence(Configured, keras.regularizers.Regularizer):
     r"""Lowers the largest product of two filters, or the largest error of a filter's length.
 
     $$\lambda \max_{i,j} \left| (M^\top M - I)_{ij} \right|$$
@@ -52,13 +53,9 @@ class MutualCoherence(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 0.01):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         matrix = filter_matrix(x)
         gram = matmul(ops.transpose(matrix), matrix)
         return self.factor * ops.max(safe_abs(minus_identity(gram)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor}

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers._gram import minus_identity, smaller_gram
@@ -12,7 +13,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class SoftOrthogonality(keras.regularizers.Regularizer):
+class SoftOrthogonality(Configured, keras.regularizers.Regularizer):
     r"""Makes filters orthogonal and of unit length by the squared distance of their Gram matrix to $I$.
 
     $$\lambda\,\lVert M^\top M - I \rVert_F^2\ \text{ if } M \text{ is tall},\qquad
@@ -54,18 +55,14 @@ class SoftOrthogonality(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 0.01):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         return self.factor * ops.sum(ops.square(minus_identity(smaller_gram(filter_matrix(x)))))
 
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor}
-
 
 @export
-class DoubleSoftOrthogonality(keras.regularizers.Regularizer):
+class DoubleSoftOrthogonality(Configured, keras.regularizers.Regularizer):
     r"""Soft orthogonality of the columns and of the rows of a kernel at once.
 
     $$\lambda \left(\lVert M^\top M - I \rVert_F^2 + \lVert M M^\top - I \rVert_F^2\right)$$
@@ -101,14 +98,10 @@ class DoubleSoftOrthogonality(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 0.01):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         matrix = filter_matrix(x)
         rows, columns = matrix.shape
         squares = ops.sum(ops.square(minus_identity(smaller_gram(matrix))))
         return self.factor * (2.0 * squares + abs(rows - columns))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor}

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers._gram import extreme_square
@@ -12,7 +13,7 @@ from keras_regularize.utils.groups import filter_matrix
 
 
 @export
-class SRIP(keras.regularizers.Regularizer):
+class SRIP(Configured, keras.regularizers.Regularizer):
     r"""Pulls the singular value of a kernel that is farthest from one towards one.
 
     $$\lambda\,\sigma_{\max}(G - I)^2 = \lambda \max_i\, (\sigma_i(M)^2 - 1)^2$$
@@ -58,11 +59,7 @@ class SRIP(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 0.01):
-        check_number("factor", factor, minimum=0)
-        self.factor = float(factor)
+        self.factor = check_number("factor", factor, minimum=0)
 
     def __call__(self, x: Any) -> Any:
         return self.factor * ops.square(extreme_square(filter_matrix(x), centre=1.0) - 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor}

@@ -4,13 +4,14 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers.quantization._distribution import weight_distribution
 
 
 @export
-class WeightDistribution(keras.regularizers.Regularizer):
+class WeightDistribution(Configured, keras.regularizers.Regularizer):
     r"""Flattens the distribution of a kernel's weights, so that few bits represent them well.
 
     $$\lambda_K (K - k)^2 + \lambda_S (S - s)^2,\qquad K = \frac1n \sum_i z_i^4,\quad S = \frac1n \sum_i z_i^3,
@@ -59,14 +60,10 @@ class WeightDistribution(keras.regularizers.Regularizer):
         kurtosis_target: float = 1.8,
         skewness_target: float = 0.0,
     ):
-        check_number("kurtosis_factor", kurtosis_factor, minimum=0)
-        check_number("skewness_factor", skewness_factor, minimum=0)
-        check_number("kurtosis_target", kurtosis_target)
-        check_number("skewness_target", skewness_target)
-        self.kurtosis_factor = float(kurtosis_factor)
-        self.skewness_factor = float(skewness_factor)
-        self.kurtosis_target = float(kurtosis_target)
-        self.skewness_target = float(skewness_target)
+        self.kurtosis_factor = check_number("kurtosis_factor", kurtosis_factor, minimum=0)
+        self.skewness_factor = check_number("skewness_factor", skewness_factor, minimum=0)
+        self.kurtosis_target = check_number("kurtosis_target", kurtosis_target)
+        self.skewness_target = check_number("skewness_target", skewness_target)
 
     def __call__(self, x: Any) -> Any:
         return weight_distribution(
@@ -76,11 +73,3 @@ class WeightDistribution(keras.regularizers.Regularizer):
             self.kurtosis_target,
             self.skewness_target,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "kurtosis_factor": self.kurtosis_factor,
-            "skewness_factor": self.skewness_factor,
-            "kurtosis_target": self.kurtosis_target,
-            "skewness_target": self.skewness_target,
-        }

@@ -4,13 +4,14 @@ from typing import Any
 
 import keras
 
+from keras_regularize._config import Configured
 from keras_regularize._export import export
 from keras_regularize._validation import check_number
 from keras_regularize.regularizers.sparsity._hyper_sparse import hyper_sparse_loss
 
 
 @export
-class HyperSparse(keras.regularizers.Regularizer):
+class HyperSparse(Configured, keras.regularizers.Regularizer):
     r"""Pulls the weights that pruning would remove to zero, and hardly touches the ones it would keep.
 
     $$\lambda\left(\sum_i |w_i| \cdot \frac{\sum_j \tanh(s |w_j|)}{\Big[\sum_j \tanh(s |w_j|)\Big]} -
@@ -55,13 +56,8 @@ class HyperSparse(keras.regularizers.Regularizer):
     """
 
     def __init__(self, factor: float = 5e-6, sparsity: float = 0.9):
-        check_number("factor", factor, minimum=0)
-        check_number("sparsity", sparsity, minimum=0, maximum=1)
-        self.factor = float(factor)
-        self.sparsity = float(sparsity)
+        self.factor = check_number("factor", factor, minimum=0)
+        self.sparsity = check_number("sparsity", sparsity, minimum=0, maximum=1)
 
     def __call__(self, x: Any) -> Any:
         return self.factor * hyper_sparse_loss(x, self.sparsity)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor, "sparsity": self.sparsity}
