@@ -1,7 +1,46 @@
 """Derivatives and functional models on TensorFlow, JAX and PyTorch.
 
 The one place of the package that names a backend: `_jax.py`, `_tensorflow.py` and `_torch.py` hold the same
-few functions, and only the active one is imported.
+few functions, and only the active one is imported, as `autodiff.backend`. Where a method needs more than
+derivatives and `Forward`, this is what it may use of it:
+
+| of `autodiff.backend` | what it is |
+|---|---|
+| `read(variable)` | the current value of a variable, unconnected to any recorded computation |
+| `read_rows(variable, indices)` | rows of a variable, without reading all of it |
+| `write_rows(variable, indices, rows)` | overwrites rows in place; rows written twice must be equal |
+| `run_if(predicate, function, variables)` | runs `function()`, which assigns `variables`, if a tensor is true |
+| `run_or_undo(predicate, function, variables)` | `run_if` for a function in which replicas meet |
+| `random_states()` | generators that are no variables of a model: objects with `value` and `assign` |
+| `peek(x)` | a tensor's values as a NumPy array where they can be had without waiting, else `None` |
+| `readable(x)` | whether the values of a tensor are there to be looked at |
+| `is_compiling()` | whether `torch.compile` is at work, which runs Python code of its own kind only |
+| `eager()` | context in which variables are made at once, also while a step is traced |
+| `no_recording()` | context in which derivatives are not themselves recorded for an outer derivative |
+| `in_branch(fn)` | `fn`, to be traced as the body of a branch or loop |
+| `num_replicas()` | replicas whose gradients the optimizer adds up |
+| `reduce_mean_over_replicas(tensors)` | means over replicas or processes |
+| `gather_over_replicas(tensors)` | the rows of all replicas or processes, the same on each |
+| `synchronize(variables)` | makes variables equal on all processes |
+| `average(variables)` | averages floating variables over processes; whether it did |
+| `train_step(model, step, arguments)` | Keras' `train_step` by a `step(data)` that assigns variables |
+| `test_step(model, step, arguments)` | the same for `test_step` |
+| `predict_step(model, inner, arguments)` | the `predict_step` of a model inside `model` |
+| `keep_weights_on_error(model)` | context that gives a model back what an exception in Keras takes |
+| `apply_gradients(optimizer, gradients, variables)` | the optimizer's step by global gradients |
+| `dense(gradient)` | a gradient as one tensor, also that of an embedding |
+| `take_last(values, indices)` | `values[…, indices]` along the last axis |
+| `add_last(x, indices, values)` | `x` with values added at `indices` of the last axis |
+| `log_softmax(x)` | over the last axis, in the fewest operations |
+| `first_maximum(x)` | position of the largest entry of the last axis, of several the first |
+| `largest(x)` | the largest entry of the last axis and its position |
+| `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
+| `carries_mask(x)` | whether a tensor may carry a mask of Keras |
+| `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
+| `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |
+| `DIVIDES_IN_FLOAT32` | whether Keras' means of losses divide float64 in float32 |
+
+Its `differentiate(fn, x)` and `jvp(fn, x, tangents)` serve the functions below alone.
 """
 
 import importlib

@@ -6,6 +6,18 @@ import jax
 import keras
 import numpy as np
 
+from keras_regularize.autodiff._compiled import (  # noqa: F401
+    add_last,
+    carries_mask,
+    exact_segment_sums,
+    first_maximum,
+    is_compiling,
+    jvp,
+    log_softmax,
+    no_recording,
+    random_states,
+    take_last,
+)
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
 
 # Whether a compiled step may differentiate through a gradient.
@@ -13,22 +25,12 @@ COMPILES_DOUBLE_BACKWARD = True
 # Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
 RUNS_ONE_BY_ONE = False
 # Whether Keras' means of losses divide float64 in float32.
-DIVIDES_IN_FLOAT32 = True
+DIVIDES_IN_FLOAT32 = False
 
 
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
     return jax.value_and_grad(fn, has_aux=True)(x)
-
-
-def jvp(fn, x, tangents):
-    """`(outputs, products)` of `fn(*x)`; `x` and `tangents` are sequences of tensors."""
-    return keras.ops.jvp(fn, tuple(x), tuple(tangents))
-
-
-def no_recording():
-    """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
-    return contextlib.nullcontext()
 
 
 def read(variable):
@@ -45,11 +47,6 @@ def eager():
 def readable(x):
     """Whether the values of a tensor are there to be looked at."""
     return not isinstance(x, jax.core.Tracer)
-
-
-def random_states():
-    """State of random numbers outside of the model's variables (none here)."""
-    return []
 
 
 def train_step(model, step, arguments):
@@ -73,7 +70,12 @@ def test_step(model, step, arguments):
 
 def _threaded(step, data, groups, state):
     """`step(data)` at the values `state` of groups of variables: `(result, new state)`."""
-    mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
+    # Strict, since a state that Keras splits in another way would be taken for one that stays as it is.
+    mapping = [
+        pair
+        for group, values in zip(groups, state, strict=True)
+        for pair in zip(group, values, strict=True)
+    ]
     with keras.StatelessScope(state_mapping=mapping) as scope:
         result = step(data)
         new_state = tuple([scope.get_current_value(v) for v in group] for group in groups)
@@ -96,14 +98,9 @@ def predict_step(model, inner, arguments):
 
 
 def _assign(groups, values):
-    for group, given in zip(groups, values):
-        for variable, value in zip(group, given):
+    for group, given in zip(groups, values, strict=True):
+        for variable, value in zip(group, given, strict=True):
             variable.assign(value)
-
-
-def is_compiling():
-    """Whether `torch.compile` is at work, which runs Python code of its own kind only."""
-    return False
 
 
 def apply_gradients(optimizer, gradients, variables):
@@ -112,7 +109,7 @@ def apply_gradients(optimizer, gradients, variables):
     values, slot_values = optimizer.stateless_apply(
         [v.value for v in slots], gradients, [v.value for v in variables]
     )
-    for variable, value in zip((*variables, *slots), (*values, *slot_values)):
+    for variable, value in zip((*variables, *slots), (*values, *slot_values), strict=True):
         variable.assign(value)
 
 
@@ -195,43 +192,6 @@ def peek(x):
     if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array) or not x.is_fully_addressable:
         return None
     return np.asarray(x)
-
-
-def take_last(values, indices):
-    """`values[…, indices]` along the last axis, for indices that are not negative."""
-    return keras.ops.take_along_axis(values, indices, axis=-1)
-
-
-def carries_mask(x):
-    """Whether a tensor may carry a mask of Keras."""
-    return True
-
-
-def add_last(x, indices, values):
-    """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
-    ops = keras.ops
-    places = ops.equal(indices[..., None], ops.arange(x.shape[-1], dtype="int32"))
-    return x + ops.where(places, ops.cast(values, x.dtype)[..., None], 0.0)
-
-
-def log_softmax(x):
-    """Over the last axis."""
-    return keras.ops.log_softmax(x, axis=-1)
-
-
-def first_maximum(x):
-    """Position of the largest entry of the last axis, of several the first."""
-    ops = keras.ops
-    x = ops.stop_gradient(x)
-    # `ops.argmax` takes a hundred times as long as `ops.amax` on JAX. A row of NaNs has no largest entry, and
-    # the position must exist all the same.
-    last = x.shape[-1] - 1
-    tops = x >= ops.amax(x, axis=-1, keepdims=True)
-    return ops.amin(ops.where(tops, ops.arange(last + 1, dtype="int32"), last), axis=-1)
-
-
-def exact_segment_sums(columns, segments, count):
-    """`None`: there is no operation of its own for that."""
 
 
 def largest(x):

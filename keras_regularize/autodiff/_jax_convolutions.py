@@ -1,7 +1,13 @@
 """Convolutions in branches and loops on CPUs, laid out by us since XLA does not."""
 
+import warnings
+
 import jax
 from jax.extend import core
+
+# Of the thing itself, since a name that JAX changes would switch the layout off without a word.
+_CONVOLUTION = getattr(core.primitives, "conv_general_dilated_p", None)
+_JIT = getattr(core.primitives, "jit_p", None)
 
 
 def in_branch(fn):
@@ -11,6 +17,13 @@ def in_branch(fn):
     gradient then take 8 (of inputs) to 70 times (of kernels) as long. On other devices `fn` itself.
     """
     if jax.default_backend() != "cpu":
+        return fn
+    if _CONVOLUTION is None or _JIT is None:
+        warnings.warn(
+            f"jax {jax.__version__} lacks `conv_general_dilated_p` or `jit_p` in `jax.extend.core.primitives`, "
+            "by which convolutions in branches and loops are found. Their gradients are right, but on CPUs may "
+            "take 70 times as long."
+        )
         return fn
 
     def traced(*args):
@@ -22,12 +35,12 @@ def in_branch(fn):
 
 
 def _run(jaxpr, consts, args):
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args)))
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
     for eqn in jaxpr.eqns:
         inputs = [v.val if isinstance(v, core.Literal) else values[v] for v in eqn.invars]
-        if eqn.primitive.name == "conv_general_dilated":
+        if eqn.primitive is _CONVOLUTION and _is_known(eqn.params):
             outputs = [_convolve(*inputs, eqn.params)]
-        elif eqn.primitive.name == "jit":
+        elif eqn.primitive is _JIT:
             inner = eqn.params["jaxpr"]
             outputs = _run(inner.jaxpr, inner.consts, inputs)
         else:
@@ -36,6 +49,13 @@ def _run(jaxpr, consts, args):
             outputs = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*free.values())
         values.update(zip(eqn.outvars, outputs))
     return [v.val if isinstance(v, core.Literal) else values[v] for v in jaxpr.outvars]
+
+
+def _is_known(params):
+    """Whether `_convolve` passes on all that a convolution was told; any other one stays as it is."""
+    return all(
+        key in (*_PARAMETERS, "dimension_numbers") or value is None for key, value in params.items()
+    )
 
 
 def _convolve(inputs, kernel, params):

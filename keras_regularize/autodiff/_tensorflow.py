@@ -6,6 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_regularize.autodiff._compiled import (  # noqa: F401
+    add_last,
+    carries_mask,
+    exact_segment_sums,
+    first_maximum,
+    is_compiling,
+    jvp,
+    log_softmax,
+    no_recording,
+    random_states,
+    take_last,
+)
+
 # Whether a compiled step may differentiate through a gradient.
 COMPILES_DOUBLE_BACKWARD = True
 # Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
@@ -28,16 +41,6 @@ def differentiate(fn, x):
     return (value, aux), keras.tree.pack_sequence_as(x, gradients)
 
 
-def jvp(fn, x, tangents):
-    """`(outputs, products)` of `fn(*x)`; `x` and `tangents` are sequences of tensors."""
-    return keras.ops.jvp(fn, tuple(x), tuple(tangents))
-
-
-def no_recording():
-    """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
-    return contextlib.nullcontext()
-
-
 def read(variable):
     """The current value of a variable, unconnected to any recorded computation."""
     return tf.stop_gradient(variable.value)
@@ -53,11 +56,6 @@ def readable(x):
     return not tf.is_symbolic_tensor(x)
 
 
-def random_states():
-    """State of random numbers outside of the model's variables (none here)."""
-    return []
-
-
 def train_step(model, step, arguments):
     """Runs `step(data)`, which reads and assigns variables: here they are the real thing."""
     (data,) = arguments
@@ -70,11 +68,6 @@ test_step = train_step
 def predict_step(model, inner, arguments):
     """The `predict_step` of a model inside `model`."""
     return inner.predict_step(*arguments)
-
-
-def is_compiling():
-    """Whether `torch.compile` is at work, which runs Python code of its own kind only."""
-    return False
 
 
 def apply_gradients(optimizer, gradients, variables):
@@ -163,43 +156,6 @@ def peek(x):
     if isinstance(x, np.ndarray):
         return x
     return x.numpy() if isinstance(x, tf.Tensor) and not tf.is_symbolic_tensor(x) else None
-
-
-def take_last(values, indices):
-    """`values[…, indices]` along the last axis, for indices that are not negative."""
-    return keras.ops.take_along_axis(values, indices, axis=-1)
-
-
-def carries_mask(x):
-    """Whether a tensor may carry a mask of Keras."""
-    return True
-
-
-def add_last(x, indices, values):
-    """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
-    ops = keras.ops
-    places = ops.equal(indices[..., None], ops.arange(x.shape[-1], dtype="int32"))
-    return x + ops.where(places, ops.cast(values, x.dtype)[..., None], 0.0)
-
-
-def log_softmax(x):
-    """Over the last axis."""
-    return keras.ops.log_softmax(x, axis=-1)
-
-
-def first_maximum(x):
-    """Position of the largest entry of the last axis, of several the first."""
-    ops = keras.ops
-    x = ops.stop_gradient(x)
-    # `ops.argmax` takes a hundred times as long as `ops.amax` on JAX. A row of NaNs has no largest entry, and
-    # the position must exist all the same.
-    last = x.shape[-1] - 1
-    tops = x >= ops.amax(x, axis=-1, keepdims=True)
-    return ops.amin(ops.where(tops, ops.arange(last + 1, dtype="int32"), last), axis=-1)
-
-
-def exact_segment_sums(columns, segments, count):
-    """`None`: there is no operation of its own for that."""
 
 
 def largest(x):

@@ -1,0 +1,62 @@
+"""What is the same on JAX and TensorFlow, where steps are compiled: operations of Keras, which compilers join."""
+
+import contextlib
+
+import keras
+
+
+def jvp(fn, x, tangents):
+    """`(outputs, products)` of `fn(*x)`; `x` and `tangents` are sequences of tensors."""
+    return keras.ops.jvp(fn, tuple(x), tuple(tangents))
+
+
+def no_recording():
+    """Context in which derivatives are not themselves recorded for an outer derivative (nothing to do)."""
+    return contextlib.nullcontext()
+
+
+def random_states():
+    """State of random numbers outside of the model's variables (none here)."""
+    return []
+
+
+def is_compiling():
+    """Whether `torch.compile` is at work, which runs Python code of its own kind only."""
+    return False
+
+
+def take_last(values, indices):
+    """`values[…, indices]` along the last axis, for indices that are not negative."""
+    return keras.ops.take_along_axis(values, indices, axis=-1)
+
+
+def carries_mask(x):
+    """Whether a tensor may carry a mask of Keras."""
+    return True
+
+
+def add_last(x, indices, values):
+    """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
+    ops = keras.ops
+    places = ops.equal(indices[..., None], ops.arange(x.shape[-1], dtype="int32"))
+    return x + ops.where(places, ops.cast(values, x.dtype)[..., None], 0.0)
+
+
+def log_softmax(x):
+    """Over the last axis."""
+    return keras.ops.log_softmax(x, axis=-1)
+
+
+def first_maximum(x):
+    """Position of the largest entry of the last axis, of several the first."""
+    ops = keras.ops
+    x = ops.stop_gradient(x)
+    # `ops.argmax` takes a hundred times as long as `ops.amax` on JAX. A row of NaNs has no largest entry, and
+    # the position must exist all the same.
+    last = x.shape[-1] - 1
+    tops = x >= ops.amax(x, axis=-1, keepdims=True)
+    return ops.amin(ops.where(tops, ops.arange(last + 1, dtype="int32"), last), axis=-1)
+
+
+def exact_segment_sums(columns, segments, count):
+    """`None`: there is no operation of its own for that."""
