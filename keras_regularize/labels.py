@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import compatible
 from keras_regularize.autodiff import backend
 from keras_regularize.numerics import upcast
+from keras_regularize.validation import compatible
 
 
 class Labels(NamedTuple):

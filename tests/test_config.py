@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import keras_regularize as kr
-from keras_regularize._config import Configured
-from keras_regularize.losses._loss import Loss
+from keras_regularize.configuration import Configured
+from keras_regularize.losses.loss import Loss
 from tests import contract_cases
 from tests.test_contract import SYMBOLS, config_of
 

@@ -19,7 +19,7 @@ import pytest
 
 import keras_regularize as kr
 from keras_regularize import testing
-from keras_regularize._export import public_symbols
+from keras_regularize.registration import public_symbols
 from tests import golden_runner
 from tests.contract_cases import CASES, FUNCTIONS
 
@@ -248,9 +248,9 @@ LEVELS = [
         "masks",
         "ops",
         "utils",
-        "_config",
-        "_export",
-        "_validation",
+        "configuration",
+        "registration",
+        "validation",
         "_version",
     },
     {"losses", "regularizers", "constraints", "activations", "metrics"},

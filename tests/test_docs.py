@@ -10,7 +10,7 @@ import types
 import pytest
 
 import keras_regularize as kr
-from keras_regularize._export import public_symbols
+from keras_regularize.registration import public_symbols
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMESPACES = [name for name in kr.__all__ if not name.startswith("_")]

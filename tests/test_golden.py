@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from keras_regularize._export import public_symbols
+from keras_regularize.registration import public_symbols
 from tests import golden_runner
 from tests.contract_cases import FUNCTIONS
 from tests.references import REFERENCES

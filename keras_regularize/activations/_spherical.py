@@ -4,9 +4,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.numerics import as_float, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

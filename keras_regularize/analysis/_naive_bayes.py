@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.layers.heads._class_statistics import (
+from keras_regularize.layers.heads.class_statistics import (
     class_statistics,
     naive_bayes_classifier,
 )
+from keras_regularize.validation import check_integer, check_number
 
 
 def naive_bayes_head(

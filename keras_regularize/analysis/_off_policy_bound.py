@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_regularize._validation import check_integer, check_number
+from keras_regularize.validation import check_integer, check_number
 
 
 def off_policy_bound(

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff.taps import tap
+from keras_regularize.validation import check_integer, check_number
 
 
 def outlier_channels(

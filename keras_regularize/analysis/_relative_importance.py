@@ -4,9 +4,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._validation import check_choice, check_number
 from keras_regularize.numerics import upcast
 from keras_regularize.utils.groups import filter_matrix
+from keras_regularize.validation import check_choice, check_number
 
 
 def relative_importance(

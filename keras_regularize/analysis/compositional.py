@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.layers.blocks.accordion_block import unit_products
+from keras_regularize.layers.accordion_block import unit_products
+from keras_regularize.validation import check_integer, check_number
 
 
 def f1_norm(kernel_in: Any, kernel_out: Any, bias_in: Any = None) -> Any:

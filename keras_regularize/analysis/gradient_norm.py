@@ -8,10 +8,10 @@ import numpy as np
 from keras import ops, tree
 
 from keras_regularize import autodiff
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._points import Point
+from keras_regularize.attacks.points import Point
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import sample_losses
+from keras_regularize.validation import check_integer, check_number
 
 
 class InputGradientNorm(NamedTuple):

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_regularize._validation import check_integer
-from keras_regularize.attacks._inputs import check_inputs
-from keras_regularize.attacks._robustness import check_measurable, withstands
+from keras_regularize.attacks.inputs import check_inputs
+from keras_regularize.attacks.robustness import check_measurable, withstands
 from keras_regularize.autodiff import backend
+from keras_regularize.validation import check_integer
 
 
 def robust_accuracy(

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.scores import compiled_loss, gives_logits, has_labels, is_regression
+from keras_regularize.validation import check_integer, check_number
 
 
 def optimal_distillation_weight(targets: Any, on_targets: Any, on_teacher: Any) -> float:

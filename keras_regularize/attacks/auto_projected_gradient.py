@@ -8,9 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._attack import (
+from keras_regularize.attacks._criteria import criterion, value_of_no_loss
+from keras_regularize.attacks.attack import (
     Attack,
     along_samples,
     per_sample_max,
@@ -18,10 +17,11 @@ from keras_regularize.attacks._attack import (
     repeat,
     where_samples,
 )
-from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds, project
-from keras_regularize.attacks._criteria import criterion, value_of_no_loss
+from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
 from keras_regularize.autodiff.compiled_losses import per_sample
+from keras_regularize.registration import export
 from keras_regularize.scores import predicts_label
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export

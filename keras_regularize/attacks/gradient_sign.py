@@ -5,11 +5,11 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack, ascent_direction
-from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
 from keras_regularize.attacks._criteria import criterion
+from keras_regularize.attacks.attack import Attack, ascent_direction
+from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._attack import Attack, along_samples, ascent_direction, repeat
 from keras_regularize.attacks._criteria import criterion
+from keras_regularize.attacks.attack import Attack, along_samples, ascent_direction, repeat
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export

@@ -6,9 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.attacks._attack import (
+from keras_regularize.attacks._criteria import CRITERIA, criterion
+from keras_regularize.attacks.attack import (
     Attack,
     along_samples,
     ascent_direction,
@@ -16,8 +15,9 @@ from keras_regularize.attacks._attack import (
     repeat,
     where_samples,
 )
-from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds, project
-from keras_regularize.attacks._criteria import CRITERIA, criterion
+from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export

@@ -6,16 +6,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._attack import (
+from keras_regularize.attacks._criteria import criterion
+from keras_regularize.attacks.attack import (
     Attack,
     ascent_direction,
     per_sample_max,
     per_sample_norm,
 )
-from keras_regularize.attacks._criteria import criterion
-from keras_regularize.attacks._points import replace_floating
+from keras_regularize.attacks.points import replace_floating
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

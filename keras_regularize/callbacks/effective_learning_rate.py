@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize.callbacks._fit import without_wrappers
-from keras_regularize.optimizers._wrapper import chain
+from keras_regularize.callbacks.fitting import without_wrappers
+from keras_regularize.optimizers.wrapper import chain
 
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,

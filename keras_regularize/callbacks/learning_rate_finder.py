@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.callbacks._fit import Position, build_optimizer, check_rate
+from keras_regularize.callbacks.fitting import Position, build_optimizer, check_rate
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 class Suggestion(NamedTuple):

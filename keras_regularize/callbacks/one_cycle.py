@@ -6,10 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._validation import check_number
-from keras_regularize.callbacks._fit import Position, build_optimizer, check_rate
+from keras_regularize.callbacks.fitting import Position, build_optimizer, check_rate
 from keras_regularize.optimizers import OneCycle as Schedule
-from keras_regularize.optimizers._wrapper import chain
+from keras_regularize.optimizers.wrapper import chain
+from keras_regularize.validation import check_number
 
 
 class OneCycle(keras.callbacks.Callback):

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import check_choice, check_integer, check_number
-from keras_regularize.callbacks._fit import find_masks
+from keras_regularize.callbacks.fitting import find_masks
 from keras_regularize.optimizers import IrrelevantWeightDecay
-from keras_regularize.optimizers._wrapper import NORMALIZATION, chain, is_named
+from keras_regularize.optimizers.wrapper import NORMALIZATION, chain, is_named
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 class _Pruning(keras.callbacks.Callback):

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_regularize._validation import check_number
 from keras_regularize.analysis import relative_importance
-from keras_regularize.callbacks._fit import find_masks, without_wrappers
+from keras_regularize.callbacks.fitting import find_masks, without_wrappers
+from keras_regularize.validation import check_number
 
 
 class RelativeImportancePruning(keras.callbacks.Callback):

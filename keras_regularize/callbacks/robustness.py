@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_regularize._validation import check_integer
 from keras_regularize.analysis.robustness import RobustAccuracyMeter, checked_attacks
-from keras_regularize.attacks._inputs import check_inputs
+from keras_regularize.attacks.inputs import check_inputs
+from keras_regularize.validation import check_integer
 
 
 class RobustAccuracy(keras.callbacks.Callback):

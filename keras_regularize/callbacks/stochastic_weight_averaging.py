@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import layers, ops, tree
 
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
-from keras_regularize.callbacks._fit import check_rate, without_wrappers
+from keras_regularize.callbacks.fitting import check_rate, without_wrappers
 from keras_regularize.utils.variables import every_layer
+from keras_regularize.validation import check_integer, check_number
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):

@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.callbacks._fit import Position, build_optimizer, find_optimizer
+from keras_regularize.callbacks.fitting import Position, build_optimizer, find_optimizer
 from keras_regularize.optimizers.decoupled_weight_decay import DecoupledWeightDecay
+from keras_regularize.validation import check_integer, check_number
 
 
 class WarmRestarts(keras.callbacks.Callback):

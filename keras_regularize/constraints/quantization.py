@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
+from keras_regularize.configuration import Configured
 from keras_regularize.numerics import cumsum, upcast
+from keras_regularize.registration import export
 from keras_regularize.utils.groups import check_axis, group_sums, member_axes
 
 

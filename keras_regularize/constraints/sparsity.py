@@ -5,10 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
+from keras_regularize.configuration import Configured
+from keras_regularize.registration import export
 from keras_regularize.utils.groups import check_axis, group_norms
+from keras_regularize.validation import check_number
 
 
 def soft_threshold(weight: Any, threshold: Any) -> Any:

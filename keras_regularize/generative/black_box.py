@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.metrics.black_box import square_score
+from keras_regularize.validation import check_integer, check_number
 
 
 def black_box_square_loss(model_samples: Iterable[Any], target_samples: Iterable[Any]) -> float:

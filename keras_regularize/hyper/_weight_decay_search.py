@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.callbacks._fit import find_optimizer
+from keras_regularize.callbacks.fitting import find_optimizer
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.optimizers import DecoupledWeightDecay
-from keras_regularize.optimizers._wrapper import chain
+from keras_regularize.optimizers.wrapper import chain
+from keras_regularize.validation import check_integer, check_number
 
 
 class RangeTest(NamedTuple):

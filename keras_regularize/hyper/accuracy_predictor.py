@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer
+from keras_regularize.configuration import Configured
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer
 
 
 @export

@@ -1,7 +1,7 @@
 """Layers that regularize: noise, heads, and wrappers that reparameterize another layer's weights."""
 
-from keras_regularize.layers.augmentation.cutout import Cutout
-from keras_regularize.layers.blocks.accordion_block import AccordionBlock
+from keras_regularize.layers.accordion_block import AccordionBlock
+from keras_regularize.layers.cutout import Cutout
 from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads import (
     AdaFace,
@@ -14,7 +14,7 @@ from keras_regularize.layers.heads import (
     NeuralCollapse,
     RationaleDense,
 )
-from keras_regularize.layers.noise.nested_dropout import NestedDropout, nested_dropout_probabilities
+from keras_regularize.layers.nested_dropout import NestedDropout, nested_dropout_probabilities
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize
 from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize

@@ -6,11 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.activations._entmax import entmax, entmax_of_learned
+from keras_regularize.activations.sparse import entmax, entmax_of_learned
+from keras_regularize.configuration import Configured
 from keras_regularize.numerics import as_float, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 # Learned values stay this far from 1 and 2, where the sigmoid could reach them by rounding.
 _MARGIN = 1e-4

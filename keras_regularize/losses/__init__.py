@@ -3,6 +3,8 @@
 Each gives one value per sample, so sample weights, masks and several replicas work as with Keras' own.
 """
 
+from keras_regularize.losses._conditional_entropy import conditional_entropy
+from keras_regularize.losses.aggregate_response import AggregateResponse
 from keras_regularize.losses.calibration import ACLS, FLSD, MDCA, MaxSup, MbLS, SpectralDecoupling
 from keras_regularize.losses.classification import (
     CompSum,
@@ -26,6 +28,7 @@ from keras_regularize.losses.imbalance import (
     Seesaw,
     class_balanced_weights,
 )
+from keras_regularize.losses.matching_loss import MatchingLoss
 from keras_regularize.losses.noisy_labels import (
     BiTempered,
     SymmetricCrossentropy,
@@ -33,8 +36,6 @@ from keras_regularize.losses.noisy_labels import (
     ZErrorMSE,
     early_learning_penalty,
 )
-from keras_regularize.losses.partial_feedback import AggregateResponse, SmoothedIPS
-from keras_regularize.losses.regression import MatchingLoss
 from keras_regularize.losses.rejection import Rejection
 from keras_regularize.losses.risk import CVaR, SpectralRisk, spectral_weights
 from keras_regularize.losses.robust import (
@@ -45,7 +46,7 @@ from keras_regularize.losses.robust import (
     smooth_adversarial_comp_sum,
     trades,
 )
-from keras_regularize.losses.semi_supervised import conditional_entropy
+from keras_regularize.losses.smoothed_ips import SmoothedIPS
 
 __all__ = [
     "ACLS",

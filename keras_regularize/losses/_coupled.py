@@ -3,7 +3,7 @@
 import keras
 from keras import ops, tree
 
-from keras_regularize.losses._loss import Loss, Reduction
+from keras_regularize.losses.loss import Loss, Reduction
 from keras_regularize.masks import keras_mask, with_mask
 
 

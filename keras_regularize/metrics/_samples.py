@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._validation import check_integer
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import split_labels
 from keras_regularize.masks import keras_mask
+from keras_regularize.validation import check_integer
 
 
 def check_ignored(ignore_class):

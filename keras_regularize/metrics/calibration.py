@@ -4,10 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_integer
 from keras_regularize.autodiff import backend
+from keras_regularize.configuration import Configured
 from keras_regularize.metrics._samples import (
     check_ignored,
     class_ids,
@@ -15,6 +13,8 @@ from keras_regularize.metrics._samples import (
     position_weights,
 )
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_integer
 
 
 @export

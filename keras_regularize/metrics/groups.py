@@ -4,9 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
+from keras_regularize.configuration import Configured
 from keras_regularize.metrics._samples import (
     check_ignored,
     class_ids,
@@ -14,6 +12,8 @@ from keras_regularize.metrics._samples import (
     position_weights,
 )
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

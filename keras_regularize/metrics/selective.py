@@ -4,12 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
+from keras_regularize.configuration import Configured
 from keras_regularize.labels import align
 from keras_regularize.metrics._samples import leave_out, position_weights, refuse
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 class _Selective(Configured, keras.metrics.Metric):

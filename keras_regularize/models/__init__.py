@@ -13,17 +13,19 @@ from keras_regularize.models.adversarial import (
     GradAlign,
     InputGradientPenalty,
 )
+from keras_regularize.models.art import ART
 from keras_regularize.models.distillation import Distillation
+from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
 from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
-from keras_regularize.models.multimodal import FunctionalEntropyRegularization
+from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
+from keras_regularize.models.group_dro import GroupDRO
 from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
-from keras_regularize.models.quantization.elastic_quantization import ElasticQuantization
+from keras_regularize.models.prospect import Prospect
 from keras_regularize.models.r_drop import RDrop
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.models.robust_optimization import GroupDRO, Prospect
-from keras_regularize.models.semi_supervised import VAT, RobustSelfSupervised
+from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
 from keras_regularize.models.sharpness import (
     AMP,
     ASAM,
@@ -37,7 +39,7 @@ from keras_regularize.models.sharpness import (
     LookSAM,
     MomentumSAM,
 )
-from keras_regularize.models.sparsity import ART
+from keras_regularize.models.vat import VAT
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 

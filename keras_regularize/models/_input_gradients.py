@@ -5,7 +5,7 @@ import contextlib
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize.attacks._points import Point, ids_refused
+from keras_regularize.attacks.points import Point, ids_refused
 
 
 def input_gradients(forward, batch, layer=None, shift=None, inputs=None):

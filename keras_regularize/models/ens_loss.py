@@ -5,13 +5,13 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff.functional import resolve_weights, without_samples
 from keras_regularize.labels import label_ids
 from keras_regularize.losses.classification import calibrated_derivatives
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.registration import export
 from keras_regularize.scores import class_scores, gives_logits, one_output
+from keras_regularize.validation import check_integer, check_number
 
 
 @export
@@ -78,11 +78,10 @@ class EnsLoss(RegularizedModel):
         from_logits: bool | None = None,
         **kwargs: Any,
     ):
-        check_number("box_cox", box_cox)
         if seed is not None:
             check_integer("seed", seed)
         super().__init__(model, **kwargs)
-        self.box_cox = float(box_cox)
+        self.box_cox = check_number("box_cox", box_cox)
         self.random_box_cox = bool(random_box_cox)
         self.seed = None if seed is None else int(seed)
         self.from_logits = None if from_logits is None else bool(from_logits)
@@ -137,12 +136,3 @@ class EnsLoss(RegularizedModel):
         scores = class_scores(outputs, gives_logits(forward))
         signs = 2.0 * ops.cast(label_ids(y, scores), scores.dtype) - 1.0
         return signs * (scores[:, 1] - scores[:, 0])
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "box_cox": self.box_cox,
-            "random_box_cox": self.random_box_cox,
-            "seed": self.seed,
-            "from_logits": self.from_logits,
-        }

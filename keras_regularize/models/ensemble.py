@@ -6,10 +6,10 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
 from keras_regularize.scores import class_scores, known_logits
+from keras_regularize.validation import check_choice
 
 
 @export

@@ -7,10 +7,10 @@ import keras
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export
@@ -96,21 +96,17 @@ class FactoredSphericalClassifier(RegularizedModel):
         stabilize_every: int = 100,
         **kwargs: Any,
     ):
-        check_integer("num_classes", num_classes, minimum=2)
         check_number("learning_rate", learning_rate, minimum=0, schedule=True)
         check_choice("loss", loss, ("z", "mse", "spherical", "taylor"))
-        check_number("scale", scale, minimum=0)
         if scale == 0:
             raise ValueError("`scale` must be positive. Received: scale=0")
-        check_number("shift", shift)
-        check_integer("stabilize_every", stabilize_every, minimum=1)
         super().__init__(model, **kwargs)
-        self.num_classes = int(num_classes)
+        self.num_classes = check_integer("num_classes", num_classes, minimum=2)
         self.learning_rate = learning_rate
         self.loss_name = loss
-        self.scale = float(scale)
-        self.shift = float(shift)
-        self.stabilize_every = int(stabilize_every)
+        self.scale = check_number("scale", scale, minimum=0)
+        self.shift = check_number("shift", shift)
+        self.stabilize_every = check_integer("stabilize_every", stabilize_every, minimum=1)
 
     def build(self, input_shape):
         if not self.model.built:

@@ -5,16 +5,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import kl_divergence
+from keras_regularize.registration import export
 from keras_regularize.scores import (
     class_log_probabilities,
     class_outputs,
     gives_logits,
     sample_mean,
 )
+from keras_regularize.validation import check_number
 
 
 @export
@@ -100,10 +100,3 @@ class RDrop(RegularizedModel):
         both = 0.5 * (kl_divergence(log_p, log_q) + kl_divergence(log_q, log_p))
         penalty = self.scheduled(self.alpha, batch) * sample_mean(forward, both, batch)
         return 0.5 * (loss + other) + ops.cast(penalty, loss.dtype), values
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "alpha": keras.saving.serialize_keras_object(self.alpha),
-            "from_logits": self.from_logits,
-        }

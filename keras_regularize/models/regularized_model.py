@@ -6,13 +6,13 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import deserialize_entries, export
 from keras_regularize.autodiff import backend
 from keras_regularize.models.step import columns, inside
 from keras_regularize.models.step.evaluation import Evaluation
 from keras_regularize.models.step.measuring import Measuring
 from keras_regularize.models.step.saving import Saving
 from keras_regularize.models.step.training import Training
+from keras_regularize.registration import export
 
 
 @export
@@ -199,10 +199,6 @@ class RegularizedModel(Training, Evaluation, Measuring, Saving, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "RegularizedModel":
-        return cls(**deserialize_entries(config, custom_objects))
 
 
 _KEYS = itertools.count()

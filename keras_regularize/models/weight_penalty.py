@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_number
 
 
 @export
@@ -198,13 +198,3 @@ class WeightPenalty(RegularizedModel):
         if self.anchors == "weighted":
             moved = moved * ops.cast(self._anchor_roots[position].value, weight.dtype)
         return moved
-
-    def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "penalty": serialize(self.penalty),
-            "factor": serialize(self.factor),
-            "where": serialize(self.where),
-            "anchors": self.anchors,
-        }

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_regularize._export import export
-from keras_regularize.layers.heads._labels import labels_withheld
+from keras_regularize.layers.heads.labels import labels_withheld
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.registration import export
 
 
 @export

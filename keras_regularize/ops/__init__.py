@@ -1,5 +1,5 @@
 """Tensor operations that Keras lacks."""
 
-from keras_regularize.ops._cutout import cutout
+from keras_regularize.ops.images import cutout
 
 __all__ = ["cutout"]

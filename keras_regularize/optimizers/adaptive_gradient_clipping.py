@@ -6,17 +6,17 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.numerics import maximum, upcast
-from keras_regularize.optimizers._wrapper import (
+from keras_regularize.optimizers.wrapper import (
     OptimizerWrapper,
     checked_names,
     global_gradients,
     is_named,
 )
+from keras_regularize.registration import export
 from keras_regularize.utils.groups import check_axis, group_norms
 from keras_regularize.utils.variables import all_owners
+from keras_regularize.validation import check_number
 
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)

@@ -7,15 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers._wrapper import (
+from keras_regularize.optimizers.wrapper import (
     OptimizerWrapper,
     checked_names,
     is_named,
     is_schedule,
 )
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 def normalized_weight_decay(

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer
 from keras_regularize.numerics import safe_norm, upcast
-from keras_regularize.optimizers._wrapper import OptimizerWrapper, checked_names, is_named
+from keras_regularize.optimizers.wrapper import OptimizerWrapper, checked_names, is_named
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer
 
 
 @export

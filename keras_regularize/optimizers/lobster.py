@@ -6,16 +6,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers._wrapper import (
+from keras_regularize.optimizers.masked import Masked
+from keras_regularize.optimizers.wrapper import (
     NORMALIZATION,
     checked_names,
     global_gradients,
     is_named,
 )
-from keras_regularize.optimizers.masked import Masked
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize.optimizers._wrapper import OptimizerWrapper
+from keras_regularize.optimizers.wrapper import OptimizerWrapper
+from keras_regularize.registration import export
 
 
 @export

@@ -5,15 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
 from keras_regularize.constraints.sparsity import (
     group_soft_threshold,
     hard_threshold,
     soft_threshold,
 )
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers._wrapper import OptimizerWrapper
+from keras_regularize.optimizers.wrapper import OptimizerWrapper
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_number
 
 _MAPS = {"l1": soft_threshold, "group_l1": group_soft_threshold, "l0": hard_threshold}
 

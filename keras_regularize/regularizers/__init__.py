@@ -1,8 +1,7 @@
 """Pass them to `kernel_regularizer=…` or `activity_regularizer=…`, or set them on a built model by `attach`."""
 
 from keras_regularize.regularizers._attach import attach
-from keras_regularize.regularizers.activity.activation_kurtosis import ActivationKurtosis
-from keras_regularize.regularizers.activity.spectral_decoupling import SpectralDecoupling
+from keras_regularize.regularizers.activation_kurtosis import ActivationKurtosis
 from keras_regularize.regularizers.anchors.ewc import EWC
 from keras_regularize.regularizers.anchors.l2_to_reference import L2ToReference
 from keras_regularize.regularizers.anchors.repulsion import Repulsion
@@ -16,9 +15,9 @@ from keras_regularize.regularizers.cauchy_schwarz.cauchy_schwarz import CauchySc
 from keras_regularize.regularizers.cauchy_schwarz.eigenvector import EigenvectorCauchySchwarz
 from keras_regularize.regularizers.cauchy_schwarz.multi_level import MultiLevelCauchySchwarz
 from keras_regularize.regularizers.cauchy_schwarz.orthogonal import OrthogonalCauchySchwarz
-from keras_regularize.regularizers.diversity.mhe import MHE
-from keras_regularize.regularizers.norms.norm_loss import NormLoss
-from keras_regularize.regularizers.norms.spectral import Spectral
+from keras_regularize.regularizers.hyper_sparse import HyperSparse
+from keras_regularize.regularizers.mhe import MHE
+from keras_regularize.regularizers.norm_loss import NormLoss
 from keras_regularize.regularizers.orthogonality.gor import GOR
 from keras_regularize.regularizers.orthogonality.mutual_coherence import MutualCoherence
 from keras_regularize.regularizers.orthogonality.soft_orthogonality import (
@@ -26,8 +25,9 @@ from keras_regularize.regularizers.orthogonality.soft_orthogonality import (
     SoftOrthogonality,
 )
 from keras_regularize.regularizers.orthogonality.srip import SRIP
-from keras_regularize.regularizers.quantization.weight_distribution import WeightDistribution
-from keras_regularize.regularizers.sparsity.hyper_sparse import HyperSparse
+from keras_regularize.regularizers.spectral import Spectral
+from keras_regularize.regularizers.spectral_decoupling import SpectralDecoupling
+from keras_regularize.regularizers.weight_distribution import WeightDistribution
 
 __all__ = [
     "EWC",

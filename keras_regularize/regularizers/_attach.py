@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
+from keras_regularize.registration import export
 from keras_regularize.utils import variables
 
 

@@ -8,7 +8,6 @@ from keras import ops
 from small_network import Network, array, assert_same, sample
 
 import keras_regularize as kr
-from keras_regularize.attacks import _attack
 from keras_regularize.attacks.auto_projected_gradient import checkpoints
 
 BACKEND = keras.backend.backend()
@@ -79,7 +78,7 @@ def right(network, x, y):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(("sign", "unrolled"), [(1, True), (1, False), (-1, False)])
 def test_apgd(loss, norm, sign, unrolled, monkeypatch):
-    monkeypatch.setattr(_attack, "UNROLLED_STEPS", 10 if unrolled else 0)
+    monkeypatch.setattr(kr.attacks.attack, "UNROLLED_STEPS", 10 if unrolled else 0)
     steps = (
         8  # With more, ties of losses (a corner of the ball seen twice) are decided by rounding.
     )
@@ -227,7 +226,9 @@ def test_passes():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_compiled_with_unknown_batch_size(norm, monkeypatch):
-    monkeypatch.setattr(_attack, "UNROLLED_STEPS", 0)  # A loop, and few steps: see `test_apgd`.
+    monkeypatch.setattr(
+        kr.attacks.attack, "UNROLLED_STEPS", 0
+    )  # A loop, and few steps: see `test_apgd`.
     network, (x, y) = Network(), sample(rows=10)
     start = np.full_like(x, 0.02)
     attack = APGD(0.2, 6, norm)

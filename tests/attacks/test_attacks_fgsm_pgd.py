@@ -10,7 +10,7 @@ from keras import ops
 from small_network import Network, array, assert_same, sample, softmax
 
 import keras_regularize as kr
-from keras_regularize.attacks._points import perturbed_output
+from keras_regularize.attacks.points import perturbed_output
 
 BACKEND = keras.backend.backend()
 FGSM, PGD = kr.attacks.FGSM, kr.attacks.PGD

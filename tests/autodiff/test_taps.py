@@ -61,7 +61,7 @@ def test_what_a_layer_gives_out_is_changed_and_nothing_stays(kind, tmp_path):
     model = MODELS[kind]()
     x = np.ones((4, 2), "float32")
     plain = array(model(x))
-    layer = kr.attacks._points.find_layer(model, "tapped")
+    layer = kr.attacks.points.find_layer(model, "tapped")
     before, signature = dict(vars(layer)), inspect.signature(layer.call)
     factor = 2.0 if kind == "custom layer" else 1.0
     with tap(layer, lambda outputs, inputs, **_: outputs + 1.0):
@@ -155,7 +155,7 @@ def test_a_compiled_step_attacks_at_a_layer(compiled):
 
 def test_a_perturbation_must_have_the_shapes_of_the_output():
     layer = layers.Identity(name="hid")
-    with kr.attacks._points.perturbed_output(layer, [ops.ones((1, 2))]):
+    with kr.attacks.points.perturbed_output(layer, [ops.ones((1, 2))]):
         with pytest.raises(ValueError, match="output of `hid` must have its shapes"):
             layer(ops.ones((3, 2)))
 

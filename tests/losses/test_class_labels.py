@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_regularize as kr
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.testing._common import compilable, save_and_load, to_numpy
 
 CLASSES = 5

@@ -60,7 +60,7 @@ def test_a_step_adds_the_gradient_of_the_formula():
 
 
 def test_the_penalty_at_zeros_and_extremes():
-    from keras_regularize.regularizers.sparsity._hyper_sparse import hyper_sparse_loss
+    from keras_regularize.regularizers.hyper_sparse import hyper_sparse_loss
 
     rows = np.array([[0, 0, 0, 0], [0, 0, 0, -2], [1, 1, 1, 1], [1e4, -1e4, 1, 0]], "float32")
     for sparsity in (0.0, 0.5, 1.0):

@@ -16,7 +16,7 @@ from keras_regularize.layers import (
     calibrate_quantizers,
 )
 from keras_regularize.models import ElasticQuantization, RegularizedModel
-from keras_regularize.regularizers.quantization._distribution import weight_distribution
+from keras_regularize.regularizers.weight_distribution import weight_distribution
 from keras_regularize.testing._common import fused, to_numpy
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "regularizers.WeightDistribution.json"

@@ -9,8 +9,7 @@ import pytest
 from keras import ops
 
 from keras_regularize import autodiff
-from keras_regularize.regularizers import MHE
-from keras_regularize.regularizers.diversity import mhe
+from keras_regularize.regularizers import MHE, mhe
 
 SETTINGS = [
     {"power": power, "angular": angular, "half_space": half_space}

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.layers.heads._labels import class_ids, features_and_labels, features_shape
+from keras_regularize.configuration import Configured
+from keras_regularize.layers.heads.labels import class_ids, features_and_labels, features_shape
 from keras_regularize.numerics import arctan2, matmul, safe_norm, unit_vectors, upcast
+from keras_regularize.validation import check_integer, check_number
 
 
 class Samples(NamedTuple):

@@ -5,14 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
     cosine_of,
     replace_own,
 )
 from keras_regularize.numerics import maximum, safe_norm
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer
 from keras_regularize.layers.heads._cosine_head import (
     ClassMargins,
     CosineHead,
     cosine_of,
     replace_own,
 )
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer
 
 
 @export

@@ -5,13 +5,13 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer
 from keras_regularize.layers.heads._cosine_head import (
     ClassMargins,
     CosineHead,
     at_label,
 )
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer
 
 
 @export

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
     at_label,
@@ -14,6 +12,8 @@ from keras_regularize.layers.heads._cosine_head import (
     replace_own,
 )
 from keras_regularize.numerics import masked_mean
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

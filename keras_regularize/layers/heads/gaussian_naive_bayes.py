@@ -6,15 +6,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.layers.heads._class_statistics import (
+from keras_regularize.configuration import Configured
+from keras_regularize.layers.heads.class_statistics import (
     class_statistics,
     merged,
     naive_bayes_classifier,
 )
 from keras_regularize.numerics import matmul, maximum, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer
+from keras_regularize.configuration import Configured
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer
 
 # Uniform within one over the square root of the inputs.
 UNIFORM = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")

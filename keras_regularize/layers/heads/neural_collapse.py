@@ -5,13 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import straight_through
+from keras_regularize.configuration import Configured
 from keras_regularize.layers._losses import add_float_loss
-from keras_regularize.layers.heads._labels import features_and_labels, features_shape
+from keras_regularize.layers.heads.labels import features_and_labels, features_shape
 from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

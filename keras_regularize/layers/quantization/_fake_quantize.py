@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from keras_regularize._validation import check_integer
 from keras_regularize.layers.quantization._rounding import first_level, learned_step
 from keras_regularize.numerics import as_float
+from keras_regularize.validation import check_integer
 
 
 def fake_quantize(

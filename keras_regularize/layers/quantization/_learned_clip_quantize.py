@@ -4,9 +4,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._validation import check_integer
 from keras_regularize.layers.quantization._rounding import round_to_levels
 from keras_regularize.numerics import as_float, maximum, upcast
+from keras_regularize.validation import check_integer
 
 
 def learned_clip_quantize(x: Any, lower: Any, upper: Any, bits: int = 4) -> Any:

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
 from keras_regularize.autodiff import backend, straight_through
 from keras_regularize.layers.quantization._rounding import (
     first_level,
@@ -20,12 +19,13 @@ from keras_regularize.layers.quantization._rounding import (
 )
 from keras_regularize.layers.quantization.fake_quantize import check_bits
 from keras_regularize.layers.quantization.quantized_weights import step_gradient_scale
-from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
+from keras_regularize.layers.reparameterization.kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
 from keras_regularize.numerics import maximum, upcast
+from keras_regularize.registration import export
 
 _DEFAULT_RANGE = 4.0  # Of inputs, of either sign, until the layer is calibrated.
 

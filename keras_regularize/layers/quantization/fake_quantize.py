@@ -5,9 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer
+from keras_regularize.configuration import Configured
 from keras_regularize.layers.quantization._rounding import (
     first_level,
     fitted_range,
@@ -16,6 +14,8 @@ from keras_regularize.layers.quantization._rounding import (
     step_dtype,
 )
 from keras_regularize.numerics import maximum, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer
 
 _DEFAULT_RANGE = 4.0  # Of either sign, until the layer is calibrated.
 

@@ -6,9 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
+from keras_regularize.configuration import Configured
 from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize
 from keras_regularize.layers.quantization._rounding import (
     fitted_range,
@@ -18,6 +16,8 @@ from keras_regularize.layers.quantization._rounding import (
     step_dtype,
 )
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

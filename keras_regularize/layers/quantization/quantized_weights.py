@@ -6,7 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
 from keras_regularize.autodiff import backend
 from keras_regularize.layers.quantization._rounding import (
     first_level,
@@ -16,12 +15,13 @@ from keras_regularize.layers.quantization._rounding import (
     step_dtype,
 )
 from keras_regularize.layers.quantization.fake_quantize import check_bits
-from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
+from keras_regularize.layers.reparameterization.kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
 
 
 @export

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import straight_through
-from keras_regularize.layers.reparameterization._kernels import fan_in, kernels_of, output_axes
+from keras_regularize.layers.reparameterization.kernels import fan_in, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized, is_kernel
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 _MAX_BITS = 24  # Integers that float32 holds exactly.
 

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
 from keras_regularize.autodiff import backend
+from keras_regularize.configuration import Configured
+from keras_regularize.registration import export
 
 
 @export

@@ -6,15 +6,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.layers.reparameterization._kernels import kernels_of
+from keras_regularize.layers.reparameterization.kernels import kernels_of
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     is_kernel,
     require_kernel,
 )
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -6,15 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
-from keras_regularize.layers.reparameterization._kernels import index_of, kernels_of, output_axes
+from keras_regularize.layers.reparameterization.kernels import index_of, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import (
     Reparameterized,
     require_kernel,
 )
 from keras_regularize.numerics import maximum, safe_norm, upcast
+from keras_regularize.registration import export
 from keras_regularize.utils.groups import member_axes
+from keras_regularize.validation import check_choice, check_number
 
 _MODES = ("output", "input", "both")
 

@@ -2,11 +2,11 @@
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.losses._loss import ClassLoss
 from keras_regularize.losses.calibration._maximum import crossentropy_from_maximum
+from keras_regularize.losses.loss import ClassLoss
+from keras_regularize.registration import export
 from keras_regularize.scores import class_logits
+from keras_regularize.validation import check_number
 
 
 @export

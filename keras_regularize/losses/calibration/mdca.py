@@ -2,12 +2,12 @@
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.labels import label_rows
 from keras_regularize.losses._focal import focusing, log_probability_and_error
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

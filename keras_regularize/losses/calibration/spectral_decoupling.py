@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
 from keras_regularize.scores import label_log_probability
+from keras_regularize.validation import check_number
 
 
 @export

@@ -4,8 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._validation import compatible
 from keras_regularize.numerics import maximum, minimum, upcast
+from keras_regularize.validation import compatible
 
 
 def calibrated_derivatives(margins: Any, noise: Any, box_cox: Any = 0.0) -> Any:

@@ -1,10 +1,10 @@
 """Comp-sum losses: a family around cross-entropy."""
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.labels import mean_under, pick
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import log_probabilities, safe_expm1
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -2,13 +2,13 @@
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.activations._entmax import entmax_probabilities
+from keras_regularize.activations.sparse import entmax_probabilities
 from keras_regularize.labels import at_label, mean_under, pick
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import xlogy
+from keras_regularize.registration import export
 from keras_regularize.scores import class_logits
+from keras_regularize.validation import check_number
 
 
 @export

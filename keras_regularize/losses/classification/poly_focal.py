@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.labels import Labels, label_rows, read_targets
 from keras_regularize.losses._focal import focusing
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import mean, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -4,9 +4,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._validation import check_number
 from keras_regularize.labels import label_mask
 from keras_regularize.numerics import matmul, maximum, upcast
+from keras_regularize.validation import check_number
 
 
 def rationale_invariance(

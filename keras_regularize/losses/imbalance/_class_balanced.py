@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_regularize._validation import check_number
 from keras_regularize.losses.imbalance._counts import check_counts
+from keras_regularize.validation import check_number
 
 
 def class_balanced_weights(class_counts: Sequence[float], beta: float = 0.9999) -> np.ndarray:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
 from keras_regularize.labels import align_binary
-from keras_regularize.losses._loss import Loss
+from keras_regularize.losses.loss import Loss
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_number
 
 _TINY = 1e-7
 _METRICS = ("accuracy", "f1", "fbeta", "gmean", "balanced_accuracy")

@@ -4,8 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize._validation import compatible
 from keras_regularize.numerics import upcast
+from keras_regularize.validation import compatible
 
 
 def early_learning_penalty(targets: Any, y_pred: Any) -> Any:

@@ -4,12 +4,12 @@ import math
 
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.labels import label_rows, mean_under, number_of_classes, pick
-from keras_regularize.losses._loss import ClassLoss
+from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import xlogy
+from keras_regularize.registration import export
 from keras_regularize.scores import class_logits, shifted
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

@@ -3,11 +3,11 @@
 import numpy as np
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.labels import align
 from keras_regularize.losses._coupled import BatchCoupledLoss
 from keras_regularize.numerics import maximum, mean
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.losses.risk.spectral_risk import SpectralRisk
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -5,11 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
 from keras_regularize.autodiff.compiled_losses import per_sample
 from keras_regularize.losses._coupled import BatchCoupledLoss
-from keras_regularize.losses._loss import Loss
-from keras_regularize.losses.risk._spectral_weights import (
+from keras_regularize.losses.loss import Loss
+from keras_regularize.losses.risk.spectra import (
     check_spectrum,
     price,
     relative_weights,
@@ -17,6 +16,7 @@ from keras_regularize.losses.risk._spectral_weights import (
 )
 from keras_regularize.masks import keras_mask
 from keras_regularize.numerics import masked_mean, upcast
+from keras_regularize.registration import export
 from keras_regularize.scores import uses_logits
 
 

@@ -2,9 +2,9 @@
 
 from keras import ops
 
-from keras_regularize._validation import compatible
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.scores import class_scores
+from keras_regularize.validation import compatible
 
 
 def scores_of(*logits):

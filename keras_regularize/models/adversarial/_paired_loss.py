@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_regularize.autodiff.functional import without_samples
-from keras_regularize.models._attacked_model import AttackedModel
+from keras_regularize.models.attacked_model import AttackedModel
 from keras_regularize.scores import (
     class_outputs,
     class_scores,

@@ -4,12 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.losses.robust import smooth_adversarial_comp_sum
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
@@ -74,15 +74,13 @@ class AdvCompSum(PairedLossModel):
         from_logits: bool | None = None,
         **kwargs: Any,
     ):
-        check_number("tau", tau, minimum=0)
-        check_number("rho", rho, minimum=0)
         if rho == 0:
             raise ValueError("`rho` must be positive. Received: rho=0")
         check_number("nu", nu, minimum=0, schedule=True)
         attack = PGD(loss="margin_shift") if attack is None else attack
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
-        self.tau = float(tau)
-        self.rho = float(rho)
+        self.tau = check_number("tau", tau, minimum=0)
+        self.rho = check_number("rho", rho, minimum=0)
         self.nu = nu
 
     def paired_loss(self, batch, logits, adversarial_logits):
@@ -90,11 +88,3 @@ class AdvCompSum(PairedLossModel):
         return smooth_adversarial_comp_sum(
             batch.y, logits, adversarial_logits, self.tau, self.rho, nu
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "tau": self.tau,
-            "rho": self.rho,
-            "nu": keras.saving.serialize_keras_object(self.nu),
-        }

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
-from keras_regularize.models._attacked_model import AttackedModel
+from keras_regularize.attacks.attack import Attack
+from keras_regularize.models.attacked_model import AttackedModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
@@ -72,6 +72,3 @@ class AdversarialTraining(AttackedModel):
         clean_loss, clean_values = super().objective(batch, forward)
         loss, values = self.attacked_objective(batch, forward)
         return (1 - clean_weight) * loss + clean_weight * clean_loss, {**values, **clean_values}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "clean_weight": self.clean_weight}

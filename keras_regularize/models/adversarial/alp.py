@@ -4,11 +4,11 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.losses.robust import adversarial_logit_pairing
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
@@ -77,6 +77,3 @@ class ALP(PairedLossModel):
     def paired_loss(self, batch, logits, adversarial_logits):
         factor = self.scheduled(self.factor, batch)
         return adversarial_logit_pairing(batch.y, logits, adversarial_logits, factor)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": keras.saving.serialize_keras_object(self.factor)}

@@ -4,12 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.losses.robust import arow
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
@@ -71,19 +71,13 @@ class ARoW(PairedLossModel):
         **kwargs: Any,
     ):
         check_number("factor", factor, minimum=0, schedule=True)
-        check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
         attack = PGD(loss="kl") if attack is None else attack
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.factor = factor
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, minimum=0, maximum=1
+        )
 
     def paired_loss(self, batch, logits, adversarial_logits):
         factor = self.scheduled(self.factor, batch)
         return arow(batch.y, logits, adversarial_logits, factor, self.label_smoothing)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "label_smoothing": self.label_smoothing,
-        }

@@ -5,19 +5,19 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number, compatible
-from keras_regularize.attacks._attack import Attack, along_samples
-from keras_regularize.attacks._points import attacked_outputs, floating_leaves, replace_floating
+from keras_regularize.attacks.attack import Attack, along_samples
 from keras_regularize.attacks.gradient_sign import FGSM
+from keras_regularize.attacks.points import attacked_outputs, floating_leaves, replace_floating
 from keras_regularize.autodiff.compiled_losses import per_sample, sample_losses
-from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
+from keras_regularize.models.attacked_model import AttackedModel
 from keras_regularize.numerics import maximum, mean, upcast
+from keras_regularize.registration import export
 from keras_regularize.scores import label_log_probability
+from keras_regularize.validation import check_number, compatible
 
 
 @export
-class ELLE(AdversarialTraining):
+class ELLE(AttackedModel):
     r"""Fast adversarial training with a loss that stays nearly linear around the inputs.
 
     $$L(x') + \lambda\,\frac1B\sum_i \big(\ell(x^c_i) - (1-\alpha_i)\,\ell(x^a_i) - \alpha_i\,\ell(x^b_i)\big)^2$$
@@ -94,18 +94,15 @@ class ELLE(AdversarialTraining):
         seed: int | None = None,
         **kwargs: Any,
     ):
-        check_number("epsilon", epsilon, minimum=0)
         check_number("factor", factor, minimum=0, schedule=True)
-        check_number("decay", decay, minimum=0, maximum=1)
-        check_number("sensitivity", sensitivity, minimum=0)
         if attack is None:
             attack = FGSM(epsilon, bounds=None)
         super().__init__(model, attack, **kwargs)
-        self.epsilon = float(epsilon)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
         self.factor = factor
         self.adaptive = bool(adaptive)
-        self.decay = float(decay)
-        self.sensitivity = float(sensitivity)
+        self.decay = check_number("decay", decay, minimum=0, maximum=1)
+        self.sensitivity = check_number("sensitivity", sensitivity, minimum=0)
         self.seed = seed
         self.points_seed = keras.random.SeedGenerator(seed)
         if adaptive:
@@ -127,7 +124,7 @@ class ELLE(AdversarialTraining):
         return batch.add(**{f"{self.key}_points": (x_a, x_b, alpha)})
 
     def objective(self, batch, forward):
-        loss, values = super().objective(batch, forward)
+        loss, values = self.attacked_objective(batch, forward)
         x_a, x_b, alpha = batch.extra[f"{self.key}_points"]
         errors = self._errors(
             forward, forward.sample_losses, batch.x, x_a, x_b, alpha, batch.y, training=True
@@ -219,19 +216,6 @@ class ELLE(AdversarialTraining):
 
     def _uniform(self, shape):
         return keras.random.uniform(shape, -self.epsilon, self.epsilon, seed=self.points_seed)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["clean_weight"]
-        return {
-            **config,
-            "epsilon": self.epsilon,
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "adaptive": self.adaptive,
-            "decay": self.decay,
-            "sensitivity": self.sensitivity,
-            "seed": self.seed,
-        }
 
 
 def _three_times(leaf):

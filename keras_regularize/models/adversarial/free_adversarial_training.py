@@ -6,11 +6,9 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
-from keras_regularize.attacks._bounds import check_bounds, clip_to_bounds
-from keras_regularize.attacks._inputs import check_within
-from keras_regularize.attacks._points import (
+from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks.inputs import check_within
+from keras_regularize.attacks.points import (
     check_floating,
     check_input_names,
     floating_leaves,
@@ -20,6 +18,8 @@ from keras_regularize.attacks._points import (
 )
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export
@@ -90,13 +90,10 @@ class FreeAdversarialTraining(RegularizedModel):
         inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
-        check_number("epsilon", epsilon, minimum=0)
-        check_integer("replays", replays, minimum=1)
-        check_integer("batch_size", batch_size, minimum=1)
         super().__init__(model, **kwargs)
-        self.epsilon = float(epsilon)
-        self.replays = int(replays)
-        self.batch_size = int(batch_size)
+        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.replays = check_integer("replays", replays, minimum=1)
+        self.batch_size = check_integer("batch_size", batch_size, minimum=1)
         self.bounds = check_bounds(bounds, None)
         self.moved_inputs = check_input_names(inputs)
         options = {"initializer": "zeros", "trainable": False, "aggregation": "mean"}

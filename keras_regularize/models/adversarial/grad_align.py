@@ -5,17 +5,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.models._input_gradients import inner_products, input_gradients
-from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
+from keras_regularize.models.attacked_model import AttackedModel
 from keras_regularize.numerics import maximum, mean
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class GradAlign(AdversarialTraining):
+class GradAlign(AttackedModel):
     r"""Fast adversarial training with input gradients that point the same way all over the ball.
 
     $$L(x') + \lambda\,\Big(1 - \frac1B\sum_i
@@ -96,7 +96,7 @@ class GradAlign(AdversarialTraining):
         return batch.add(**{f"{self.key}_gradients": (gradients, noise)})
 
     def objective(self, batch, forward):
-        loss, values = super().objective(batch, forward)
+        loss, values = self.attacked_objective(batch, forward)
         aims, noise = batch.extra[f"{self.key}_gradients"]
         noise = iter(noise)
         gradients = self._gradients(forward, batch, lambda leaf: next(noise))
@@ -118,12 +118,3 @@ class GradAlign(AdversarialTraining):
         return keras.random.uniform(
             ops.shape(like), -epsilon, epsilon, like.dtype, seed=self.noise_seed
         )
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["clean_weight"]
-        return {
-            **config,
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "seed": self.seed,
-        }

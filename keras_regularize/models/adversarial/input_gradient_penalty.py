@@ -6,11 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._points import check_floating, check_input_names
+from keras_regularize.attacks.points import check_floating, check_input_names
 from keras_regularize.models._input_gradients import inner_products, input_gradients
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

@@ -4,12 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.losses.robust import mart
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
@@ -74,6 +74,3 @@ class MART(PairedLossModel):
 
     def paired_loss(self, batch, logits, adversarial_logits):
         return mart(batch.y, logits, adversarial_logits, self.scheduled(self.beta, batch))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "beta": keras.saving.serialize_keras_object(self.beta)}

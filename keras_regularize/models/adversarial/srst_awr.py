@@ -5,15 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.losses.robust import adaptively_weighted_regularization
 from keras_regularize.models._teacher import Taught
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.models.step.unlabelled import mask_unlabelled
 from keras_regularize.numerics import kl_divergence, mean
+from keras_regularize.registration import export
 from keras_regularize.scores import class_log_probabilities, class_outputs, label_log_probability
+from keras_regularize.validation import check_number
 
 
 @export
@@ -98,18 +98,17 @@ class SRSTAWR(Taught, PairedLossModel):
     ):
         check_number("factor", factor, minimum=0, schedule=True)
         check_number("distillation_factor", distillation_factor, minimum=0, schedule=True)
-        check_number("beta", beta, minimum=0, maximum=1)
-        check_number("temperature", temperature, minimum=0)
         if temperature == 0:
             raise ValueError("`temperature` must be above 0. Received: temperature=0")
-        check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
         super().__init__(model, attack, from_logits=from_logits, **kwargs)
         self.hold_teacher(teacher)
         self.factor = factor
         self.distillation_factor = distillation_factor
-        self.beta = float(beta)
-        self.temperature = float(temperature)
-        self.label_smoothing = float(label_smoothing)
+        self.beta = check_number("beta", beta, minimum=0, maximum=1)
+        self.temperature = check_number("temperature", temperature, minimum=0)
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, minimum=0, maximum=1
+        )
 
     def check_loss(self, model):
         super().check_loss(model)
@@ -149,13 +148,3 @@ class SRSTAWR(Taught, PairedLossModel):
     @property
     def _key(self):
         return f"{self.key}_teacher"
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "distillation_factor": keras.saving.serialize_keras_object(self.distillation_factor),
-            "beta": self.beta,
-            "temperature": self.temperature,
-            "label_smoothing": self.label_smoothing,
-        }

@@ -4,12 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
-from keras_regularize.attacks._attack import Attack
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.numerics import kl_divergence, log_probabilities
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
@@ -83,6 +83,3 @@ class TRADES(PairedLossModel):
     def paired_loss(self, batch, logits, adversarial_logits):
         pair = (log_probabilities(z, from_logits=True) for z in (logits, adversarial_logits))
         return self.scheduled(self.beta, batch) * kl_divergence(*pair)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "beta": keras.saving.serialize_keras_object(self.beta)}

@@ -7,16 +7,16 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._config import Configured, with_arguments
 from keras_regularize.autodiff.compiled_losses import per_sample
 from keras_regularize.autodiff.functional import resolve_weights
+from keras_regularize.configuration import with_arguments
 from keras_regularize.models.regularized_model import RegularizedModel
 
 # Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
 _SEEN = contextvars.ContextVar("outputs of both networks", default=None)
 
 
-class TwoNetworks(Configured, RegularizedModel):
+class TwoNetworks(RegularizedModel):
     """Holds two networks, `model` and `model_b`, and predicts the mean of their outputs."""
 
     predicts_itself = True

@@ -5,8 +5,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.autodiff.functional import without_samples
 from keras_regularize.models.noisy_labels._two_networks import (
     TwoNetworks,
@@ -14,6 +12,8 @@ from keras_regularize.models.noisy_labels._two_networks import (
     outputs_of_both,
 )
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export

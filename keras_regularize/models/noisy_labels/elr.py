@@ -5,9 +5,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.losses.noisy_labels import early_learning_penalty
 from keras_regularize.models._index import check_index, find_rows
@@ -17,11 +14,13 @@ from keras_regularize.models.noisy_labels._memory import (
     remember,
 )
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.registration import export
 from keras_regularize.scores import gives_logits, one_output
+from keras_regularize.validation import check_integer, check_number
 
 
 @export
-class ELR(Configured, RegularizedModel):
+class ELR(RegularizedModel):
     r"""Early-learning regularization: holds a classifier to its own earlier predictions, not to wrong labels.
 
     A network learns from the correct labels first and memorizes the wrong ones later. ELR keeps for every

@@ -5,8 +5,6 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import Forward, backend
 from keras_regularize.autodiff.functional import read_values, without_samples
 from keras_regularize.losses.noisy_labels import early_learning_penalty
@@ -24,7 +22,9 @@ from keras_regularize.models.noisy_labels._two_networks import (
 )
 from keras_regularize.models.step.data import is_floating
 from keras_regularize.numerics import mean, upcast
+from keras_regularize.registration import export
 from keras_regularize.scores import gives_logits
+from keras_regularize.validation import check_integer, check_number
 
 
 @export

@@ -5,16 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import combine, move, multiply
 from keras_regularize.numerics import global_norm
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export
-class AMP(Configured, RegularizedModel):
+class AMP(RegularizedModel):
     r"""Adversarial model perturbation: descends at weights that were moved uphill within a ball.
 
     From $\delta = 0$, `inner_steps` times

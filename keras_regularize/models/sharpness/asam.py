@@ -4,15 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb_adaptively
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class ASAM(Configured, RegularizedModel):
+class ASAM(RegularizedModel):
     r"""Adaptive SAM: perturbs every weight in proportion to its size.
 
     $$e = \rho\,\frac{T^2 \nabla L(w)}{\|T \nabla L(w)\|_2 + 10^{-16}}, \qquad T = |w| + \eta,$$

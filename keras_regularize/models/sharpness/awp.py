@@ -5,16 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import move
 from keras_regularize.numerics import global_norm, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export
-class AWP(Configured, RegularizedModel):
+class AWP(RegularizedModel):
     r"""Adversarial weight perturbation: moves every kernel uphill by a share of its own length.
 
     $$e_v = \gamma\,\|w_v\|_2\,\frac{\nabla_v L(w)}{\|\nabla_v L(w)\|_2 + 10^{-20}}$$

@@ -4,15 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import safe_abs
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class Flooding(Configured, RegularizedModel):
+class Flooding(RegularizedModel):
     r"""Keeps the training loss near a level instead of letting it reach zero.
 
     $$|L - b| + b$$

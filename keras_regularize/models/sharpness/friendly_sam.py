@@ -5,15 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.models._slots import SlottedModel
 from keras_regularize.models.sharpness._gradients import climb, combine
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class FriendlySAM(Configured, SlottedModel):
+class FriendlySAM(SlottedModel):
     r"""SAM that perturbs along the noise of the batch's gradient, without the part all batches have in common.
 
     With $g = \nabla L(w)$ on the batch and a running mean $m$ of such gradients, which stands for the gradient of

@@ -4,16 +4,15 @@ from typing import Any
 
 import keras
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import combine, like, move, multiply
 from keras_regularize.numerics import global_norm
+from keras_regularize.registration import export
+from keras_regularize.validation import check_choice, check_number
 
 
 @export
-class GradientRegularization(Configured, RegularizedModel):
+class GradientRegularization(RegularizedModel):
     r"""Penalizes the gradient norm of the loss: $L + \frac{\gamma}{2}\|\nabla L\|_2^2$.
 
     The gradient of the penalty is $\gamma H g$ with $g = \nabla L(w)$; the finite differences

@@ -4,16 +4,15 @@ from typing import Any
 
 import keras
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb, climb_adaptively, combine, dot
 from keras_regularize.numerics import global_norm
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class GSAM(Configured, RegularizedModel):
+class GSAM(RegularizedModel):
     r"""Surrogate-gap guided SAM: also ascends the loss along what SAM's gradient leaves of it.
 
     With $g = \nabla L(w)$ and SAM's $s = \nabla L(w + \rho g / \|g\|)$, the step uses

@@ -6,18 +6,17 @@ import keras
 from keras import ops, tree
 
 from keras_regularize import autodiff
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb, combine
 from keras_regularize.models.step.objective import scaled
 from keras_regularize.numerics import global_norm, upcast
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class IGNITE(Configured, RegularizedModel):
+class IGNITE(RegularizedModel):
     r"""Keeps the mean prediction of a surrogate insensitive to its weights, for offline optimization.
 
     A surrogate is fitted to past experiments and then searched for better inputs; where it is sharp, the search

@@ -5,9 +5,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.autodiff import backend
 from keras_regularize.models._slots import SlottedModel
 from keras_regularize.models.sharpness._gradients import (
@@ -19,13 +16,15 @@ from keras_regularize.models.sharpness._gradients import (
     multiply,
 )
 from keras_regularize.numerics import global_norm
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 # Below this share of the gradient the orthogonal part is rounding, not a direction.
 _RESOLUTION = 1e-5
 
 
 @export
-class LookSAM(Configured, SlottedModel):
+class LookSAM(SlottedModel):
     r"""SAM at a fraction of its cost: takes the second gradient only every few steps, and reuses what it added.
 
     With $g = \nabla L(w)$, every `period`-th update uses SAM's gradient $s = \nabla L(w + \rho g / \|g\|)$ and

@@ -4,15 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
 from keras_regularize.models._slots import SlottedModel
 from keras_regularize.models.sharpness._gradients import climb, combine
+from keras_regularize.registration import export
+from keras_regularize.validation import check_number
 
 
 @export
-class MomentumSAM(Configured, SlottedModel):
+class MomentumSAM(SlottedModel):
     r"""SAM with one pass per step: perturbs the weights along a running sum of gradients instead of the gradient.
 
     $$g = \nabla L\Big(w - \rho\,\frac{v}{\|v\|_2 + 10^{-12}}\Big), \qquad v \leftarrow \mu v + g,$$

@@ -5,16 +5,15 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_integer, check_number
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb
 from keras_regularize.models.step.objective import Aux
+from keras_regularize.registration import export
+from keras_regularize.validation import check_integer, check_number
 
 
 @export
-class SAM(Configured, RegularizedModel):
+class SAM(RegularizedModel):
     r"""Sharpness-aware minimization: descends with the gradient at the worst nearby weights.
 
     $$g_\mathrm{SAM} = \nabla L(w + e), \qquad e = \rho\,\frac{\nabla L(w)}{\|\nabla L(w)\|_2 + \epsilon}$$

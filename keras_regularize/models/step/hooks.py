@@ -7,6 +7,7 @@ import keras
 from keras import tree
 
 from keras_regularize.autodiff import Batch, Forward
+from keras_regularize.configuration import Configured
 from keras_regularize.models.step.objective import Aux, Objective
 
 
@@ -44,7 +45,7 @@ class Plain:
 PLAIN = Plain()
 
 
-class Hooks:
+class Hooks(Configured):
     """The hooks of a step, each of which is by default that of the wrapper inside: `SAM(VAT(model))`.
 
     | hook | called | does |

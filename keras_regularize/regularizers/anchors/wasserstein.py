@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
+from keras_regularize.configuration import Configured
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
 from keras_regularize.regularizers.anchors._reference import checked_array
+from keras_regularize.validation import check_number
 
 
 @export

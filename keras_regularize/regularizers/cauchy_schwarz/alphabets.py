@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_regularize._export import export
+from keras_regularize.registration import export
 from keras_regularize.regularizers.cauchy_schwarz.cauchy_schwarz import CauchySchwarz
 
 

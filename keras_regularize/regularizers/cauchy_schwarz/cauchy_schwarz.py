@@ -7,12 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_number
+from keras_regularize.configuration import Configured
 from keras_regularize.numerics import upcast
+from keras_regularize.registration import export
 from keras_regularize.regularizers.cauchy_schwarz._gap import FORMS, gap
 from keras_regularize.utils.groups import check_axis
+from keras_regularize.validation import check_choice, check_number
 
 
 @export

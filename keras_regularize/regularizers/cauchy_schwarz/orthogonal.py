@@ -5,12 +5,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_number
+from keras_regularize.configuration import Configured
+from keras_regularize.registration import export
 from keras_regularize.regularizers._gram import smaller_gram
 from keras_regularize.regularizers.cauchy_schwarz._gap import gap
 from keras_regularize.utils.groups import filter_matrix
+from keras_regularize.validation import check_number
 
 
 @export

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize._config import Configured
-from keras_regularize._export import export
-from keras_regularize._validation import check_choice, check_integer, check_number
+from keras_regularize.configuration import Configured
+from keras_regularize.registration import export
 from keras_regularize.regularizers._gram import minus_identity, smaller_gram
 from keras_regularize.utils.groups import filter_matrix
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export

@@ -1,1 +1,0 @@
-"""Random changes of inputs, active in training."""

@@ -1,1 +1,0 @@
-"""Blocks of layers with their own penalty."""

@@ -1,1 +1,0 @@
-"""Random changes of features, active in training."""

@@ -1,1 +1,0 @@
-"""Models that train networks for quantization."""

@@ -1,1 +1,0 @@
-"""Penalties that spread filters apart."""

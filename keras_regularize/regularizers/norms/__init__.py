@@ -1,1 +1,0 @@
-"""Penalties on the length of filters."""

@@ -1,3 +1,0 @@
-"""Regularizers that make weights and activations easy to quantize."""
-
-__all__ = []

@@ -1,3 +1,0 @@
-"""Penalties whose minimum is sparse."""
-
-__all__ = []
