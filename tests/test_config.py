@@ -25,13 +25,24 @@ ELSEWHERE = {
     "models.Distillation": {"loss", "layers"},
     "models.ELRPlus": {"model_a"},
     "models.FunctionalEntropyRegularization": {"inputs"},
+    # Those of the attack that the model makes.
+    "models.RobustSelfSupervised": {"gamma", "step_size", "layer"},
+    "models.VAT": {"epsilon", "finite_difference", "iterations", "layer", "seed"},
 }
 
 # What is stored differs from the attributes.
 OWN_CONFIG = {
     "layers.WeightCompander",  # A wrapper frozen after construction stays frozen.
+    # Attributes that models of Keras have: `loss`, `layers`, `inputs`.
     "models.Distillation",
+    "models.FactoredSphericalClassifier",
+    "models.FreeAdversarialTraining",
     "models.FunctionalEntropyRegularization",
+    "models.InputGradientPenalty",
+    # Of the attack that the model makes.
+    "models.RobustSelfSupervised",
+    "models.VAT",
+    "models.RegularizedModel",  # Two networks take the place of its `model`.
 }
 
 

@@ -79,9 +79,12 @@ class Slots(keras.layers.Layer):
 class SlottedModel(RegularizedModel):
     """A wrapper with `slots`, which are made along with its weights."""
 
-    def __init__(self, model: keras.Model, slots: str, **kwargs: Any):
+    #: What the slots are called, in saved files too.
+    slots_name = "slots"
+
+    def __init__(self, model: keras.Model, **kwargs: Any):
         super().__init__(model, **kwargs)
-        self.slots = Slots(model, name=slots)
+        self.slots = Slots(model, name=self.slots_name)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         outputs = super().call(inputs, training, mask)

@@ -58,6 +58,8 @@ class FriendlySAM(SlottedModel):
     authors' code.
     """
 
+    slots_name = "mean_gradient"
+
     def __init__(
         self,
         model: keras.Model,
@@ -66,7 +68,7 @@ class FriendlySAM(SlottedModel):
         momentum: float = 0.9,
         **kwargs: Any,
     ):
-        super().__init__(model, slots="mean_gradient", **kwargs)
+        super().__init__(model, **kwargs)
         self.rho = check_number("rho", rho, minimum=0, schedule=True)
         self.sigma = check_number("sigma", sigma, schedule=True)
         self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)

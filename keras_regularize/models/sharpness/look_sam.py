@@ -72,6 +72,8 @@ class LookSAM(SlottedModel):
     `MomentumSAM`), with joint norms; the guard against directions made of rounding is ours.
     """
 
+    slots_name = "direction"
+
     def __init__(
         self,
         model: keras.Model,
@@ -81,7 +83,7 @@ class LookSAM(SlottedModel):
         adaptive: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(model, slots="direction", **kwargs)
+        super().__init__(model, **kwargs)
         self.rho = check_number("rho", rho, minimum=0, schedule=True)
         self.period = check_integer("period", period, minimum=1)
         self.alpha = check_number("alpha", alpha, minimum=0, schedule=True)

@@ -60,8 +60,10 @@ class MomentumSAM(SlottedModel):
     moves them back in the end, in that the weights are never moved.
     """
 
+    slots_name = "momentum"
+
     def __init__(self, model: keras.Model, rho: Any = 0.3, momentum: float = 0.9, **kwargs: Any):
-        super().__init__(model, slots="momentum", **kwargs)
+        super().__init__(model, **kwargs)
         self.rho = check_number("rho", rho, minimum=0, schedule=True)
         self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
 
