@@ -6,6 +6,7 @@ failure here is never a fault of its own.
 """
 
 import contextlib
+import functools
 import inspect
 
 import keras
@@ -162,6 +163,32 @@ def test_torch_compiles_no_second_derivative():
         torch.autograd.grad(gradient.sum(), x)
 
     assert fails(second, RuntimeError), MENDED + "`COMPILES_DOUBLE_BACKWARD`"
+
+
+@on_torch
+def test_torch_compiles_neither_vars_nor_caches():
+    """`_detached` of `autodiff/_torch.py` is not compiled; `_KNOWN` of `functional.py` is a dictionary."""
+    import torch
+
+    def attributes(x):
+        vars(x.detach()).update(vars(x))
+        return x
+
+    def compiling():
+        torch.compile(attributes, backend="eager", fullgraph=True)(torch.ones(1))
+
+    assert fails(compiling, Exception), MENDED + "`torch.compiler.disable` in `autodiff/_torch.py`"
+    with pytest.warns(UserWarning, match="lru_cache"):
+        torch.compile(functools.cache(lambda x: x + 1), backend="eager")(torch.ones(1))
+
+
+@on_tensorflow
+def test_tensorflow_follows_a_tensor_into_closures_in_forward_mode():
+    """`autodiff.jvp` differentiates at copies, and takes `None` for the tangent of a constant."""
+    x = tensor(3.0)
+    _, (product, none) = ops.jvp(lambda y: (y * x, tensor(1.0)), (x,), (tensor(1.0),))
+    assert array(product) == 6.0, MENDED + "`ops.copy` in `autodiff.jvp`"
+    assert none is None, MENDED + "`ops.zeros_like` in `autodiff.jvp`"
 
 
 @on_tensorflow
@@ -1086,6 +1113,24 @@ def test_a_model_with_its_own_build_is_not_called_to_be_built():
     assert net.built and not calls
 
 
+def test_a_model_tracks_a_seed_that_it_holds():
+    """Models hold the seeds of their attacks as attributes: else JAX draws the same noise in every step."""
+
+    class Holding(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.seed = keras.random.SeedGenerator(1)
+
+    net = Holding()
+    assert any(v is net.seed.state for v in net.non_trainable_variables)
+
+
+def test_a_model_tells_how_it_runs():
+    """The measuring models of `analysis` run as the measured one does."""
+    net = dense_model(run_eagerly=True, jit_compile=False)
+    assert (net.run_eagerly, net.jit_compile) == (True, False)
+
+
 def test_a_model_is_built_before_its_first_step():
     """The train step builds on TensorFlow alone, where Keras does not; elsewhere there would be no gradients."""
     seen = []
@@ -1163,6 +1208,14 @@ def test_metrics_of_keras_name_no_further_columns():
             given = inspect.signature(kind.update_state).parameters.values()
             named = {p.name for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
             assert named <= known, kind
+
+
+def test_metrics_leave_masked_positions_out():
+    """`metrics._samples.position_weights` does as they do."""
+    metric = keras.metrics.MeanSquaredError()
+    x = masked(np.array([[[1.0], [30.0]]], "float32"), np.array([[True, False]]))
+    metric.update_state(np.zeros((1, 2, 1)), x)
+    assert array(metric.result()) == 1.0
 
 
 def test_variables_of_metrics_add_up_over_replicas():

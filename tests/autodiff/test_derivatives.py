@@ -635,3 +635,64 @@ def test_gradients_of_convolutions_in_branches_are_those_outside(name):
 
     for found, expected in zip(compiled(branch)(ops.convert_to_tensor(True)), gradients()):
         np.testing.assert_allclose(array(found), array(expected), rtol=1e-4, atol=1e-4)
+
+
+def layouts(fn):
+    """`(lhs, rhs, out)` specifications of all convolutions in the trace of a function, those in calls too."""
+    import jax
+
+    def found(jaxpr):
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name == "conv_general_dilated":
+                yield tuple(eqn.params["dimension_numbers"])
+            elif eqn.primitive.name == "jit":
+                yield from found(eqn.params["jaxpr"].jaxpr)
+
+    return list(found(jax.make_jaxpr(fn)().jaxpr))
+
+
+@pytest.mark.skipif(
+    BACKEND != "jax", reason="XLA brings convolutions into a layout, but in branches"
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_convolutions_in_branches_have_the_layout_of_the_fast_kernel(nested):
+    x, kernel = ops.ones((3, 7, 6, 4)), ops.ones((3, 2, 4, 5))
+
+    def gradients():
+        return kr.autodiff.grad(lambda pair: ops.sum(ops.conv(*pair)))([x, kernel])
+
+    fn = compiled(gradients) if nested else gradients
+    fast = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+    outside, inside = layouts(fn), layouts(backend.in_branch(fn))
+    assert len(outside) == len(inside) == 3
+    assert set(inside) == {fast} != set(outside)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="primitives of JAX")
+def test_a_jax_without_the_primitives_is_told_of(monkeypatch):
+    from keras_regularize.autodiff import _jax_convolutions
+
+    monkeypatch.setattr(_jax_convolutions, "_JIT", None)
+    with pytest.warns(UserWarning, match="lacks `conv_general_dilated_p` or `jit_p`"):
+        assert backend.in_branch(layouts) is layouts
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="parameters of JAX")
+def test_a_convolution_with_an_unknown_parameter_stays_as_it_is():
+    from keras_regularize.autodiff._jax_convolutions import _is_known
+
+    assert _is_known({"padding": ((0, 0),), "news": None})
+    assert not _is_known({"padding": ((0, 0),), "news": 1})
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="elsewhere Keras passes no state")
+@pytest.mark.parametrize("change", ["groups", "variables"])
+def test_a_state_that_is_split_in_another_way_is_an_error(change):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    groups = (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
+    state = [[v.value for v in group] for group in groups]
+    backend.test_step(model, lambda data: data, (state, None))
+    state = state[:-1] if change == "groups" else [state[0][:-1], *state[1:]]
+    with pytest.raises(ValueError, match="zip"):
+        backend.test_step(model, lambda data: data, (state, None))
