@@ -23,7 +23,7 @@ $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test lint docs names bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,7 @@ help:
 	@echo 'make test    linter and test suite on JAX, TensorFlow and PyTorch (PYTEST_ARGS="-k sam")'
 	@echo 'make lint    ruff check and ruff format --check'
 	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
+	@echo 'make names   adds new registered names to tests/registered_names.txt'
 	@echo 'make bench   what the methods cost, as ratios, on one BACKEND'
 	@echo 'make clean   removes .venv and whatever was built'
 
@@ -59,6 +60,9 @@ docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
 	KERAS_BACKEND=$(BACKEND) $(RUN) docs/build_reference.py
 	$(RUN) docs/build_guides.py
 	$(RUN) -m mkdocs build --strict
+
+names: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-test
+	KERAS_BACKEND=$(BACKEND) $(RUN) -m tests.extend_registered_names
 
 bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks

@@ -15,10 +15,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 #: What a reader looks for, and what is found there: folders of a namespace, or single names.
 FAMILIES = {
-    "Train steps of your own": [
+    "Bases for methods of your own": [
         "models.RegularizedModel",
         "models.WithLabels",
         "models.WeightPenalty",
+        "losses.Loss",
+        "losses.ClassLoss",
+        "attacks.Attack",
+        "optimizers.OptimizerWrapper",
     ],
     "Flat minima": ["models.sharpness"],
     "Adversarial robustness": [

@@ -1,5 +1,6 @@
 """Perturbations of inputs, for training with `models.AdversarialTraining` and for measuring robustness."""
 
+from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.auto_projected_gradient import APGD
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.attacks.penalized_ascent import PenalizedAscent
@@ -7,6 +8,7 @@ from keras_regularize.attacks.projected_gradient import PGD
 from keras_regularize.attacks.virtual_adversarial import VirtualAdversarial
 
 __all__ = [
+    "Attack",
     "APGD",
     "FGSM",
     "PGD",

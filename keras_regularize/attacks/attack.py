@@ -19,16 +19,46 @@ UNROLLED_STEPS = 10
 
 
 class Attack(Configured):
-    """A search for a perturbation of a model's inputs, callable as `attack(model, x, y)`.
+    """A search for a perturbation of a model's inputs, callable as `attack(model, x, y)`: the base of attacks.
 
-    Subclasses override `search`. Layers and models of Keras are not a fit as a base:
-    an attack has no weights and takes a model as its argument.
+    A subclass overrides `search(point, y)`: from the list of tensors `point.start` to those of the same shapes
+    that it found, with `point.outputs(leaves)` for the model's outputs there. Layers and models of Keras are not
+    a fit as a base: an attack has no weights and takes a model as its argument. Its config is read from its
+    constructor.
 
     Args:
         layer: Layer, or its name, whose output is perturbed instead of the inputs.
         inputs: Names or positions of the inputs that are perturbed; all floating ones by default.
         from_logits: Whether the attacked model gives out logits; `None` asks its compiled loss.
         seed: Seed of the random start.
+
+    Raises:
+        ValueError: If `inputs` are no names or positions, or given together with `layer`.
+
+    Cost: that of `search`.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+
+    class Brighter(kr.attacks.Attack):
+        "Adds a constant to the inputs."
+
+        def __init__(self, shift=0.1, **kwargs):
+            super().__init__(**kwargs)
+            self.shift = shift
+
+        def search(self, point, y):
+            return [leaf + self.shift for leaf in point.start]
+
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    Brighter(0.2)(model, np.zeros((2, 4), "float32"))  # 0.2 everywhere
+    ```
     """
 
     #: Whether a call returns the perturbation itself instead of perturbed inputs.
@@ -38,7 +68,13 @@ class Attack(Configured):
     #: What an error proposes, beside `from_logits`, where it is not known whether a model gives out logits.
     remedy = ""
 
-    def __init__(self, layer=None, from_logits=None, seed=None, inputs=None):
+    def __init__(
+        self,
+        layer: Any = None,
+        from_logits: bool | None = None,
+        seed: int | None = None,
+        inputs: Any = None,
+    ):
         self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
         self.inputs = check_input_names(inputs, self.layer)
         self.from_logits = from_logits

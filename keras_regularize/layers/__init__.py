@@ -3,17 +3,15 @@
 from keras_regularize.layers.accordion_block import AccordionBlock
 from keras_regularize.layers.cutout import Cutout
 from keras_regularize.layers.entmax import Entmax
-from keras_regularize.layers.heads import (
-    AdaFace,
-    ArcFace,
-    CosFace,
-    CurricularFace,
-    GaussianNaiveBayes,
-    LegendreLink,
-    MagFace,
-    NeuralCollapse,
-    RationaleDense,
-)
+from keras_regularize.layers.heads.ada_face import AdaFace
+from keras_regularize.layers.heads.arc_face import ArcFace
+from keras_regularize.layers.heads.cos_face import CosFace
+from keras_regularize.layers.heads.curricular_face import CurricularFace
+from keras_regularize.layers.heads.gaussian_naive_bayes import GaussianNaiveBayes
+from keras_regularize.layers.heads.legendre_link import LegendreLink
+from keras_regularize.layers.heads.mag_face import MagFace
+from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
+from keras_regularize.layers.heads.rationale_dense import RationaleDense
 from keras_regularize.layers.nested_dropout import NestedDropout, nested_dropout_probabilities
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize

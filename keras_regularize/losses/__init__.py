@@ -5,50 +5,52 @@ Each gives one value per sample, so sample weights, masks and several replicas w
 
 from keras_regularize.losses._conditional_entropy import conditional_entropy
 from keras_regularize.losses.aggregate_response import AggregateResponse
-from keras_regularize.losses.calibration import ACLS, FLSD, MDCA, MaxSup, MbLS, SpectralDecoupling
-from keras_regularize.losses.classification import (
-    CompSum,
-    Entmax,
-    PolyFocal,
-    PolyLoss,
-    Sparsemax,
-    ZLoss,
-    calibrated_derivatives,
-)
+from keras_regularize.losses.calibration.acls import ACLS
+from keras_regularize.losses.calibration.flsd import FLSD
+from keras_regularize.losses.calibration.max_sup import MaxSup
+from keras_regularize.losses.calibration.mbls import MbLS
+from keras_regularize.losses.calibration.mdca import MDCA
+from keras_regularize.losses.calibration.spectral_decoupling import SpectralDecoupling
+from keras_regularize.losses.classification._calibrated_derivatives import calibrated_derivatives
+from keras_regularize.losses.classification.comp_sum import CompSum
+from keras_regularize.losses.classification.entmax import Entmax, Sparsemax
+from keras_regularize.losses.classification.poly import PolyLoss
+from keras_regularize.losses.classification.poly_focal import PolyFocal
+from keras_regularize.losses.classification.z_loss import ZLoss
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
-from keras_regularize.losses.features import (
+from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,
     neural_collapse_within,
-    rationale_invariance,
 )
-from keras_regularize.losses.imbalance import (
-    LDAM,
-    AnyLoss,
-    LogitAdjusted,
-    Seesaw,
-    class_balanced_weights,
-)
+from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.imbalance._class_balanced import class_balanced_weights
+from keras_regularize.losses.imbalance.any_loss import AnyLoss
+from keras_regularize.losses.imbalance.ldam import LDAM
+from keras_regularize.losses.imbalance.logit_adjusted import LogitAdjusted
+from keras_regularize.losses.imbalance.seesaw import Seesaw
+from keras_regularize.losses.loss import ClassLoss, Loss
 from keras_regularize.losses.matching_loss import MatchingLoss
-from keras_regularize.losses.noisy_labels import (
-    BiTempered,
-    SymmetricCrossentropy,
-    ZErrorBCE,
-    ZErrorMSE,
-    early_learning_penalty,
-)
+from keras_regularize.losses.noisy_labels._early_learning import early_learning_penalty
+from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
+from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
+from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
 from keras_regularize.losses.rejection import Rejection
-from keras_regularize.losses.risk import CVaR, SpectralRisk, spectral_weights
-from keras_regularize.losses.robust import (
+from keras_regularize.losses.risk.cvar import CVaR
+from keras_regularize.losses.risk.spectra import spectral_weights
+from keras_regularize.losses.risk.spectral_risk import SpectralRisk
+from keras_regularize.losses.robust._adaptively_weighted_regularization import (
     adaptively_weighted_regularization,
-    adversarial_logit_pairing,
-    arow,
-    mart,
-    smooth_adversarial_comp_sum,
-    trades,
 )
+from keras_regularize.losses.robust._adversarial_logit_pairing import adversarial_logit_pairing
+from keras_regularize.losses.robust._arow import arow
+from keras_regularize.losses.robust._mart import mart
+from keras_regularize.losses.robust._smooth_adversarial_comp_sum import smooth_adversarial_comp_sum
+from keras_regularize.losses.robust._trades import trades
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
 
 __all__ = [
+    "ClassLoss",
+    "Loss",
     "ACLS",
     "FLSD",
     "LDAM",

@@ -1,6 +1,7 @@
 """The base classes of the losses here: Keras' own, with what it does to weights and labels made safe."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,15 +15,48 @@ from keras_regularize.validation import check_integer
 
 
 class Loss(Configured, keras.losses.Loss):
-    """`keras.losses.Loss` that takes `(batch,)` sample weights for `(batch, time, …)` values, and exact labels.
+    """`keras.losses.Loss` that takes sample weights for sequences, and labels as they are: a base for losses.
 
     Keras multiplies values and weights as they are, which fails for `(batch,)` against `(batch,
     time)`. A weight of lower rank than the values counts here for every position of its sample.
     Keras casts `y_true` to the dtype of the loss, in which half precision has few class ids: here
-    `call` is given it as it is. Masks and reductions stay Keras' own.
+    `call` is given it as it is. Masks and reductions stay Keras' own. A subclass overrides
+    `call(y_true, y_pred)`, which gives a value per sample or position; its config is read from its constructor.
+
+    Args:
+        name: Name of the loss.
+        reduction: Reduction of the values as in `keras.losses.Loss`.
+        dtype: Dtype of the computation, as in `keras.losses.Loss`.
+
+    Cost: that of `call`.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+
+    class Quartic(kr.losses.Loss):
+        def __init__(self, scale=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.scale = scale
+
+        def call(self, y_true, y_pred):
+            error = keras.ops.cast(y_true, y_pred.dtype) - y_pred
+            return keras.ops.mean((error / self.scale) ** 4, axis=-1)
+
+
+    Quartic(2.0, name="quartic").get_config()["scale"]  # 2.0
+    ```
     """
 
-    def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: str | None = None,
+    ):
         # Named here because the config of Keras leaves out the dtype.
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
@@ -64,15 +98,46 @@ class Loss(Configured, keras.losses.Loss):
 
 
 class ClassLoss(Loss):
-    """A loss of class labels: subclasses give the `values` for labels that are classes.
+    """A loss of class labels: a base for losses that gives them labels which are classes.
 
-    An id that is no class is an error if it can be looked at, as outside of compiled code; else its value is
-    NaN, or 0 where weight or mask are 0. The id `ignore_class` is treated as
-    `keras.losses.SparseCategoricalCrossentropy` does: value 0, no gradient, and a mask on the values by which
-    reductions leave the sample out.
+    A subclass overrides `values(labels, y_pred)` with one value per sample or position; `labels` has either `ids`
+    (class ids) or `rows` (one-hot or soft), the other is `None`. An id that is no class is an error if it can be
+    looked at, as outside of compiled code; else its value is NaN, or 0 where weight or mask are 0. The id
+    `ignore_class` is treated as `keras.losses.SparseCategoricalCrossentropy` does: value 0, no gradient, and a mask
+    on the values by which reductions leave the sample out.
+
+    Args:
+        ignore_class: Class id of samples that do not count, or `None`. For ids only.
+        **kwargs: `name`, `reduction` and `dtype` as in `keras.losses.Loss`.
+
+    Raises:
+        ValueError: If labels and predictions do not fit, or an id is no class, where it can be looked at.
+
+    Cost: that of `values` and a look at the labels.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_regularize as kr
+
+
+    class Confidence(kr.losses.ClassLoss):
+        "One less the probability of the label, whatever form the label has."
+
+        def values(self, labels, y_pred):
+            p = keras.ops.softmax(y_pred, axis=-1)
+            if labels.rows is not None:
+                return 1.0 - keras.ops.sum(labels.rows * p, axis=-1)
+            return 1.0 - keras.ops.take_along_axis(p, labels.ids[..., None], axis=-1)[..., 0]
+
+
+    Confidence(ignore_class=-1)(np.array([0, 2, -1]), np.zeros((3, 3), "float32"))  # 2/3
+    ```
     """
 
-    def __init__(self, ignore_class=None, **kwargs):
+    def __init__(self, ignore_class: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.ignore_class = check_integer("ignore_class", ignore_class, optional=True)
 

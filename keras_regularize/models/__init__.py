@@ -1,18 +1,16 @@
 """Wrap a model, then `compile` and `fit` as usual. Wrappers nest and read as they act: `SAM(VAT(model))`."""
 
-from keras_regularize.models.adversarial import (
-    ALP,
-    ELLE,
-    MART,
-    SRSTAWR,
-    TRADES,
-    AdvCompSum,
-    AdversarialTraining,
-    ARoW,
-    FreeAdversarialTraining,
-    GradAlign,
-    InputGradientPenalty,
-)
+from keras_regularize.models.adversarial.adv_comp_sum import AdvCompSum
+from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
+from keras_regularize.models.adversarial.alp import ALP
+from keras_regularize.models.adversarial.arow import ARoW
+from keras_regularize.models.adversarial.elle import ELLE
+from keras_regularize.models.adversarial.free_adversarial_training import FreeAdversarialTraining
+from keras_regularize.models.adversarial.grad_align import GradAlign
+from keras_regularize.models.adversarial.input_gradient_penalty import InputGradientPenalty
+from keras_regularize.models.adversarial.mart import MART
+from keras_regularize.models.adversarial.srst_awr import SRSTAWR
+from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
@@ -21,24 +19,24 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
-from keras_regularize.models.noisy_labels import ELR, CoTeaching, ELRPlus
+from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
+from keras_regularize.models.noisy_labels.elr import ELR
+from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
 from keras_regularize.models.prospect import Prospect
 from keras_regularize.models.r_drop import RDrop
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
-from keras_regularize.models.sharpness import (
-    AMP,
-    ASAM,
-    AWP,
-    GSAM,
-    IGNITE,
-    SAM,
-    Flooding,
-    FriendlySAM,
-    GradientRegularization,
-    LookSAM,
-    MomentumSAM,
-)
+from keras_regularize.models.sharpness.amp import AMP
+from keras_regularize.models.sharpness.asam import ASAM
+from keras_regularize.models.sharpness.awp import AWP
+from keras_regularize.models.sharpness.flooding import Flooding
+from keras_regularize.models.sharpness.friendly_sam import FriendlySAM
+from keras_regularize.models.sharpness.gradient_regularization import GradientRegularization
+from keras_regularize.models.sharpness.gsam import GSAM
+from keras_regularize.models.sharpness.ignite import IGNITE
+from keras_regularize.models.sharpness.look_sam import LookSAM
+from keras_regularize.models.sharpness.momentum_sam import MomentumSAM
+from keras_regularize.models.sharpness.sam import SAM
 from keras_regularize.models.vat import VAT
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels

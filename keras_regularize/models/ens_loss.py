@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from keras_regularize.autodiff.functional import resolve_weights, without_samples
 from keras_regularize.labels import label_ids
-from keras_regularize.losses.classification import calibrated_derivatives
+from keras_regularize.losses import calibrated_derivatives
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.registration import export
 from keras_regularize.scores import class_scores, gives_logits, one_output

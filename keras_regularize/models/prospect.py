@@ -10,8 +10,7 @@ from keras import ops, tree
 from keras_regularize import autodiff
 from keras_regularize.autodiff import Batch, backend
 from keras_regularize.autodiff.functional import read_state, read_values
-from keras_regularize.losses.risk import spectral_weights
-from keras_regularize.losses.risk.spectra import check_spectrum
+from keras_regularize.losses.risk.spectra import check_spectrum, spectral_weights
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models._samples import weighted_losses
 from keras_regularize.models.regularized_model import RegularizedModel

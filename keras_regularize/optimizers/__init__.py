@@ -14,8 +14,10 @@ from keras_regularize.optimizers.lobster import LOBSTER
 from keras_regularize.optimizers.masked import Masked
 from keras_regularize.optimizers.one_cycle import OneCycle
 from keras_regularize.optimizers.proximal import Proximal
+from keras_regularize.optimizers.wrapper import OptimizerWrapper
 
 __all__ = [
+    "OptimizerWrapper",
     "LAWN",
     "LOBSTER",
     "AdaptiveGradientClipping",

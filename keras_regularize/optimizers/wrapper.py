@@ -51,7 +51,7 @@ def global_gradients(grads: list[Any]) -> list[Any]:
 
 
 class OptimizerWrapper(Configured, keras.optimizers.Optimizer):
-    """Holds an optimizer and acts around its step.
+    """Holds an optimizer and acts around its step: the base of optimizer wrappers.
 
     A method overrides `step(grads, variables)`, whose default is the inner optimizer's step. Everything else is
     here: the learning rate and the iterations are the inner optimizer's, `variables` are those of both,
@@ -62,7 +62,35 @@ class OptimizerWrapper(Configured, keras.optimizers.Optimizer):
 
     `step` reads a schedulable argument by `self.scheduled(value)` and the rate of the present step by
     `self.learning_rate`, both before it calls the inner step, which advances the iterations. The inner step
-    also applies the variables' constraints; what `step` does afterwards comes after them.
+    also applies the variables' constraints; what `step` does afterwards comes after them. The config is read
+    from the constructor.
+
+    Args:
+        optimizer: The optimizer to wrap, its name or its config.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If the optimizer scales losses, accumulates gradients or averages weights, which belongs
+            around a wrapper.
+
+    Cost: that of the wrapped optimizer.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+
+    class SignedGradients(kr.optimizers.OptimizerWrapper):
+        "Lets the inner optimizer see signs only."
+
+        def step(self, grads, variables):
+            super().step([keras.ops.sign(g) for g in grads], variables)
+
+
+    optimizer = SignedGradients(keras.optimizers.SGD(0.01))
+    ```
     """
 
     def __init__(self, optimizer: Any, name: str | None = None):

@@ -9,7 +9,10 @@ from keras_regularize.autodiff import straight_through
 from keras_regularize.configuration import Configured
 from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads.labels import features_and_labels, features_shape
-from keras_regularize.losses.features import neural_collapse_between, neural_collapse_within
+from keras_regularize.losses import (
+    neural_collapse_between,
+    neural_collapse_within,
+)
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
 

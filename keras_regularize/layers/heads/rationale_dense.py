@@ -9,7 +9,7 @@ from keras_regularize.configuration import Configured
 from keras_regularize.labels import label_mask
 from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads.labels import features_and_labels, features_shape
-from keras_regularize.losses.features import rationale_invariance
+from keras_regularize.losses import rationale_invariance
 from keras_regularize.numerics import matmul
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_regularize.attacks.attack import Attack
-from keras_regularize.losses.robust import adversarial_logit_pairing
+from keras_regularize.losses import adversarial_logit_pairing
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number

@@ -6,7 +6,7 @@ import keras
 
 from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.projected_gradient import PGD
-from keras_regularize.losses.robust import arow
+from keras_regularize.losses import arow
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number

@@ -6,7 +6,9 @@ import keras
 from keras import ops
 
 from keras_regularize.attacks.attack import Attack
-from keras_regularize.losses.robust import adaptively_weighted_regularization
+from keras_regularize.losses import (
+    adaptively_weighted_regularization,
+)
 from keras_regularize.models._teacher import Taught
 from keras_regularize.models.adversarial._paired_loss import PairedLossModel
 from keras_regularize.models.step.unlabelled import mask_unlabelled

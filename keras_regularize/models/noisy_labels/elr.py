@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import backend
-from keras_regularize.losses.noisy_labels import early_learning_penalty
+from keras_regularize.losses import early_learning_penalty
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models.noisy_labels._memory import (
     add_memory,

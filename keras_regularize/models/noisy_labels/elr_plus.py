@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from keras_regularize.autodiff import Forward, backend
 from keras_regularize.autodiff.functional import read_values, without_samples
-from keras_regularize.losses.noisy_labels import early_learning_penalty
+from keras_regularize.losses import early_learning_penalty
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models._slots import Slots
 from keras_regularize.models.noisy_labels._memory import (
