@@ -103,7 +103,7 @@ class ClassLoss(Loss):
     A subclass overrides `values(labels, y_pred)` with one value per sample or position; `labels` has either `ids`
     (class ids) or `rows` (one-hot or soft), the other is `None`. An id that is no class is an error if it can be
     looked at, as outside of compiled code; else its value is NaN, or 0 where weight or mask are 0. The id
-    `ignore_class` is treated as `keras.losses.SparseCategoricalCrossentropy` does: value 0, no gradient, and a mask
+    `ignore_class` is treated as by `keras.losses.SparseCategoricalCrossentropy`: value 0, no gradient, and a mask
     on the values by which reductions leave the sample out.
 
     Args:
