@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import pick
-from keras_regularize.scores import crossentropy, relative
+from keras_regularize.scores import crossentropy, relative, seen_argmax
 
 
 def crossentropy_from_maximum(labels, logits):
@@ -17,26 +17,18 @@ def crossentropy_from_maximum(labels, logits):
     x, normalizer = relative(logits)
     if 0 in x.shape:
         return crossentropy(labels, x, normalizer), x, ops.sum(x, axis=-1)
+    first = seen_argmax(x)
     if labels.rows is not None:
-        return (
-            crossentropy(labels, x, normalizer),
-            x,
-            pick(x, ops.convert_to_tensor(_first_maximum(x))),
-        )
+        first = backend.first_maximum(x) if first is None else ops.convert_to_tensor(first)
+        return crossentropy(labels, x, normalizer), x, pick(x, first)
     # One look-up for both, since its derivative writes an array of the size of the logits.
-    own, top = ops.unstack(backend.take_last(x, _places(labels.ids, x)), 2, axis=-1)
+    own, top = ops.unstack(backend.take_last(x, _places(labels.ids, first, x)), 2, axis=-1)
     return normalizer - own, x, top
 
 
-def _places(ids, x):
+def _places(ids, first, x):
     """`(…, 2)`: the label and the position of the largest entry."""
-    first, known = _first_maximum(x), backend.peek(ids)
-    if isinstance(first, np.ndarray) and known is not None:
+    known = backend.peek(ids)
+    if first is not None and known is not None:
         return ops.convert_to_tensor(np.stack([known, first], axis=-1), dtype="int64")
-    return ops.stack([ids, ops.cast(first, "int32")], axis=-1)
-
-
-def _first_maximum(x):
-    """Position of the largest entry, found by NumPy where it can look: torch takes 15 times as long."""
-    values = backend.peek(x) if backend.RUNS_ONE_BY_ONE else None
-    return backend.first_maximum(x) if values is None else values.argmax(axis=-1)
+    return ops.stack([ids, ops.cast(backend.first_maximum(x), ids.dtype)], axis=-1)
