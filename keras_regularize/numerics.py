@@ -168,6 +168,14 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return ops.sum(x, axis=axis, keepdims=keepdims) / count
 
 
+def standardized(x: Any) -> Any:
+    """`ops.layer_normalization` over the last axis that stays in float64: 0 where all entries are equal."""
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        return ops.layer_normalization(x, epsilon=1e-24)
+    centred = x - mean(x, axis=-1, keepdims=True)
+    return centred / ops.sqrt(mean(centred * centred, axis=-1, keepdims=True) + 1e-24)
+
+
 def matmul(x: Any, y: Any) -> Any:
     """`ops.matmul` of tensors of one dtype that stays in float64."""
     return x @ y
