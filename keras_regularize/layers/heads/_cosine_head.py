@@ -117,10 +117,10 @@ def cosine_of(angle):
 def _angles(x, y):
     """Angles in radians between unit vectors `(batch, d)`.
 
-    From difference and sum, whose squared lengths are 2 ∓ 2 cos: the cosine has lost the angle where it is close to
-    ±1, and the arccosine has an infinite slope there, which cancels only on paper. The gradient is of length one
-    everywhere, but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles to
-    all.
+    From difference and sum, of squared lengths 2 ∓ 2 cos: the cosine has lost the angle where it is close to ±1,
+    and the arccosine has an infinite slope there, which cancels only on paper. The gradient is of length one
+    everywhere, but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles
+    to all.
     """
     apart, along = x - y, x + y
     apart, along = ops.sum(apart * apart, axis=-1), ops.sum(along * along, axis=-1)
