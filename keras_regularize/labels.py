@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -86,7 +87,7 @@ def read_labels(y_true, y_pred, ignore_class=None):
                 f"by their weights. Received: ignore_class={ignore_class}, y_true.shape={tuple(given.shape)}"
             )
         return Labels(None, ops.cast(given, upcast(y_pred).dtype))
-    ids, classes = ops.cast(given, "int32"), number_of_classes(y_pred)
+    ids, classes = _as_index(given), number_of_classes(y_pred)
     counted = None if ignore_class is None else ops.not_equal(ids, ignore_class)
     outside = None
     if values is None or not _all(values, lambda v: _is_class(v, classes), ignore_class):
@@ -97,6 +98,11 @@ def read_labels(y_true, y_pred, ignore_class=None):
         ids = ops.where(outside, 0, ids)
     ids = ids if counted is None else ops.where(counted, ids, 0)
     return Labels(ids, None, outside, counted, values)
+
+
+def _as_index(x):
+    kept = keras.backend.standardize_dtype(x.dtype) in ("int32", "int64")
+    return x if kept else ops.cast(x, "int32")
 
 
 def _is_class(values, classes):
@@ -124,9 +130,8 @@ def _all(values, condition, ignore_class):
         values = values.astype("float32")
     if ignore_class is not None:
         values = values[values != ignore_class]
-    if values.dtype.kind != "f" and values.size:
-        values = np.array([values.min(), values.max()])
-    return bool(np.all(condition(values)))
+    ends = (values.min(), values.max()) if values.dtype.kind != "f" and values.size else (values,)
+    return all(condition(end).all() for end in ends)
 
 
 def check_labels(labels, y_pred):

@@ -168,6 +168,14 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return ops.sum(x, axis=axis, keepdims=keepdims) / count
 
 
+def standardized(x: Any) -> Any:
+    """`ops.layer_normalization` over the last axis that stays in float64: 0 where all entries are equal."""
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        return ops.layer_normalization(x, epsilon=1e-24)
+    centred = x - mean(x, axis=-1, keepdims=True)
+    return centred / ops.sqrt(mean(centred * centred, axis=-1, keepdims=True) + 1e-24)
+
+
 def matmul(x: Any, y: Any) -> Any:
     """`ops.matmul` of tensors of one dtype that stays in float64."""
     return x @ y
@@ -184,12 +192,15 @@ def minimum(x: Any, bound: Any) -> Any:
 
 
 def arctan2(y: Any, x: Any) -> Any:
-    """`ops.arctan2` of `y`, `x` at least 0 and not both 0 that stays in float64."""
+    """`ops.arctan2` of `y` at least 0 and `x`, not both 0, that stays in float64."""
     if keras.backend.standardize_dtype(x.dtype) != "float64":
         return ops.arctan2(y, x)
+    left = x < 0
+    x = ops.where(left, -x, x)
     steep = y > x
     slope = ops.where(steep, x, y) / ops.where(steep, y, x)
-    return ops.where(steep, math.pi / 2 - ops.arctan(slope), ops.arctan(slope))
+    angle = ops.where(steep, math.pi / 2 - ops.arctan(slope), ops.arctan(slope))
+    return ops.where(left, math.pi - angle, angle)
 
 
 def cumsum(x: Any) -> Any:

@@ -305,3 +305,34 @@ def test_kl_divergence_of_certain_predictions():
 
     np.testing.assert_allclose(array(of_logits(z)), [2e4, 2e4], rtol=1e-6)
     assert np.all(np.isfinite(gradient(of_logits, z)))
+
+
+FLOAT64 = pytest.param(
+    "float64",
+    marks=pytest.mark.skipif(
+        keras.backend.backend() == "jax", reason="float64 is a flag of the whole process"
+    ),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", FLOAT64])
+def test_standardized(dtype):
+    x = np.random.default_rng(0).normal(size=(3, 4, 7))
+    x[0, 0] = 2.5
+    value = numerics.standardized(ops.convert_to_tensor(x.astype(dtype)))
+    assert dtype_of(value) == dtype
+    expected = (x - x.mean(-1, keepdims=True)) / np.maximum(x.std(-1, keepdims=True), 1e-9)
+    atol = 1e-5 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(ops.convert_to_numpy(value), expected, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["float32", FLOAT64])
+def test_arctan2(dtype):
+    angle = np.array([0.0, 1e-5, 0.5, 0.7854, 1.5, np.pi / 2, 1.7, 2.3562, 3.1, np.pi])
+    y, x = (ops.convert_to_tensor((3 * f(angle)).astype(dtype)) for f in (np.sin, np.cos))
+    y = ops.where(y < 0, 0.0, y)
+    atol = 1e-6 if dtype == "float32" else 1e-15
+    np.testing.assert_allclose(ops.convert_to_numpy(numerics.arctan2(y, x)), angle, atol=atol)
+    slopes = autodiff.grad(lambda v: ops.sum(numerics.arctan2(*v)))([y, x])
+    for slope, expected in zip(slopes, (np.cos(angle) / 3, -np.sin(angle) / 3)):
+        np.testing.assert_allclose(ops.convert_to_numpy(slope), expected, atol=atol)

@@ -85,6 +85,14 @@ def test_z_loss_of_equal_logits_has_no_gradient(size):
     assert np.all(slope == 0)
 
 
+def test_z_loss_far_from_zero_is_not_rounded():
+    ids, z = random_case()
+    z = np.round(8 * np.asarray(z)) / 8  # These stay exact when a thousand is added.
+    (value, slope), (far, far_slope) = (evaluate(ZLoss(), ids, z + c) for c in (0.0, 1024.0))
+    np.testing.assert_allclose(far, value, rtol=1e-6)
+    np.testing.assert_allclose(far_slope, slope, atol=1e-6)
+
+
 # Sparsemax and Entmax
 
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_regularize.configuration import Configured
 from keras_regularize.layers.heads.labels import class_ids, features_and_labels, features_shape
-from keras_regularize.numerics import arctan2, matmul, safe_norm, unit_vectors, upcast
+from keras_regularize.numerics import arctan2, matmul, safe_sqrt, unit_vectors, upcast
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -94,12 +94,12 @@ class ClassMargins:
 
 def at_label(ids, units):
     """Bools `(batch, units)`, set at the label."""
-    return ops.equal(ops.expand_dims(ids, -1), ops.arange(units, dtype="int32"))
+    return ops.equal(ids[..., None], ops.arange(units, dtype="int32"))
 
 
 def replace_own(cosine, ids, own):
     """The cosines with those of the labels replaced."""
-    return ops.where(at_label(ids, cosine.shape[-1]), ops.expand_dims(own, -1), cosine)
+    return ops.where(at_label(ids, cosine.shape[-1]), own[..., None], cosine)
 
 
 def cosine_of(angle):
@@ -110,12 +110,15 @@ def cosine_of(angle):
 def _angles(x, y):
     """Angles in radians between unit vectors `(batch, d)`.
 
-    From the lengths of difference and sum: the cosine has lost the angle where it is close to ±1, and the
-    arccosine has an infinite slope there, which cancels only on paper. The gradient is of length one everywhere,
-    but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles to all.
+    From difference and sum, of squared lengths 2 ∓ 2 cos: the cosine has lost the angle where it is close to ±1,
+    and the arccosine has an infinite slope there, which cancels only on paper. The gradient is of length one
+    everywhere, but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles
+    to all.
     """
-    lengths = safe_norm(ops.stack([x - y, x + y]), axis=-1)
-    return 2.0 * arctan2(lengths[0], ops.where(lengths[0] + lengths[1] > 0, lengths[1], 1.0))
+    apart, along = x - y, x + y
+    apart, along = ops.sum(apart * apart, axis=-1), ops.sum(along * along, axis=-1)
+    cosine = ops.where(apart + along > 0, 0.5 * (along - apart), 1.0)
+    return arctan2(safe_sqrt(apart * along), cosine)
 
 
 def _columns(kernel, ids, nearest, sub_centers):

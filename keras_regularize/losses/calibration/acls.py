@@ -86,15 +86,16 @@ class ACLS(ClassLoss):
         self.margin = check_number("margin", margin, minimum=0)
 
     def values(self, labels, y_pred):
-        x, top = shifted(class_logits(y_pred))
-        values = crossentropy(labels, *relative(x))
+        logits = class_logits(y_pred)
+        values = crossentropy(labels, *relative(logits))
+        x, top = shifted(logits)
         # A term of weight 0 is left out: at a forbidden class it would be 0 times infinity.
         if self.alpha * self.positive_factor > 0:
-            over = ops.relu(x + (top - self.margin))
-            tops = ops.where(ops.stop_gradient(x) >= 0, ops.square(over), 0.0)
-            values = values + self.alpha * self.positive_factor * ops.sum(tops, axis=-1)
+            over = ops.where(ops.stop_gradient(x) >= 0, x + (top - self.margin), 0.0)
+            tops = ops.sum(ops.square(ops.relu(over)), axis=-1)
+            values = values + self.alpha * self.positive_factor * tops
         if self.alpha * self.negative_factor > 0:
-            # The tops themselves are not below a margin of at least 0, so they need no mask.
-            under = ops.sum(ops.square(ops.relu(-self.margin - x)), axis=-1)
+            # 0 within the margin; the tops themselves are not below a margin of at least 0, so they need no mask.
+            under = ops.sum(ops.square(ops.soft_shrink(x, self.margin)), axis=-1)
             values = values + self.alpha * self.negative_factor / (x.shape[-1] - 1) * under
         return values

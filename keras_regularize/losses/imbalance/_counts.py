@@ -3,6 +3,9 @@
 import numbers
 
 import numpy as np
+from keras import ops
+
+from keras_regularize.autodiff import backend
 
 
 def check_counts(class_counts):
@@ -33,3 +36,9 @@ def check_classes(class_counts, logits):
 def constants(values):
     """Numbers per class in the dtype of the computation."""
     return np.asarray(values, "float32")
+
+
+def entries(values, ids):
+    """The constants at the labels: by NumPy if it can look, a dozen operations of `ops.take` on torch."""
+    known = backend.peek(ids)
+    return ops.take(values, ids, axis=0) if known is None else values[known]

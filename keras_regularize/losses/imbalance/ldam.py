@@ -7,7 +7,12 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import at_label
-from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+from keras_regularize.losses.imbalance._counts import (
+    check_classes,
+    check_counts,
+    constants,
+    entries,
+)
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.registration import export
 from keras_regularize.scores import class_logits, shifted
@@ -97,7 +102,7 @@ class LDAM(ClassLoss):
         # Shifted first: large logits would round the margins away.
         scores = self.scale * shifted(logits)[0]
         if labels.rows is None:
-            own = ops.take(-self._margins, labels.ids, axis=0)
+            own = -entries(self._margins, labels.ids)
             scores = backend.add_last(scores, labels.ids, own)
         else:
             scores = scores - ops.multiply(labels.rows, self._margins)

@@ -8,9 +8,14 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import label_ids
-from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
+from keras_regularize.losses.imbalance._counts import (
+    check_classes,
+    check_counts,
+    constants,
+    entries,
+)
 from keras_regularize.losses.loss import ClassLoss
-from keras_regularize.numerics import maximum, minimum
+from keras_regularize.numerics import maximum
 from keras_regularize.registration import export
 from keras_regularize.scores import class_logits, label_log_probability
 from keras_regularize.validation import check_number
@@ -96,10 +101,10 @@ class Seesaw(ClassLoss):
         log_p = backend.log_softmax(logits)
         constant = ops.stop_gradient(log_p)
         own = backend.take_last(constant, ids[..., None])
-        # log M and log C up to constants of the sample, which cancel in the softmax.
+        # -log M and log C; the clipped logarithm of the label's probability is a constant of the sample.
         log_counts = ops.cast(self._log_counts, logits.dtype)
-        own_count = ops.expand_dims(ops.take(log_counts, ids, axis=0), -1)
-        mitigation = minimum(own_count, log_counts)
-        compensation = self.q * maximum(constant, maximum(own, math.log(0.01)))
-        adjusted = log_p + (mitigation + compensation)
+        own_count = ops.cast(entries(self._log_counts, ids), logits.dtype)
+        mitigation = ops.relu(own_count[..., None] - log_counts)
+        compensation = self.q * ops.relu(constant - maximum(own, math.log(0.01)))
+        adjusted = log_p + (compensation - mitigation)
         return -label_log_probability(labels, adjusted, from_logits=True)
