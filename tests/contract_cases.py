@@ -376,3 +376,9 @@ CASES = {
     "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
     "regularizers.attach": {"no_paper": True},
 }
+
+# Public for subclasses alone.
+BASES = {"attacks.Attack", "losses.ClassLoss", "losses.Loss", "optimizers.OptimizerWrapper"}
+
+# Namespaces of tools to build with, which nothing saved contains.
+TOOLS = {"autodiff", "numerics", "testing"}

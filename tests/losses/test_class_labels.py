@@ -18,7 +18,9 @@ IDS = np.array([0, 2, 4, 1, 3, 2], "int32")
 NAMES = sorted(
     name
     for name in kr.losses.__all__
-    if inspect.isclass(getattr(kr.losses, name)) and issubclass(getattr(kr.losses, name), ClassLoss)
+    if inspect.isclass(getattr(kr.losses, name))
+    and issubclass(getattr(kr.losses, name), ClassLoss)
+    and getattr(kr.losses, name) is not ClassLoss
 )
 names = pytest.mark.parametrize("name", NAMES)
 wrong_ids = pytest.mark.parametrize("wrong", [-1, CLASSES, -100, 255])
@@ -59,7 +61,7 @@ def values_and_slopes(loss, y_true, y_pred, **options):
 
 def test_these_are_all_losses_of_class_labels():
     assert len(NAMES) >= 16
-    for name in kr.losses.__all__:
+    for name in set(kr.losses.__all__) - {"Loss", "ClassLoss"}:
         symbol = getattr(kr.losses, name)
         if inspect.isclass(symbol) and "class ids" in (symbol.__doc__ or "").lower():
             assert name in NAMES
