@@ -13,7 +13,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint re
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-# What need not be repeated on each backend is divided among them (tests/conftest.py); `test-full` repeats it.
+# What need not be repeated on each backend is divided among them (tests/shares.py); `test-full` repeats it.
 SHARE := --share
 test-full: SHARE :=
 
