@@ -13,23 +13,28 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint re
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
+# What need not be repeated on each backend is divided among them (tests/shares.py); `test-full` repeats it.
+SHARE := --share
+test-full: SHARE :=
+
 # The suite compiles thousands of tiny programs and runs each a few times: compiled quickly is better than compiled
 # well. Flags of the pinned version of JAX; a test run without them is slower and must pass as well.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-test: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+test test-full: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test test-full: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
 
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)
 $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs names bench clean
+.PHONY: help demo test test-full lint docs names bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    a comparison on real data, on JAX (or BACKEND=tensorflow, BACKEND=torch)'
-	@echo 'make test    linter and test suite on JAX, TensorFlow and PyTorch (PYTEST_ARGS="-k sam")'
+	@echo 'make test    linter and test suite, divided among JAX, TensorFlow and PyTorch'
+	@echo 'make test-full    every case on all three (PYTEST_ARGS="-k sam")'
 	@echo 'make lint    ruff check and ruff format --check'
 	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
 	@echo 'make names   adds new registered names to tests/registered_names.txt'
@@ -40,13 +45,13 @@ demo: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-demo
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks.demo
 
 # Every check runs, whatever became of the ones before it; the last line says which failed.
-test: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
+test test-full: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
 	@failed=; \
 	$(RUN) -m ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) -m ruff format --check . || failed="$$failed ruff-format"; \
 	for backend in $(BACKENDS); do \
 		echo; echo "== pytest on $$backend"; \
-		KERAS_BACKEND=$$backend $(RUN) -m pytest $(PYTEST_ARGS) || failed="$$failed $$backend"; \
+		KERAS_BACKEND=$$backend $(RUN) -m pytest $(SHARE) $(PYTEST_ARGS) || failed="$$failed $$backend"; \
 	done; \
 	echo; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; \
