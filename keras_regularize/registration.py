@@ -2,8 +2,6 @@
 
 import keras
 
-from keras_regularize.configuration import deserialize_entries  # noqa: F401
-
 _PUBLIC: dict[str, object] = {}
 
 
