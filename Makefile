@@ -27,7 +27,7 @@ $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint docs names bench clean
+.PHONY: help demo test test-full test-latest lint docs names bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -35,6 +35,7 @@ help:
 	@echo 'make demo    a comparison on real data, on JAX (or BACKEND=tensorflow, BACKEND=torch)'
 	@echo 'make test    linter and test suite, divided among JAX, TensorFlow and PyTorch'
 	@echo 'make test-full    every case on all three (PYTEST_ARGS="-k sam")'
+	@echo 'make test-latest  the suite on the newest Keras, JAX, TensorFlow and PyTorch'
 	@echo 'make lint    ruff check and ruff format --check'
 	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
 	@echo 'make names   adds new registered names to tests/registered_names.txt'
@@ -57,6 +58,24 @@ test test-full: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ec
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; \
 	echo "Passed on $(BACKENDS)."
 
+# The newest releases that can be installed, each time anew, in an environment of their own. What the package relies
+# on beyond public interfaces is in tests/test_keras_assumptions.py: it says what a new release has changed.
+LATEST := .venv-latest
+test-latest: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test-latest: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+test-latest:
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools wheel keras jax \
+		tensorflow-cpu torch
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test]'
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/ecosystem.txt
+	@$(LATEST)/bin/python -m pip list | grep -iE '^(keras|jax|jaxlib|tensorflow-cpu|torch|numpy) '
+	@failed=; for backend in $(BACKENDS); do \
+		echo; echo "== pytest on $$backend"; \
+		KERAS_BACKEND=$$backend $(LATEST)/bin/python -m pytest --share $(PYTEST_ARGS) || failed="$$failed $$backend"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
+
 lint: $(VENV)/.ruff
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -73,7 +92,7 @@ bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LATEST) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
