@@ -20,7 +20,7 @@ test-full: SHARE :=
 # The suite compiles thousands of tiny programs and runs each a few times: compiled quickly is better than compiled
 # well. Flags of the pinned version of JAX; a test run without them is slower and must pass as well.
 test test-full: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-test test-full: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+test test-full: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)
 $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))

@@ -2,7 +2,8 @@
 
 - All cases of a test run on PyTorch. Of a test with parameters TensorFlow and JAX run half each of a selection in
   which every value of every parameter occurs: together they see each value, and PyTorch each combination.
-- `everywhere` marks what no backend may leave out: the golden cases and the contract of every symbol.
+- `everywhere` marks what no backend may leave out: the golden cases, the contract of every symbol, and parameters
+  that are about a backend.
 - `rotating` marks examples, guides and experiments that show what a method is good for, whose numbers are pinned
   elsewhere: each runs on one backend.
 - `once` marks what does not depend on the backend (in a module so marked, but for what is `rotating`).

@@ -51,6 +51,7 @@ def folded(wrapper):
     return wrapper.fold()
 
 
+@pytest.mark.everywhere
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="exports by way of TensorFlow")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODELS)

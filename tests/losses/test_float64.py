@@ -9,9 +9,12 @@ import keras_regularize as kr
 from tests.contract_cases import CASES
 from tests.test_contract import SYMBOLS, inputs_of, make
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="float64 is a flag of the whole process"
-)
+pytestmark = [
+    pytest.mark.everywhere,
+    pytest.mark.skipif(
+        keras.backend.backend() == "jax", reason="float64 is a flag of the whole process"
+    ),
+]
 LOSSES = [
     key
     for key in SYMBOLS

@@ -44,6 +44,7 @@ MODES = {
 }
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("mode", MODES[BACKEND])
 def test_equals_one_device(mode):
     if mode == "processes":

@@ -123,6 +123,7 @@ def test_errors():
         np.testing.assert_allclose(value, expected)
 
 
+@pytest.mark.rotating
 def test_training_resists_the_attack():
     # One feature is right nine times in ten, three always, but those an attack can turn around.
     y = np.arange(120) % 2

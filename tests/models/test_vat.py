@@ -169,6 +169,7 @@ def test_padding_of_a_text_does_not_count():
     )
 
 
+@pytest.mark.rotating
 def test_unlabelled_points_move_the_boundary_between_two_moons():
     x, truth = make_moons(1000, noise=0.1, random_state=0)
     x = x.astype("float32")
