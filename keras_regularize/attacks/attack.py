@@ -124,7 +124,7 @@ class Attack(Configured):
                 found = point.start if empty else self.search(point, y, **start)
             return self.result(point, [ops.stop_gradient(leaf) for leaf in found])
 
-    def search(self, point: Point, y: Any, **start: Any) -> list[Any]:
+    def search(self, point: Point, y: Any, *args: Any, **start: Any) -> list[Any]:
         """The perturbed tensors, in the place of `point.start`."""
         return point.start
 

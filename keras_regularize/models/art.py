@@ -175,7 +175,9 @@ class _Selection(keras.callbacks.Callback):
         self._best = (-np.inf, None)  # Mean score, higher is better, and weights.
 
     def on_train_begin(self, logs=None):
-        self._recent = collections.deque(maxlen=2 * self.model.window + 1)
+        self._recent: collections.deque[tuple[float, Any]] = collections.deque(
+            maxlen=2 * self.model.window + 1
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.strength.assign(self.model._strength_of(epoch))
