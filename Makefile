@@ -30,7 +30,7 @@ endif
 help:
 	@echo 'make demo    a comparison on real data, on JAX (or BACKEND=tensorflow, BACKEND=torch)'
 	@echo 'make test    linter and test suite on JAX, TensorFlow and PyTorch (PYTEST_ARGS="-k sam")'
-	@echo 'make lint    ruff check and ruff format --check'
+	@echo 'make lint    ruff check, ruff format --check and mypy'
 	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
 	@echo 'make names   adds new registered names to tests/registered_names.txt'
 	@echo 'make bench   what the methods cost, as ratios, on one BACKEND'
@@ -44,6 +44,7 @@ test: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
 	@failed=; \
 	$(RUN) -m ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) -m ruff format --check . || failed="$$failed ruff-format"; \
+	$(RUN) -m mypy || failed="$$failed mypy"; \
 	for backend in $(BACKENDS); do \
 		echo; echo "== pytest on $$backend"; \
 		KERAS_BACKEND=$$backend $(RUN) -m pytest $(PYTEST_ARGS) || failed="$$failed $$backend"; \
@@ -55,6 +56,7 @@ test: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
 lint: $(VENV)/.ruff
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
 	KERAS_BACKEND=$(BACKEND) $(RUN) docs/build_reference.py
@@ -68,7 +70,7 @@ bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -86,7 +88,7 @@ $(VENV)/.ecosystem: requirements/ecosystem.txt | $(VENV)/.created
 	@touch $@
 
 $(VENV)/.ruff: requirements/ci.txt | $(VENV)/.created
-	$(PIP) ruff
+	$(PIP) ruff mypy numpy
 	@touch $@
 
 $(VENV)/.extra-%: pyproject.toml requirements/ci.txt | $(VENV)/.created
