@@ -24,7 +24,7 @@ def public_classes(namespace):
 
 
 def public_methods(cls):
-    """Methods and properties that a class adds to its bases, of which Keras' own and typed ones may be overridden."""
+    """Methods and properties that a class adds to its bases: those it overrides have the hints of the base."""
     for name, value in vars(cls).items():
         if name.startswith("_") and name not in ("__init__", "__call__"):
             continue

@@ -91,9 +91,8 @@ class OneCycle(keras.callbacks.Callback):
         build_optimizer(self.model)
         if self.momentum is not None:
             self._check_momentum()
-            self._last: tuple[int, float] | None = (
-                None  # Iteration and momentum of the batch before.
-            )
+            # Iteration and momentum of the batch before.
+            self._last: tuple[int, float] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
