@@ -13,23 +13,29 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint re
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
+# What need not be repeated on each backend is divided among them (tests/shares.py); `test-full` repeats it.
+SHARE := --share
+test-full: SHARE :=
+
 # The suite compiles thousands of tiny programs and runs each a few times: compiled quickly is better than compiled
 # well. Flags of the pinned version of JAX; a test run without them is slower and must pass as well.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-test: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+test test-full: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test test-full: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
 
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)
 $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs names bench clean
+.PHONY: help demo test test-full test-latest lint docs names bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    a comparison on real data, on JAX (or BACKEND=tensorflow, BACKEND=torch)'
-	@echo 'make test    linter and test suite on JAX, TensorFlow and PyTorch (PYTEST_ARGS="-k sam")'
+	@echo 'make test    linter and test suite, divided among JAX, TensorFlow and PyTorch'
+	@echo 'make test-full    every case on all three (PYTEST_ARGS="-k sam")'
+	@echo 'make test-latest  the suite on the newest Keras, JAX, TensorFlow and PyTorch'
 	@echo 'make lint    ruff check, ruff format --check and mypy'
 	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
 	@echo 'make names   adds new registered names to tests/registered_names.txt'
@@ -40,18 +46,36 @@ demo: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-demo
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks.demo
 
 # Every check runs, whatever became of the ones before it; the last line says which failed.
-test: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
+test test-full: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ecosystem
 	@failed=; \
 	$(RUN) -m ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) -m ruff format --check . || failed="$$failed ruff-format"; \
 	$(RUN) -m mypy || failed="$$failed mypy"; \
 	for backend in $(BACKENDS); do \
 		echo; echo "== pytest on $$backend"; \
-		KERAS_BACKEND=$$backend $(RUN) -m pytest $(PYTEST_ARGS) || failed="$$failed $$backend"; \
+		KERAS_BACKEND=$$backend $(RUN) -m pytest $(SHARE) $(PYTEST_ARGS) || failed="$$failed $$backend"; \
 	done; \
 	echo; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; \
 	echo "Passed on $(BACKENDS)."
+
+# The newest releases that can be installed, each time anew, in an environment of their own. What the package relies
+# on beyond public interfaces is in tests/test_keras_assumptions.py: it says what a new release has changed.
+LATEST := .venv-latest
+test-latest: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+test-latest: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+test-latest:
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools wheel keras jax \
+		tensorflow-cpu torch
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test]'
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/ecosystem.txt
+	@$(LATEST)/bin/python -m pip list | grep -iE '^(keras|jax|jaxlib|tensorflow-cpu|torch|numpy) '
+	@failed=; for backend in $(BACKENDS); do \
+		echo; echo "== pytest on $$backend"; \
+		KERAS_BACKEND=$$backend $(LATEST)/bin/python -m pytest --share $(PYTEST_ARGS) || failed="$$failed $$backend"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
 
 lint: $(VENV)/.ruff
 	$(RUN) -m ruff check .
@@ -70,7 +94,7 @@ bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(LATEST) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

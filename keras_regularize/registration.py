@@ -5,8 +5,6 @@ from typing import Any, TypeVar
 
 import keras
 
-from keras_regularize.configuration import deserialize_entries  # noqa: F401
-
 Symbol = TypeVar("Symbol", bound=Callable[..., Any])
 
 _PUBLIC: dict[str, Callable[..., Any]] = {}

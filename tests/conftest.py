@@ -19,11 +19,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
+import shares
 from hypothesis import settings
 
 # The same examples each time, however slow the machine: a failure is one of the change at hand.
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile("suite")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--share",
+        action="store_true",
+        help="run only what falls to this backend when `make test` divides the suite among the three",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("share"):
+        return
+    kept = shares.share(items, keras.backend.backend())
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 def pytest_configure(config):

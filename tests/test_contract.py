@@ -145,6 +145,7 @@ def check_of(key):
     return check_attack if namespace == "attacks" else check_serializable
 
 
+@pytest.mark.everywhere
 @keys
 def test_contract(key):
     options = dict(CASES.get(key, {}).get("check", dict)())
@@ -176,6 +177,7 @@ def documented():
     return names
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("key", documented())
 def test_documentation(key):
     paper = key in SYMBOLS and not CASES.get(key, {}).get("no_paper", False)
@@ -185,10 +187,12 @@ def test_documentation(key):
 # The house
 
 
+@pytest.mark.once
 def test_no_entry_of_the_table_is_left_over():
     assert set(CASES) - set(SYMBOLS) == set()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_a_namespace_lists_what_is_exported(namespace):
     module = importlib.import_module(f"keras_regularize.{namespace}")
@@ -203,6 +207,7 @@ def test_a_namespace_lists_what_is_exported(namespace):
     assert saved == [], "these need `@export`"
 
 
+@pytest.mark.once
 def test_registered_names_are_unique_and_frozen():
     registered = {key: keras.saving.get_registered_name(symbol) for key, symbol in SYMBOLS.items()}
     assert len(set(registered.values())) == len(registered)
@@ -231,6 +236,7 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports(path):
     found = list(imports(path))
@@ -264,6 +270,7 @@ LEVELS = [
 ]
 
 
+@pytest.mark.once
 def test_folders_import_downwards_and_without_circles():
     level = {name: i for i, names in enumerate(LEVELS) for name in names}
     edges = {}

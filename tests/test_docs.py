@@ -12,6 +12,8 @@ import pytest
 import keras_regularize as kr
 from keras_regularize.registration import public_symbols
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMESPACES = [name for name in kr.__all__ if not name.startswith("_")]
 GUIDES = sorted(path.stem for path in (ROOT / "guides").glob("*.py"))
@@ -129,6 +131,7 @@ def test_a_page_alternates_text_and_code():
     assert page == f"# Title\n\nText.\n\n```python\n{code}\n```\n\nMore.\n"
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("path", ["README.md", "docs/index.md", "docs/compose.md"])
 def test_the_code_on_the_pages_runs(path):
     blocks = re.findall(r"^```python\n(.*?)^```", read(path), re.MULTILINE | re.DOTALL)

@@ -20,6 +20,7 @@ CASES = [
 ]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("api, i", CASES)
 def test_golden(api, i):
     file = FILES[api]
@@ -38,6 +39,7 @@ KEYS = sorted(
 )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("key", KEYS)
 def test_every_symbol_is_compared_with_an_independent_oracle(key):
     if any(api == key or api.startswith(f"{key}.") for api in FILES):
@@ -50,6 +52,7 @@ def test_every_symbol_is_compared_with_an_independent_oracle(key):
     assert name in tests, f"{path} has no test {name!r}; tests/references.py names it for {key}"
 
 
+@pytest.mark.once
 def test_references_are_needed():
     known = set(KEYS)
     covered = {".".join(api.split(".")[:2]) for api in FILES}

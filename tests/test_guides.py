@@ -9,6 +9,7 @@ import pytest
 GUIDES = sorted((pathlib.Path(__file__).parent.parent / "guides").glob("*.py"))
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_the_guide_runs(path, tmp_path, monkeypatch, capsys):
     matplotlib.use("Agg")
@@ -22,6 +23,7 @@ def test_the_guide_runs(path, tmp_path, monkeypatch, capsys):
         assert (path.parent / "images" / name).exists()
 
 
+@pytest.mark.once
 def test_there_are_guides():
     assert {"quickstart", "write_your_own_train_step"} <= {path.stem for path in GUIDES}
 

@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent / "keras_regularize"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/*/__init__.py"))

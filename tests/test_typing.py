@@ -12,6 +12,8 @@ import pytest
 
 import keras_regularize as kr
 
+pytestmark = pytest.mark.once
+
 NAMESPACES = [name for name in kr.__all__ if not name.startswith("_")]
 
 

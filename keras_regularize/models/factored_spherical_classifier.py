@@ -38,6 +38,10 @@ class FactoredSphericalClassifier(RegularizedModel):
     is logged, since metrics need the logits; `evaluate` reports them, and `predict` gives logits. Their softmax
     is not calibrated: rank by them. A bias is a feature that is constant.
 
+    It is a model with a head rather than a method around one, and so the outermost wrapper: others query a loss of
+    outputs at weights they choose, and here are no outputs to have a loss, nor is the kernel among the weights they
+    could move. Wrappers inside act on the backbone's features and penalties.
+
     Tips: for `"z"`, a `shift` of up to $\sqrt{D - 1}$ asks for a larger margin. A `learning_rate` too large makes
     $U$ singular and the loss infinite.
 

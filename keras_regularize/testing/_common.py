@@ -18,25 +18,32 @@ from keras_regularize import autodiff
 
 def run_checks(
     name: str, subject: Any, checks: dict[str, Callable], case: Any, skip: Iterable[str]
-) -> None:
-    """Calls every check on `case`; a failure or an exception becomes an AssertionError that names the check."""
+) -> dict[str, str]:
+    """What became of every check on `case`; one that does not apply returns why.
+
+    A failure or an exception becomes an AssertionError that names the check.
+    """
     unknown = sorted(set(skip) - set(checks))
     if unknown:
         raise ValueError(
             f"`skip` must name checks of `{name}`, which are {sorted(checks)}. Received: skip={unknown}"
         )
     title = getattr(subject, "__name__", None) or type(subject).__name__
+    report = {}
     for label, check in checks.items():
         if label in skip:
+            report[label] = "skipped"
             continue
         try:
-            check(case)
+            reason = check(case)
         except AssertionError as error:
             raise AssertionError(f'{name}({title}), check "{label}": {error}') from error
         except Exception as error:
             raise AssertionError(
                 f'{name}({title}), check "{label}": raised {type(error).__name__}: {error}'
             ) from error
+        report[label] = f"not applicable: {reason}" if reason else "passed"
+    return report
 
 
 def is_jax() -> bool:
@@ -46,6 +53,16 @@ def is_jax() -> bool:
 def compilable() -> bool:
     """Whether a tiny model compiles in well below a second (`torch.compile` takes minutes)."""
     return keras.backend.backend() != "torch"
+
+
+def compiled() -> dict[str, bool]:
+    """The arguments of `compile` for a compiled step, where there is one."""
+    return {"jit_compile": True} if compilable() else {}
+
+
+def why_not_compiled() -> str | None:
+    """What a check of compiled code reports on torch, where its steps ran as they do in `fit`: eagerly."""
+    return None if compilable() else "`torch.compile` takes minutes, so the steps ran eagerly"
 
 
 def fused(fn: Callable) -> Callable:
@@ -399,11 +416,14 @@ def assert_unknown_batch(fn: Callable, inputs: Sequence[Any], output_shape: tupl
         )
 
 
-def promises_double_precision(symbol: Any, skip: Sequence[str]) -> bool:
-    """Whether float64 must stay so: in this package; functions of Keras compute some of it in float32 on torch."""
+def why_not_double_precision(symbol: Any, skip: Sequence[str]) -> str | None:
+    """Why float64 need not stay so, or None: functions of Keras compute some of it in float32 on torch."""
     kind = symbol if hasattr(symbol, "__name__") else type(symbol)
-    ours = kind.__module__.startswith("keras_regularize.")
-    return ours and float_width() == "float64" and "gradient" not in skip
+    if not kind.__module__.startswith("keras_regularize."):
+        return "promised by the symbols of keras_regularize"
+    if float_width() != "float64":
+        return "JAX runs without 64 bits"
+    return "there is no gradient to compare" if "gradient" in skip else None
 
 
 def assert_double_precision(fn: Callable, x: Any) -> None:

@@ -16,12 +16,12 @@ from keras_regularize.testing._common import (
     assert_unknown_batch,
     cast,
     dtype_of,
-    promises_double_precision,
     run_checks,
     save_and_load,
     show,
     to_numpy,
     values_and_gradients,
+    why_not_double_precision,
 )
 
 
@@ -31,7 +31,7 @@ def check_activation(
     *,
     extremes: Sequence[Any] | None = None,
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that a function keeps the contract of `activation=…`.
 
     | check | what must hold |
@@ -51,6 +51,9 @@ def check_activation(
         x: Array with a batch axis; default: random `(4, 3)`.
         extremes: Arrays of inputs; default: zeros, ±1e4 and equal entries.
         skip: Names of checks that do not apply, e.g. `("gradient",)` for straight-through functions.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, the input, and expected and received values.
@@ -77,7 +80,7 @@ def check_activation(
     case = SimpleNamespace(activation=activation, x=x, extremes=extremes)
     case.evaluate = values_and_gradients(lambda x: activation(x))
     case.skip = skip
-    run_checks("check_activation", activation, _CHECKS, case, skip)
+    return run_checks("check_activation", activation, _CHECKS, case, skip)
 
 
 def _shape(case):
@@ -128,8 +131,8 @@ def _half_precision(case):
 
 
 def _double_precision(case):
-    if not promises_double_precision(case.activation, case.skip):
-        return
+    if reason := why_not_double_precision(case.activation, case.skip):
+        return reason
     assert_double_precision(lambda x: case.activation(x), case.x)
 
 

@@ -26,7 +26,7 @@ def check_attack(
     *,
     direction: bool = False,
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that an attack `attack(model, x, y)` keeps the contract of the adversarial train steps.
 
     | check | what must hold |
@@ -47,6 +47,9 @@ def check_attack(
         y: Class ids.
         direction: Whether the attack returns the perturbation instead of perturbed inputs.
         skip: Names of checks that do not apply.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, and expected and received values.
@@ -71,7 +74,7 @@ def check_attack(
     case.x = tree.map_structure(
         lambda a: np.asarray(a, "float32") if np.asarray(a).dtype.kind == "f" else np.asarray(a), x
     )
-    run_checks("check_attack", attack, _CHECKS, case, skip)
+    return run_checks("check_attack", attack, _CHECKS, case, skip)
 
 
 def _network():
@@ -134,6 +137,8 @@ def _limits(case):
         size = np.sqrt((moved**2).sum(1)) if l2 else np.abs(moved).max(1)
         if size.max() > epsilon * (1 + 1e-4) + 1e-6:
             raise AssertionError(f"expected perturbations of at most {epsilon}, got {size.max()}")
+    elif bounds is None:
+        return "there is neither `epsilon` nor `bounds`"
 
 
 def _model(case):
@@ -162,10 +167,11 @@ def _ascent(case):
 
 
 def _zero(case):
-    if "epsilon" in case.attack.get_config():
-        result = _perturbed(case, clone(case.attack, epsilon=0.0))
-        for before, after in zip(tree.flatten(case.x), tree.flatten(result)):
-            assert_close(after, before, "inputs after an attack with epsilon=0", atol=1e-7)
+    if "epsilon" not in case.attack.get_config():
+        return "there is no argument `epsilon`"
+    result = _perturbed(case, clone(case.attack, epsilon=0.0))
+    for before, after in zip(tree.flatten(case.x), tree.flatten(result)):
+        assert_close(after, before, "inputs after an attack with epsilon=0", atol=1e-7)
 
 
 def _finite(case):

@@ -14,14 +14,15 @@ from keras_regularize.testing._common import (
     assert_finite,
     cast,
     clone,
-    compilable,
+    compiled,
     dtype_of,
     fused,
-    promises_double_precision,
     run_checks,
     save_and_load,
     show,
     to_numpy,
+    why_not_compiled,
+    why_not_double_precision,
 )
 
 
@@ -31,7 +32,7 @@ def check_constraint(
     *,
     shapes: Sequence[tuple[int, ...]] = ((1, 5), (5, 1), (3, 3, 2, 4), (6,)),
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that a constraint keeps the contract of `kernel_constraint=…`.
 
     | check | what must hold |
@@ -53,6 +54,9 @@ def check_constraint(
         shapes: Further shapes.
         skip: Names of checks that do not apply, e.g. `("idempotent",)`.
 
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
+
     Raises:
         AssertionError: If a check fails; names the check, the input, and expected and received values.
         ValueError: If `skip` names no check.
@@ -73,7 +77,7 @@ def check_constraint(
     case = SimpleNamespace(constraint=constraint, w=np.asarray(weights, "float32"), shapes=shapes)
     case.apply = fused(lambda w: constraint(w))
     case.skip = skip
-    run_checks("check_constraint", constraint, _CHECKS, case, skip)
+    return run_checks("check_constraint", constraint, _CHECKS, case, skip)
 
 
 def _config(case):
@@ -134,8 +138,8 @@ def _half_precision(case):
 
 
 def _double_precision(case):
-    if not promises_double_precision(case.constraint, case.skip):
-        return
+    if reason := why_not_double_precision(case.constraint, case.skip):
+        return reason
     # The same digits in another place, which float32 cannot tell apart.
     w = case.w.astype("float64")
     values = [to_numpy(case.apply(cast(w * scale, "float64"))) for scale in (1.0, 1.0 + 2.0**-40)]
@@ -177,7 +181,7 @@ def _saving(case):
 
 
 def _jit(case):
-    model, x, y = _model(case, jit_compile=True) if compilable() else _model(case)
+    model, x, y = _model(case, **compiled())
     model.train_on_batch(x, y)
     w = case.w.reshape((-1, case.w.shape[-1]))
     assert_close(
@@ -185,6 +189,7 @@ def _jit(case):
         case.constraint(ops.convert_to_tensor(w)),
         "weights after a training step with learning rate 0",
     )
+    return why_not_compiled()
 
 
 _CHECKS = {

@@ -16,7 +16,7 @@ _EXAMPLE = re.compile(r"^Example:\s*\n+```python\n(.*?)^```", re.MULTILINE | re.
 _ENTRY = re.compile(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?:", re.MULTILINE)
 
 
-def check_docstring(symbol: Callable, *, reference: bool = True) -> None:
+def check_docstring(symbol: Callable, *, reference: bool = True) -> dict[str, str]:
     """Checks that a public class or function is documented completely.
 
     | check | what must hold |
@@ -32,6 +32,9 @@ def check_docstring(symbol: Callable, *, reference: bool = True) -> None:
         symbol: The class or function; of a class the docstring of the class counts.
         reference: Whether there is a paper to cite.
 
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
+
     Raises:
         AssertionError: If something is missing, or the example fails; says what.
 
@@ -45,10 +48,8 @@ def check_docstring(symbol: Callable, *, reference: bool = True) -> None:
     kr.testing.check_docstring(kr.testing.assert_config_round_trip, reference=False)
     ```
     """
-    checks = dict(_CHECKS)
-    if not reference:
-        del checks["reference"]
-    run_checks("check_docstring", symbol, checks, symbol, ())
+    skip = () if reference else ("reference",)
+    return run_checks("check_docstring", symbol, _CHECKS, symbol, skip)
 
 
 def _text(symbol):
@@ -124,7 +125,7 @@ def _type_hints(symbol):
 
 def _returns(symbol):
     if isinstance(symbol, type):
-        return
+        return "a class"
     annotation = inspect.signature(symbol).return_annotation
     if annotation is inspect.Signature.empty:
         raise AssertionError("expected a type hint for what is returned, got none")

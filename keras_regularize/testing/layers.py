@@ -15,7 +15,7 @@ from keras_regularize.testing._common import (
     assert_finite,
     assert_gradient_matches_finite_differences,
     clone,
-    compilable,
+    compiled,
     dtype_of,
     quiet,
     run_checks,
@@ -23,6 +23,7 @@ from keras_regularize.testing._common import (
     show,
     to_numpy,
     values_and_gradients,
+    why_not_compiled,
 )
 
 
@@ -33,7 +34,7 @@ def check_layer(
     identity_at_inference: bool = False,
     extremes: Sequence[Any] | None = None,
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that a layer keeps the contract of Keras layers.
 
     | check | what must hold |
@@ -56,6 +57,9 @@ def check_layer(
         identity_at_inference: Whether the layer must do nothing outside training.
         extremes: Inputs; default: zeros, and floating inputs of ±1e4 and with equal rows.
         skip: Names of checks that do not apply, e.g. `("gradient",)` for straight-through layers.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, the input, and expected and received values.
@@ -89,7 +93,7 @@ def check_layer(
     case.built = clone(layer)
     _seed(layer)
     case.outputs = tree.map_structure(to_numpy, _call(case.built, inputs, training=False))
-    run_checks("check_layer", layer, _CHECKS, case, skip)
+    return run_checks("check_layer", layer, _CHECKS, case, skip)
 
 
 def _floating(fn, inputs):
@@ -155,7 +159,7 @@ def _independence(case):
 def _randomness(case):
     rows = tree.map_structure(lambda a: np.broadcast_to(a[:1], a.shape), case.inputs)
     if not _is_random(case, rows):
-        return
+        return "nothing is random in training"
     outputs = []
     for _ in range(2):
         _seed(case.layer)
@@ -189,18 +193,18 @@ def _is_random(case, inputs):
 
 def _mask(case):
     if isinstance(case.inputs, (list, tuple, dict)) or case.inputs.ndim > 3:
-        return
+        return "the inputs are no sequences"
     x = np.array(case.inputs)
     if x.ndim == 2:
         x = np.stack([x, 2.0 * x], axis=1).astype(x.dtype)
     if x.dtype.kind != "f" or x.ndim != 3:
-        return
+        return "the inputs are no sequences of numbers"
     try:
         outputs = clone(case.layer)(ops.convert_to_tensor(x), training=False)
     except ValueError:
-        return  # Not a layer for sequences.
+        return "sequences are refused"
     if tree.is_nested(outputs) or tuple(outputs.shape) != x.shape:
-        return
+        return "the shape is not kept"
     layer = clone(case.layer)
     mask = np.ones(x.shape[:2], bool)
     mask[0, 1] = False
@@ -251,7 +255,7 @@ def _options(layer, training):
 
 def _half_precision(case):
     if "dtype" not in case.layer.get_config():
-        return
+        return "there is no argument `dtype`"
     for policy in ("mixed_float16", "mixed_bfloat16"):
         layer = clone(case.layer, dtype=policy)
         outputs = _call(layer, case.inputs, training=True)
@@ -298,7 +302,7 @@ def _saving(case):
 
 
 def _jit(case):
-    model = _model(case, jit_compile=True) if compilable() else _model(case)
+    model = _model(case, **compiled())
     got = model.predict_on_batch(case.inputs)
     assert_close(got, model(case.inputs, training=False), "compiled predict", rtol=1e-4, atol=1e-5)
     model.optimizer.learning_rate = 0.0
@@ -308,6 +312,7 @@ def _jit(case):
     assert_finite(np.array(losses), "losses of compiled training steps")
     if _is_random(case, rows) and losses[1] == losses[2] == losses[3]:
         raise AssertionError(f"expected new noise in every training step, got the losses {losses}")
+    return why_not_compiled()
 
 
 _CHECKS = {

@@ -16,7 +16,7 @@ from keras_regularize.testing._common import (
     assert_unknown_batch,
     cast,
     clone,
-    compilable,
+    compiled,
     dtype_of,
     fused,
     run_checks,
@@ -24,6 +24,7 @@ from keras_regularize.testing._common import (
     show,
     to_numpy,
     values_and_gradients,
+    why_not_compiled,
 )
 
 
@@ -34,7 +35,7 @@ def check_loss(
     *,
     extremes: Sequence[Any] | None = None,
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that a loss keeps the contract that `compile(loss=…)` and the train steps rely on.
 
     | check | what must hold |
@@ -64,6 +65,9 @@ def check_loss(
         extremes: Arrays shaped as `y_pred`; default: zeros, ±1e4 and equal rows, or exact zeros and ones
             if `loss.from_logits` is False.
         skip: Names of checks that do not apply, e.g. `("independence",)` for a contrastive loss.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, the input, and expected and received values.
@@ -107,7 +111,7 @@ def check_loss(
     case.y_true = y_true.astype("int32" if y_true.dtype.kind in "iub" else "float32")
     case.extremes = _extremes(case) if extremes is None else [np.asarray(e) for e in extremes]
     case.evaluate = values_and_gradients(lambda y_pred, y_true: loss.call(y_true, y_pred))
-    run_checks("check_loss", loss, _CHECKS, case, skip)
+    return run_checks("check_loss", loss, _CHECKS, case, skip)
 
 
 def _extremes(case):
@@ -274,7 +278,7 @@ def _class_ids(case):
 def _labels(case):
     ids = _class_ids(case)
     if ids is None:
-        return
+        return "the labels are not classes of the last axis"
     forms = {
         "ids of shape (batch,)": ids.astype("int32"),
         "ids of shape (batch, 1)": ids.astype("int32")[..., None],
@@ -290,14 +294,14 @@ def _labels(case):
 def _alignment(case):
     y_true, y_pred = case.y_true, case.y_pred
     if y_true.shape != y_pred.shape or y_pred.ndim > 2 or _class_ids(case) is not None:
-        return
+        return "the targets are not those of a regression on `(batch, columns)`"
     y_true, y_pred = y_true.reshape((len(y_true), -1)), y_pred.reshape((len(y_pred), -1))
     y_true, y_pred = y_true[:, :1], y_pred[:, :1]
     expected, *found = _accepted(
         case, [(y_true, y_pred), (y_true[:, 0], y_pred), (y_true, y_pred[:, 0])]
     )
     if expected is None:
-        return  # Several columns are needed.
+        return "several columns are needed"
     what = ("y_true (batch,) with y_pred (batch, 1)", "y_true (batch, 1) with y_pred (batch,)")
     for name, got in zip(what, found):
         if got is None:
@@ -312,13 +316,15 @@ def _alignment(case):
 def _sequences(case):
     values = _values(case)
     if case.y_pred.ndim != 2 or values.ndim != 1:
-        return
+        return "the loss is not one of rows, a value each"
     y_true = np.stack([case.y_true, case.y_true[::-1]], axis=1)
     y_pred = np.stack([case.y_pred, case.y_pred[::-1]], axis=1)
     expected = np.stack([values, values[::-1]], axis=1)
     (got,) = _accepted(case, [(y_true, y_pred)])
-    if got is None or got.ndim == 1:
-        return
+    if got is None:
+        return "sequences are refused"
+    if got.ndim == 1:
+        return "a sequence has one value"
     assert_close(got, expected, "values on (batch, time, …)")
     weights = np.arange(len(values), dtype="float32")
     for given in (weights, np.repeat(weights[:, None], 2, axis=1)):
@@ -399,7 +405,7 @@ def _saving(case):
 
 
 def _jit(case):
-    model = _model(case, jit_compile=True) if compilable() else _model(case)
+    model = _model(case, **compiled())
     loss = model.train_on_batch(case.y_pred, case.y_true)
     values, gradient = tree.map_structure(to_numpy, case.evaluate(case.y_pred, case.y_true))
     assert_close(loss, values.mean(), "loss of a compiled training step")
@@ -414,6 +420,7 @@ def _jit(case):
         "bias after a compiled training step against the eager gradient",
         atol=1e-5 * max(1.0, scale),
     )
+    return why_not_compiled()
 
 
 _CHECKS = {

@@ -13,12 +13,15 @@ from keras_regularize.testing._common import (
     assert_config_round_trip,
     assert_finite,
     clone,
-    compilable,
+    compiled,
     fused,
     run_checks,
     save_and_load,
     to_numpy,
+    why_not_compiled,
 )
+
+COLUMNS = "`evaluate` of a plain model passes no further columns on"
 
 
 def check_metric(
@@ -28,7 +31,7 @@ def check_metric(
     *,
     skip: Sequence[str] = (),
     **columns: Any,
-) -> None:
+) -> dict[str, str]:
     """Checks that a metric keeps the contract of `compile(metrics=[…])`.
 
     | check | what must hold |
@@ -50,6 +53,9 @@ def check_metric(
         y_pred: Predictions; default: probabilities of three classes, or logits if `metric.from_logits`.
         skip: Names of checks that do not apply.
         **columns: Further arguments of `update_state`, such as `group=`.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, and expected and received values.
@@ -83,7 +89,7 @@ def check_metric(
         )
     )
     case.result = fused(fresh.stateless_result)
-    run_checks("check_metric", metric, _CHECKS, case, skip)
+    return run_checks("check_metric", metric, _CHECKS, case, skip)
 
 
 def _result(case, *parts, weights=None, y_true=None, y_pred=None):
@@ -146,9 +152,9 @@ def _sample_weights(case):
 def _labels(case):
     ids, y_pred = case.y_true, case.y_pred
     if ids.dtype.kind != "i" or ids.ndim != 1 or y_pred.ndim != 2 or y_pred.shape[1] < 2:
-        return
+        return "the labels are not classes of the last axis"
     if ids.min() < 0 or ids.max() >= y_pred.shape[1]:
-        return
+        return "the labels are not classes of the last axis"
     for what, labels in (
         ("ids of shape (batch, 1)", ids[:, None]),
         ("one-hot rows", np.eye(y_pred.shape[1], dtype="float32")[ids]),
@@ -191,7 +197,7 @@ def _evaluate(model, case):
 
 def _saving(case):
     if case.columns:
-        return  # Only the train steps of this package pass columns on.
+        return COLUMNS
     model = _model(case, run_eagerly=True)
     expected = _evaluate(model, case)
     assert_close(expected, _result(case), "evaluate against the result")
@@ -199,9 +205,11 @@ def _saving(case):
 
 
 def _jit(case):
-    if not case.columns:
-        model = _model(case, jit_compile=True) if compilable() else _model(case)
-        assert_close(_evaluate(model, case), _result(case), "compiled evaluate")
+    if case.columns:
+        return COLUMNS
+    model = _model(case, **compiled())
+    assert_close(_evaluate(model, case), _result(case), "compiled evaluate")
+    return why_not_compiled()
 
 
 _CHECKS = {

@@ -13,11 +13,12 @@ from keras_regularize.testing._common import (
     assert_config_round_trip,
     assert_finite,
     clone,
-    compilable,
+    compiled,
     quiet,
     run_checks,
     save_and_load,
     to_numpy,
+    why_not_compiled,
 )
 
 
@@ -26,7 +27,7 @@ def check_optimizer(
     weights: Sequence[Any] | None = None,
     *,
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that an optimizer keeps the contract of `compile(optimizer=…)`.
 
     | check | what must hold |
@@ -44,6 +45,9 @@ def check_optimizer(
         optimizer: The optimizer to check; only its config is used.
         weights: Arrays to optimize; default: a `(4, 3)` kernel and a `(3,)` bias.
         skip: Names of checks that do not apply.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, and expected and received values.
@@ -65,7 +69,7 @@ def check_optimizer(
         weights = [rng.normal(size=(4, 3)), rng.normal(size=(3,))]
     weights = [np.asarray(w, "float32") for w in weights]
     case = SimpleNamespace(optimizer=optimizer, weights=weights)
-    run_checks("check_optimizer", optimizer, _CHECKS, case, skip)
+    return run_checks("check_optimizer", optimizer, _CHECKS, case, skip)
 
 
 def _variables(case, dtype="float32"):
@@ -133,7 +137,7 @@ def _half_precision(case):
 
 def _schedule(case):
     if "learning_rate" not in case.optimizer.get_config():
-        return
+        return "there is no argument `learning_rate`"
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.1, 0.0])
     config = {**case.optimizer.get_config(), "learning_rate": schedule}
     optimizer = type(case.optimizer).from_config(config)
@@ -180,12 +184,13 @@ def _saving(case):
 def _jit(case):
     x, y = _data()
     models = [_model(case, run_eagerly=True)]
-    models.append(_model(case, jit_compile=True) if compilable() else _model(case))
+    models.append(_model(case, **compiled()))
     for model in models:
         for _ in range(2):
             model.train_on_batch(x, y)
     for one, other in zip(*(model.weights for model in models)):
         assert_close(other, one, f"`{one.path}` after two compiled steps", 1e-4, 1e-5)
+    return why_not_compiled()
 
 
 _CHECKS = {

@@ -16,14 +16,15 @@ from keras_regularize.testing._common import (
     assert_gradient_matches_finite_differences,
     cast,
     clone,
-    compilable,
+    compiled,
     dtype_of,
-    promises_double_precision,
     run_checks,
     save_and_load,
     show,
     to_numpy,
     values_and_gradients,
+    why_not_compiled,
+    why_not_double_precision,
 )
 
 
@@ -34,7 +35,7 @@ def check_regularizer(
     activity: bool = False,
     shapes: Sequence[tuple[int, ...]] | None = None,
     skip: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Checks that a regularizer keeps the contract of `kernel_regularizer=…` or `activity_regularizer=…`.
 
     | check | what must hold |
@@ -58,6 +59,9 @@ def check_regularizer(
         shapes: Further shapes; default `(1, 5)`, `(5, 1)`, a convolution kernel and a bias, and for
             activities a batch of one and sequences.
         skip: Names of checks that do not apply.
+
+    Returns:
+        What became of each check: "passed", "skipped", or "not applicable: " and why.
 
     Raises:
         AssertionError: If a check fails; names the check, the input, and expected and received values.
@@ -84,7 +88,7 @@ def check_regularizer(
     case.shapes = shapes
     case.evaluate = values_and_gradients(lambda w: regularizer(w))
     case.skip = skip
-    run_checks("check_regularizer", regularizer, _CHECKS, case, skip)
+    return run_checks("check_regularizer", regularizer, _CHECKS, case, skip)
 
 
 def _config(case):
@@ -115,7 +119,7 @@ def _shapes(case):
 
 def _factor(case):
     if "factor" not in case.regularizer.get_config():
-        return
+        return "there is no argument `factor`"
     value = to_numpy(clone(case.regularizer, factor=0.0)(ops.convert_to_tensor(case.w)))
     if value != 0:
         raise AssertionError(f"factor=0: expected 0, got {value}")
@@ -165,8 +169,8 @@ def _half_precision(case):
 
 
 def _double_precision(case):
-    if not promises_double_precision(case.regularizer, case.skip):
-        return
+    if reason := why_not_double_precision(case.regularizer, case.skip):
+        return reason
     assert_double_precision(lambda w: case.regularizer(w), case.w)
 
 
@@ -222,7 +226,7 @@ def _saving(case):
 
 
 def _jit(case):
-    model, x, y = _model(case, jit_compile=True) if compilable() else _model(case)
+    model, x, y = _model(case, **compiled())
     value, gradient = _expected(case)
     loss = model.train_on_batch(x, y)
     assert_close(loss, value, "penalty in the loss of a compiled training step")
@@ -235,6 +239,7 @@ def _jit(case):
             "weights after a compiled training step against the eager gradient",
             atol=1e-5 * scale,
         )
+    return why_not_compiled()
 
 
 _CHECKS = {

@@ -23,6 +23,7 @@ def digits():
     return digits_network()
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize("name", LIBRARY)
 def test_as_strong_as_a_library(name, digits):
     model, x, y = digits
@@ -30,6 +31,7 @@ def test_as_strong_as_a_library(name, digits):
     assert ours <= LIBRARY[name] + 0.005
 
 
+@pytest.mark.rotating
 def test_strength_has_an_order(digits):
     model, x, y = digits
     x, y = x[:517], y[:517]

@@ -87,6 +87,7 @@ def test_bad_arguments(arguments, message):
         LegendreLink()(keras.KerasTensor((2, None)))
 
 
+@pytest.mark.rotating
 def test_learns_digits():
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype("float32")

@@ -89,6 +89,7 @@ def test_trains_with_labels_alone():
         layer(X, training=True)
 
 
+@pytest.mark.rotating
 def test_what_differs_between_domains_counts_less_in_an_unseen_one():
     # Noisy digits, four domains. In each a strong cue of its own names the class.
     rng = np.random.default_rng(1)

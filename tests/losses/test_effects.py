@@ -6,10 +6,13 @@ program: a compilation costs more than the training.
 
 import keras
 import numpy as np
+import pytest
 from keras import ops, tree
 from sklearn.datasets import load_diabetes, load_digits
 
 import keras_regularize as kr
+
+pytestmark = pytest.mark.rotating
 
 LOGITS = {"from_logits": True}
 

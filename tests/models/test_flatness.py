@@ -62,6 +62,7 @@ def trained(wrap, x, y):
     ],
     ids=["FriendlySAM", "LookSAM"],
 )
+@pytest.mark.rotating
 def test_its_relatives_lower_it_too(wrap):
     x, y = digits()
     plain = top_eigenvalue(trained(lambda net: net, x, y), x, y)

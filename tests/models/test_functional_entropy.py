@@ -142,6 +142,7 @@ def test_bad_arguments(arguments, message):
         wrap(model(), **arguments)
 
 
+@pytest.mark.rotating
 def test_training_raises_the_information_of_the_weaker_modality():
     rng = np.random.RandomState(0)
     y = rng.randint(0, 3, 100)

@@ -156,6 +156,7 @@ def test_a_dataset_is_checked_by_its_specification():
             wrapper.fit(data.map(lambda x, y: (tf.cast(x, "int32"), y)), verbose=0)
 
 
+@pytest.mark.rotating
 def test_training_flattens_and_aligns():
     # Of its own: the shared numbers depend on which tests ran before, and on some data the effect comes late.
     rng = np.random.RandomState(0)

@@ -144,6 +144,7 @@ def test_bad_arguments_are_refused():
         kr.models.ARoW(network(), label_smoothing=2)
 
 
+@pytest.mark.rotating
 def test_robust_training_is_robust():
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype("float32")

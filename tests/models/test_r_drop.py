@@ -151,6 +151,7 @@ def test_alpha_out_of_range(alpha):
         kr.models.RDrop(network(), alpha)
 
 
+@pytest.mark.rotating
 def test_the_networks_that_dropout_draws_agree_more():
     x, y = load_digits(return_X_y=True)
     x, y = x[:600].astype("float32") / 16, y[:600]

@@ -106,6 +106,7 @@ def test_small_gradients_and_what_is_excluded_pass_and_zero_weights_can_move():
     assert np.isnan(change(AdaptiveGradientClipping(SGD(1.0)), keras.Variable(w), nan)[:, 1]).all()
 
 
+@pytest.mark.rotating
 def test_it_tames_a_rate_at_which_plain_training_diverges():
     x = RNG.normal(size=(64, 8)).astype("float32")
     y = x @ RNG.normal(size=(8, 1)).astype("float32")

@@ -204,6 +204,69 @@ def test_skip_must_name_checks():
         testing.check_loss(GoodLoss(), skip=("jitter",))
 
 
+def test_the_report_says_what_was_not_checked():
+    jit = "passed"
+    if keras.backend.backend() == "torch":
+        jit = "not applicable: `torch.compile` takes minutes, so the steps ran eagerly"
+    report = testing.check_loss(GoodLoss(), skip=SEQUENCES)
+    assert report.pop("alignment") == (
+        "not applicable: the targets are not those of a regression on `(batch, columns)`"
+    )
+    assert report.pop("sequences") == "skipped"
+    assert report.pop("jit") == jit
+    assert set(report.values()) == {"passed"}
+    assert "labels" in report
+
+    y_true, y_pred = np.random.default_rng(0).normal(size=(2, 4, 2, 3))
+    loss = keras.losses.MeanSquaredError()
+    report = testing.check_loss(loss, y_true, y_pred, skip=("half precision", "sample weights"))
+    assert [report[name].partition(":")[0] for name in ("labels", "alignment", "sequences")] == [
+        "not applicable"
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "report, label, reason",
+    [
+        (
+            lambda: testing.check_regularizer(UnscaledRegularizer()),
+            "factor",
+            "there is no argument `factor`",
+        ),
+        (
+            lambda: testing.check_constraint(keras.constraints.NonNeg()),
+            "double precision",
+            "promised by the symbols of keras_regularize",
+        ),
+        (
+            lambda: testing.check_layer(keras.layers.BatchNormalization(), np.ones((2, 3, 3, 1))),
+            "mask",
+            "the inputs are no sequences",
+        ),
+        (
+            lambda: testing.check_layer(keras.layers.Rescaling(2.0)),
+            "randomness",
+            "nothing is random in training",
+        ),
+        (
+            lambda: testing.check_metric(keras.metrics.MeanSquaredError(), *np.ones((2, 4, 1))),
+            "labels",
+            "the labels are not classes of the last axis",
+        ),
+        (
+            lambda: testing.check_model(kr.models.RegularizedModel, skip=SLOW),
+            "neutral",
+            "no neutral strength is given",
+        ),
+        (lambda: testing.check_docstring(Documented), "returns", "a class"),
+    ],
+)
+def test_a_check_that_does_not_apply_is_not_said_to_have_passed(report, label, reason):
+    found = report()
+    assert found[label] == f"not applicable: {reason}"
+    assert "passed" in found.values()
+
+
 def test_a_failure_says_what_was_expected():
     with pytest.raises(AssertionError, match=r"check_loss\(ScalarLoss\).*shape \(4, …\), got \(\)"):
         testing.check_loss(ScalarLoss())
@@ -250,6 +313,15 @@ class OffsetRegularizer(Regularizer):
 class DetachedRegularizer(Regularizer):
     def norm(self, x):
         return ops.sum(x * ops.stop_gradient(x))
+
+
+@register
+class UnscaledRegularizer(Regularizer):
+    def __init__(self):
+        super().__init__()
+
+    def get_config(self):
+        return {}
 
 
 @register
@@ -810,6 +882,19 @@ def well_documented(x: float, y: float = 1.0) -> float:
     Reference: Peano, *Arithmetices principia*, 1889.
     """
     return x + y
+
+
+class Documented:
+    """Adds nothing.
+
+    Example:
+
+    ```python
+    1 + 1
+    ```
+
+    Reference: Peano, *Arithmetices principia*, 1889.
+    """
 
 
 def documented_as(text, hints=True):

@@ -1,0 +1,53 @@
+"""Which tests a backend runs when `make test` divides the suite among the three (`pytest --share`).
+
+- All cases of a test run on PyTorch. Of a test with parameters TensorFlow and JAX run half each of a selection in
+  which every value of every parameter occurs: together they see each value, and PyTorch each combination.
+- `everywhere` marks what no backend may leave out: the golden cases and the contract of every symbol.
+- `rotating` marks examples, guides and experiments that show what a method is good for, whose numbers are pinned
+  elsewhere: each runs on one backend.
+- `once` marks what does not depend on the backend (in a module so marked, but for what is `rotating`).
+
+Which case falls to which backend depends on the names of the cases alone. Without `--share` everything runs.
+"""
+
+import zlib
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def share(items, backend):
+    """The set of those test items that fall to a backend."""
+    tests = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {case for cases in tests.values() for case in of_one_test(cases, backend)}
+
+
+def of_one_test(cases, backend):
+    """Those cases of a test that fall to a backend."""
+    marks = {mark.name for mark in cases[0].iter_markers()}
+    if "rotating" in marks:
+        return [case for case in cases if BACKENDS[digest(case) % 3] == backend]
+    if "once" in marks:
+        return cases if backend == "torch" else []
+    if "everywhere" in marks or backend == "torch":
+        return cases
+    selection = covering(cases)
+    return selection[BACKENDS.index(backend) :: 2] or selection
+
+
+def covering(cases):
+    """Cases in which every value of every parameter occurs."""
+    selection, seen = [], set()
+    for case in sorted(cases, key=digest):
+        parameters = case.callspec.params if hasattr(case, "callspec") else {}
+        values = {(name, repr(value)) for name, value in parameters.items()}
+        if not selection or values - seen:
+            selection.append(case)
+            seen |= values
+    return selection
+
+
+def digest(case):
+    """A number that is the same in every process."""
+    return zlib.crc32(case.nodeid.encode())
