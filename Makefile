@@ -36,7 +36,7 @@ help:
 	@echo 'make test    linter and test suite, divided among JAX, TensorFlow and PyTorch'
 	@echo 'make test-full    every case on all three (PYTEST_ARGS="-k sam")'
 	@echo 'make test-latest  the suite on the newest Keras, JAX, TensorFlow and PyTorch'
-	@echo 'make lint    ruff check and ruff format --check'
+	@echo 'make lint    ruff check, ruff format --check and mypy'
 	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
 	@echo 'make names   adds new registered names to tests/registered_names.txt'
 	@echo 'make bench   what the methods cost, as ratios, on one BACKEND'
@@ -50,6 +50,7 @@ test test-full: $(BACKENDS:%=$(VENV)/.backend-%) $(VENV)/.extra-test $(VENV)/.ec
 	@failed=; \
 	$(RUN) -m ruff check . || failed="$$failed ruff-check"; \
 	$(RUN) -m ruff format --check . || failed="$$failed ruff-format"; \
+	$(RUN) -m mypy || failed="$$failed mypy"; \
 	for backend in $(BACKENDS); do \
 		echo; echo "== pytest on $$backend"; \
 		KERAS_BACKEND=$$backend $(RUN) -m pytest $(SHARE) $(PYTEST_ARGS) || failed="$$failed $$backend"; \
@@ -79,6 +80,7 @@ test-latest:
 lint: $(VENV)/.ruff
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
 	KERAS_BACKEND=$(BACKEND) $(RUN) docs/build_reference.py
@@ -92,7 +94,7 @@ bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(LATEST) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LATEST) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -110,7 +112,7 @@ $(VENV)/.ecosystem: requirements/ecosystem.txt | $(VENV)/.created
 	@touch $@
 
 $(VENV)/.ruff: requirements/ci.txt | $(VENV)/.created
-	$(PIP) ruff
+	$(PIP) ruff mypy numpy
 	@touch $@
 
 $(VENV)/.extra-%: pyproject.toml requirements/ci.txt | $(VENV)/.created

@@ -20,7 +20,7 @@ class Configured:
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument as a plain value."""
         try:
-            config = getattr(super(), "get_config", dict)()
+            config: dict[str, Any] = getattr(super(), "get_config", dict)()
         except NotImplementedError:  # `keras.regularizers.Regularizer` and schedules have none.
             config = {}
         return with_arguments(self, config)

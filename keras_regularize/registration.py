@@ -1,11 +1,16 @@
 """Registration for serialization and the list of public symbols, in one step."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import keras
 
-_PUBLIC: dict[str, object] = {}
+Symbol = TypeVar("Symbol", bound=Callable[..., Any])
+
+_PUBLIC: dict[str, Callable[..., Any]] = {}
 
 
-def export(symbol):
+def export(symbol: Symbol) -> Symbol:
     """Makes a class or function public and loadable from saved models.
 
     The registered name is `keras_regularize.<namespace>>Name`, where the namespace is the folder below
@@ -26,6 +31,6 @@ def export(symbol):
     return keras.saving.register_keras_serializable(f"keras_regularize.{namespace}")(symbol)
 
 
-def public_symbols() -> dict[str, object]:
+def public_symbols() -> dict[str, Callable[..., Any]]:
     """Every exported symbol, `{"losses.MaxSup": MaxSup, …}`, in the order of definition."""
     return dict(_PUBLIC)

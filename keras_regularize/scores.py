@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -33,7 +34,7 @@ _OF_PROBABILITIES = (
 )
 
 
-def uses_logits(loss) -> bool | None:
+def uses_logits(loss: Any) -> bool | None:
     """What a loss says of the outputs it is given: logits, probabilities, or nothing, `None`.
 
     Nothing is known of functions that are not Keras' own and of losses without `from_logits`, unless they
@@ -79,7 +80,7 @@ def _held(loss):
         return [loss.func]
     if not isinstance(loss, keras.losses.Loss):
         return []
-    values = []
+    values: list[Any] = []
     for value in vars(loss).values():
         inside = value.values() if isinstance(value, Mapping) else value
         values.extend(inside if isinstance(value, CONTAINERS) else [value])

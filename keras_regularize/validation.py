@@ -33,7 +33,7 @@ def check_number(
     if optional and value is None:
         return None
     bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+    number = not isinstance(value, bool) and isinstance(value, numbers.Real) and value == value
     if not number or not _within(value, bounds):
         others = f"{' or a schedule' if schedule else ''}{' or None' if optional else ''}"
         raise ValueError(

@@ -58,4 +58,5 @@ def naive_bayes_head(
     """
     check_integer("num_classes", num_classes, minimum=2)
     check_number("epsilon", epsilon, minimum=0)
-    return naive_bayes_classifier(*class_statistics(features, labels, num_classes), epsilon, np)
+    counts, means, squares = class_statistics(features, labels, num_classes)
+    return naive_bayes_classifier(counts, means, squares, epsilon, np)

@@ -63,7 +63,8 @@ def outlier_channels(
     size = len(tree.flatten(data)[0])
     if size == 0:
         raise ValueError("`data` must have at least one sample. Received none.")
-    totals, counts = {}, {}
+    totals: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         for layer in _kernel_layers(model):
             stack.enter_context(_watched(layer, totals, counts))

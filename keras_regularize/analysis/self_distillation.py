@@ -217,7 +217,8 @@ def self_distill(
         check_number("alpha", alpha, minimum=0, maximum=1)
     elif validation_data is None and steps > 1:
         raise ValueError('`alpha="auto"` needs `validation_data`. Received: validation_data=None')
-    y, models, weights = np.asarray(y, "float32"), [], [1.0]
+    y, weights = np.asarray(y, "float32"), [1.0]
+    models: list[keras.Model] = []
     trainings = 2 * steps - 1 if search else steps
     progress = keras.utils.Progbar(trainings, verbose=verbose, unit_name="training")
 
@@ -234,8 +235,8 @@ def self_distill(
     models.append(train(y))
     while len(models) < steps:
         taught = _predict(models[-1], x, y, from_logits)
-        weight = alpha
-        if search:
+        weight: Any = alpha
+        if search and validation_data is not None:
             inputs, truth = validation_data
             both = models[0], train(taught)
             predictions = [_predict(m, inputs, truth, from_logits) for m in both]

@@ -1,6 +1,8 @@
 """What an attack maximizes: per-sample functions of the outputs at a perturbed point."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -32,8 +34,8 @@ def criterion(name, point, y, attack, targeted=False):
     cross-entropy is maximized by its logarithm, which has the same direction and does not underflow.
     """
     if targeted:
-        value = criterion(name, point, y, attack)
-        return lambda outputs: -value(outputs)
+        opposite = criterion(name, point, y, attack)
+        return lambda outputs: -opposite(outputs)
     if name != "kl" and y is None:
         raise ValueError(f"An attack on the loss {name!r} needs labels `y`. Received: y=None")
     model = point.model
@@ -56,7 +58,7 @@ def criterion(name, point, y, attack, targeted=False):
     if name == "margin_shift":
         outputs = class_outputs(point.outputs(point.start), model)
         clean = ops.stop_gradient(_scores(outputs, logits))
-        rule = functools.partial(_margin_shift, clean=clean)
+        rule: Callable[..., Any] = functools.partial(_margin_shift, clean=clean)
     else:
         rule = {"cross_entropy": _log_cross_entropy, "margin": _margin, "dlr": _dlr}[name]
 

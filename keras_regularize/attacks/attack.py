@@ -124,8 +124,8 @@ class Attack(Configured):
                 found = point.start if empty else self.search(point, y, **start)
             return self.result(point, [ops.stop_gradient(leaf) for leaf in found])
 
-    def search(self, point: Point, y: Any, **start: Any) -> list[Any]:
-        """The perturbed tensors, in the place of `point.start`."""
+    def search(self, point: Point, y: Any, *args: Any, **start: Any) -> list[Any]:
+        """The perturbed tensors, in the place of `point.start`; an attack names the start it can be given."""
         return point.start
 
     def result(self, point: Point, leaves: list[Any]) -> Any:

@@ -27,10 +27,10 @@ def withstands(model, x, y, outputs, attacks):
     predicts at positions.
     """
     told = [getattr(attack, "from_logits", None) for attack in attacks]
-    told = next((entry for entry in told if entry is not None), None)
-    hits = predicts_label(y, outputs, model, told)
+    from_logits = next((entry for entry in told if entry is not None), None)
+    hits = predicts_label(y, outputs, model, from_logits)
     for attack in attacks:
         moved = attack(model, x, y)
         outputs = attacked_outputs(model, x, moved, getattr(attack, "layer", None))
-        hits = ops.logical_and(hits, predicts_label(y, outputs, model, told))
+        hits = ops.logical_and(hits, predicts_label(y, outputs, model, from_logits))
     return ops.cast(hits, "float32")

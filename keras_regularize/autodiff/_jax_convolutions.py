@@ -39,7 +39,8 @@ def _run(jaxpr, consts, args):
     for eqn in jaxpr.eqns:
         inputs = [v.val if isinstance(v, core.Literal) else values[v] for v in eqn.invars]
         if eqn.primitive is _CONVOLUTION and _is_known(eqn.params):
-            outputs = [_convolve(*inputs, eqn.params)]
+            image, kernel = inputs
+            outputs = [_convolve(image, kernel, eqn.params)]
         elif eqn.primitive is _JIT:
             inner = eqn.params["jaxpr"]
             outputs = _run(inner.jaxpr, inner.consts, inputs)

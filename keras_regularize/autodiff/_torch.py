@@ -1,6 +1,8 @@
 """PyTorch: differentiation, and averaging over the processes of `torch.distributed`."""
 
 import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,11 +48,11 @@ def jvp(fn, x, tangents):
         outputs = fn(*x)
         moving = [t for t in keras.tree.flatten(outputs) if torch.is_tensor(t) and t.requires_grad]
         vectors = [torch.zeros_like(t, requires_grad=True) for t in moving]
-        pulled = ()
+        pulled: Sequence[Any] = ()
         if moving:
             pulled = torch.autograd.grad(moving, x, vectors, create_graph=True, **options)
         pairs = [(p, t) for p, t in zip(pulled, tangents) if p.requires_grad]
-        pushed = ()
+        pushed: Sequence[Any] = ()
         if pairs:
             pulled, tangents = zip(*pairs)
             pushed = torch.autograd.grad(pulled, vectors, tangents, create_graph=record, **options)

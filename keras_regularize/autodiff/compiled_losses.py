@@ -53,7 +53,7 @@ class CompiledLoss(NamedTuple):
         loss_weights = self.in_order(self.loss_weights, outputs, shared=True)
         sample_weights = self.in_order(sample_weight, outputs, shared=True)
         measured = [i for i, loss in enumerate(losses) if loss is not None]
-        labels = self.in_order(y, outputs)
+        labels: Any = self.in_order(y, outputs)
         if len(labels) == len(measured) != len(losses):
             labels = dict(zip(measured, labels))
         elif len(labels) != len(losses) or any(labels[i] is None for i in measured):

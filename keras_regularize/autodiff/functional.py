@@ -121,12 +121,13 @@ class Forward:
         if weights is None:
             weights = read_values(model.trainable_variables)
         self.model = model
-        self.outputs = None
-        self.updates = None
+        self.outputs: Any = None
+        self.updates: Any = None
         self._state = read_state(model) if state is None else state
         self._weights = list(zip(model.trainable_variables, weights))
         self._inputs_of_loss = None
-        self._watched, self._records = [], {}
+        self._watched: list[keras.layers.Layer] = []
+        self._records: dict[int, list[Any]] = {}
         self._inputs = inputs or (lambda batch: batch.x)
 
     def __call__(self, x: Any, training: bool = False) -> Any:

@@ -4,9 +4,12 @@ import contextlib
 import contextvars
 import functools
 import threading
+from typing import Any
 
 # Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
-_TAPS = contextvars.ContextVar("taps", default=())
+_TAPS: contextvars.ContextVar[tuple[tuple[Any, Any], ...]] = contextvars.ContextVar(
+    "taps", default=()
+)
 _INSTALLING = threading.Lock()
 
 
@@ -70,5 +73,5 @@ def _tapped(layer):
                 outputs = function(outputs, *args, **kwargs)
         return outputs
 
-    call.taps, call.hidden = 0, vars(layer).get("call")
+    vars(call).update(taps=0, hidden=vars(layer).get("call"))
     return call

@@ -87,6 +87,8 @@ class EffectiveLearningRate(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
+        if logs is None:
+            return
         optimizer = self.model.optimizer
         rate = float(ops.convert_to_numpy(optimizer.learning_rate))
         adaptive = self.adaptive

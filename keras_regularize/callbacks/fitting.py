@@ -14,13 +14,13 @@ class Position:
 
     def __init__(self, callback: keras.callbacks.Callback):
         self.steps = callback.params.get("steps")
-        self.total = None if self.steps is None else self.steps * callback.params["epochs"]
         self.epoch = 0
         if self.steps is None:
             raise ValueError(
                 f"`{type(callback).__name__}` needs to know how many batches an epoch has. Received a data "
                 "set of unknown length: pass `steps_per_epoch` to `fit`, or a data set that has a length."
             )
+        self.total: int = self.steps * callback.params["epochs"]
 
     def at(self, batch: int) -> int:
         return self.epoch * self.steps + batch

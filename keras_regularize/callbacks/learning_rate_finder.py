@@ -80,7 +80,9 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.mode = check_choice("mode", mode, ("exponential", "linear"))
         self.smoothing = check_number("smoothing", smoothing, minimum=0, below=1)
         self.stop_factor = check_number("stop_factor", stop_factor, minimum=1)
-        self.learning_rates, self.losses, self.smoothed_losses = [], [], []
+        self.learning_rates: list[float] = []
+        self.losses: list[float] = []
+        self.smoothed_losses: list[float] = []
 
     def suggestion(self) -> Suggestion:
         """Two rates: where the smoothed loss falls fastest, and a tenth of the rate of its minimum.
@@ -112,7 +114,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         space = np.geomspace if self.mode == "exponential" else np.linspace
         self._rates = space(self.minimum, self.maximum, steps)
         build_optimizer(model)
-        self._state = [
+        self._state: list[np.ndarray] = [
             np.array(ops.convert_to_numpy(v))
             for v in (*model.variables, *model.optimizer.variables)
         ]
@@ -127,7 +129,7 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
-        loss, beta = float(logs["loss"]), self.smoothing
+        loss, beta = float((logs or {})["loss"]), self.smoothing
         self.learning_rates.append(float(self._rates[len(self.losses)]))
         self.losses.append(loss)
         self._average = beta * self._average + (1 - beta) * loss
@@ -144,4 +146,4 @@ class LearningRateFinder(keras.callbacks.Callback):
         model = self.model
         for variable, value in zip((*model.variables, *model.optimizer.variables), self._state):
             variable.assign(value)
-        self._state = None
+        self._state = []

@@ -91,7 +91,8 @@ class OneCycle(keras.callbacks.Callback):
         build_optimizer(self.model)
         if self.momentum is not None:
             self._check_momentum()
-            self._last = None  # Iteration and momentum of the batch before.
+            # Iteration and momentum of the batch before.
+            self._last: tuple[int, float] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
@@ -102,18 +103,17 @@ class OneCycle(keras.callbacks.Callback):
         rate = float(ops.convert_to_numpy(self._schedule(self._position.at(batch))))
         self.model.optimizer.learning_rate = rate
         if self.momentum is not None:
-            self._set_momentum(rate)
+            self._set_momentum(rate, *self.momentum)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
         if logs is not None:
             logs["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
-    def _set_momentum(self, rate):
+    def _set_momentum(self, rate, lowest, highest):
         sgd = list(chain(self.model.optimizer))[-1]
         highest_rate, low_rate = self._shape[0], self._shape[0] / self._shape[1]
         height = (rate - low_rate) / max(highest_rate - low_rate, 1e-30)
-        lowest, highest = self.momentum
         momentum = highest - (highest - lowest) * min(max(height, 0.0), 1.0)
         iteration = int(ops.convert_to_numpy(sgd.iterations))
         # Loss scaling leaves out a step with infinite gradients: the velocity is scaled already.

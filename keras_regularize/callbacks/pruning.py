@@ -16,7 +16,7 @@ from keras_regularize.validation import check_choice, check_integer, check_numbe
 class _Pruning(keras.callbacks.Callback):
     """Prunes the smallest weights of a model that is trained by `Masked`."""
 
-    def __init__(self, rank_filter):
+    def __init__(self, rank_filter: int | None):
         super().__init__()
         self.rank_filter = check_integer("rank_filter", rank_filter, minimum=1, optional=True)
 
@@ -104,6 +104,10 @@ class ThresholdPruning(_Pruning):
     Reference: Enzo Tartaglione, Andrea Bragagnolo, Attilio Fiandrotti and Marco Grangetto, *LOss-Based
     SensiTivity rEgulaRization: towards deep sparse neural networks*, 2022, Neural Networks, arXiv:2011.09905.
     """
+
+    _best: float
+    _weights: list[np.ndarray] | None
+    _wait: int
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ class RobustAccuracy(keras.callbacks.Callback):
         self.every = check_integer("every", every, minimum=1)
         self.batch_size = batch_size
         self.name = name
-        self._meter = None
+        self._meter: RobustAccuracyMeter  # Made when the model is known.
 
     def set_model(self, model: keras.Model) -> None:
         """Called by Keras."""

@@ -82,7 +82,8 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         self.data = data
         self.batch_size = check_integer("batch_size", batch_size, minimum=1)
         self.count = 0
-        self._average, self._trained = None, None
+        self._average: list[np.ndarray] | None = None
+        self._trained: list[tuple[keras.Variable, np.ndarray]] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
@@ -200,7 +201,7 @@ def _tensor(x):
     return x if ops.is_tensor(x) else ops.convert_to_tensor(np.asarray(x))
 
 
-def _iterated(data) -> Iterable:
+def _iterated(data: Any) -> Iterable:
     """The batches of an epoch of a data set; a `PyDataset` is indexed and has no end as an iterator."""
     if isinstance(data, keras.utils.PyDataset):
         return (data[i] for i in range(data.num_batches))

@@ -187,8 +187,7 @@ def sequential_cross_entropy(
     values = []
     for target in _outcomes(target_samples):
         misses = next((k for k in range(max_draws) if next(draws) == target), None)
-        hit = misses is not None
-        values.append(np.sum(1.0 / np.arange(1, misses + 1)) if hit else np.inf)
+        values.append(np.inf if misses is None else np.sum(1.0 / np.arange(1, misses + 1)))
     return _mean(values, return_standard_error)
 
 

@@ -67,7 +67,8 @@ def search_bits(
         raise ValueError(f"`bits` must be bit widths in ascending order. Received: bits={bits!r}")
     rng = np.random.default_rng(seed)
     rows = np.stack([_first_row(rng, choices, num_genes, average_bits) for _ in range(population)])
-    best, best_value = None, -np.inf
+    best: Any = None
+    best_value = -np.inf
     for _ in range(generations):
         fixed = np.broadcast_to(np.asarray(flags, rows.dtype), (len(rows), len(flags)))
         values = np.asarray(predictor(np.concatenate([rows, fixed], axis=1)), "float64")
@@ -118,7 +119,7 @@ def _cross(rng, parents, choices):
 
 def _children(rng, make, parents, choices, average_bits, count):
     """As many as asked for that fit; where few do, parents fill up."""
-    found = []
+    found: list[np.ndarray] = []
     for _ in range(50 * count):
         if len(found) == count:
             break

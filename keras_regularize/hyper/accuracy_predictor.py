@@ -54,7 +54,7 @@ class AccuracyPredictor(Configured):
         self.bits = [int(b) for b in bits]
         self.num_flags = check_integer("num_flags", num_flags, minimum=0)
         self.units = check_integer("units", units, minimum=1)
-        self.model = None
+        self.model: Any = None
 
     def fit(
         self, rows: Any, accuracies: Any, epochs: int = 100, learning_rate: float = 1e-3

@@ -83,7 +83,7 @@ class NestedDropout(Configured, keras.layers.Layer):
         self.seed = check_integer("seed", seed, optional=True)
         self.generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
-        self._kept = None
+        self._kept: keras.Variable | None = None
 
     def build(self, input_shape: Any) -> None:
         size = input_shape[-1]

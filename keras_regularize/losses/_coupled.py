@@ -1,5 +1,8 @@
 """The base class of losses whose value for a sample depends on the others in the batch: only those that count."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops, tree
 
@@ -15,7 +18,7 @@ class BatchCoupledLoss(Loss):
     Keras has it.
     """
 
-    def values(self, y_true, y_pred, counted):
+    def values(self, y_true: Any, y_pred: Any, counted: Callable[[Any], Any]) -> tuple[Any, Any]:
         """`(values, mask of the values or None)`; `counted(shape)` are bools that fit the shape, or `None`."""
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
-from keras_regularize.labels import check_labels, read_labels
+from keras_regularize.labels import Labels, check_labels, read_labels
 from keras_regularize.masks import keras_mask, with_mask
 from keras_regularize.validation import check_integer
 
@@ -141,7 +141,7 @@ class ClassLoss(Loss):
         super().__init__(**kwargs)
         self.ignore_class = check_integer("ignore_class", ignore_class, optional=True)
 
-    def values(self, labels, y_pred):
+    def values(self, labels: Labels, y_pred: Any) -> Any:
         """The values `(batch,)`, or one per position, for `labels` as `read_labels` gives them."""
         raise NotImplementedError
 
@@ -157,7 +157,7 @@ class ClassLoss(Loss):
             values = with_mask(ops.where(counted, values, 0.0), counted)
         return values
 
-    def read(self, y_true, y_pred):
+    def read(self, y_true: Any, y_pred: Any) -> Labels:
         """The labels of predictions."""
         return read_labels(y_true, y_pred, self.ignore_class)
 

@@ -123,7 +123,7 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
         self.from_logits = bool(from_logits)
         self.capacity = check_integer("capacity", capacity, minimum=1)
         self.ignore_class = check_ignored(ignore_class)
-        self._groups = None
+        self._groups: int | None = None
         if not self.classwise:
             self._build(1)
 

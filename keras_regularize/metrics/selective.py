@@ -15,7 +15,7 @@ from keras_regularize.validation import check_number
 class _Selective(Configured, keras.metrics.Metric):
     """A weighted mean over samples: a numerator and a denominator."""
 
-    def __init__(self, threshold, name, dtype):
+    def __init__(self, threshold: float, name: str | None, dtype: str | None):
         super().__init__(name=name, dtype=dtype)
         self.threshold = check_number("threshold", threshold)
         self._sums = add_sums(self, (1, 2))

@@ -24,7 +24,9 @@ class Slots(keras.layers.Layer):
         super().__init__(name=name, dtype="float32")
         # Behind a function, so that Keras does not take the model for a part of this layer.
         self._model = lambda: model
-        self._positions, self._ids, self._slots = [], [], []
+        self._positions: list[int] = []
+        self._ids: list[int] = []
+        self._slots: list[keras.Variable] = []
         self.made = False
         # Not by `build`, which locks a layer.
         self.built = True
@@ -112,6 +114,6 @@ class SlottedModel(RegularizedModel):
         """`aux` with what the slots will hold, the weights of this step in order, when it has been taken."""
         return aux._replace(states={**aux.states, self.key: list(values)})
 
-    def after_update(self, batch: Batch, aux: Aux, gradients: Sequence[Any]) -> None:
+    def after_update(self, batch: Batch, aux: Aux, gradients: list[Any]) -> None:
         super().after_update(batch, aux, gradients)
         self.slots.assign(batch.variables, aux.states[self.key])

@@ -172,10 +172,13 @@ class _Selection(keras.callbacks.Callback):
         super().__init__()
         self._data = (x, y)
         self._options = {**options, "verbose": 0, "return_dict": True}
-        self._best = (-np.inf, None)  # Mean score, higher is better, and weights.
+        # Mean score, higher is better, and weights.
+        self._best: tuple[float, Any] = (-np.inf, None)
 
     def on_train_begin(self, logs=None):
-        self._recent = collections.deque(maxlen=2 * self.model.window + 1)
+        self._recent: collections.deque[tuple[float, Any]] = collections.deque(
+            maxlen=2 * self.model.window + 1
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.strength.assign(self.model._strength_of(epoch))

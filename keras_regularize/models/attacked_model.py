@@ -12,6 +12,7 @@ from keras_regularize.attacks.points import (
     perturbed_output,
 )
 from keras_regularize.attacks.robustness import check_measurable, withstands
+from keras_regularize.autodiff import Batch, Forward
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.scores import compiled_loss, gives_logits
 
@@ -49,7 +50,7 @@ class AttackedModel(RegularizedModel):
         _check_attack("attack", attack, measurable=not self.attack_returns_perturbation)
         super().__init__(model, **kwargs)
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.attack = attack
+        self.attack: Any = attack  # With the attributes of its own class.
         self.attack_seed = attack.seed_generator  # Tracked: saved, and threaded on JAX.
         self.evaluate_attack = evaluate_attack
         if evaluate_attack is not None:
@@ -82,14 +83,15 @@ class AttackedModel(RegularizedModel):
         batch = super().prepare(batch, forward)
         return batch.add(**{self.key: self.run_attack(batch, forward)})
 
-    def run_attack(self, batch, forward):
+    def run_attack(self, batch: Batch, forward: Forward) -> Any:
         """Runs the attack; a method that has other labels for it than `batch.y` gives them here."""
         return self.attack(forward, batch.x, batch.y, training=self.attack_training)
 
-    def found(self, batch):
+    def found(self, batch: Batch) -> Any:
+        """What the attack of this step found."""
         return batch.extra[self.key]
 
-    def attacked_objective(self, batch, forward):
+    def attacked_objective(self, batch: Batch, forward: Forward) -> tuple[Any, dict[str, Any]]:
         """The wrapped model's objective on what the attack found, the one training pass of a step."""
         found, layer = self.found(batch), self.attack.layer
         if layer is None:
@@ -97,7 +99,7 @@ class AttackedModel(RegularizedModel):
         with perturbed_output(find_layer(self, layer), found):
             return super().objective(batch, forward)
 
-    def adversarial_outputs(self, batch, forward):
+    def adversarial_outputs(self, batch: Batch, forward: Forward) -> Any:
         """Outputs of a training pass on what the attack found; it moves no batch statistics."""
         return attacked_outputs(
             forward, batch.x, self.found(batch), self.attack.layer, training=True

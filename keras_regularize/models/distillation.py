@@ -213,9 +213,9 @@ class Distillation(Taught):
         if self.loss_name == "mse":
             return mean(ops.square(pair[0] - pair[1]), axis=-1)
         if self.loss_name == "kl":
-            return softened_divergence(*pair, self.temperature)
+            return softened_divergence(pair[0], pair[1], self.temperature)
         labels = output_labels(y, outputs, forward, place)
-        return decoupled_distillation_loss(labels, *pair, temperature=self.temperature)
+        return decoupled_distillation_loss(labels, pair[0], pair[1], temperature=self.temperature)
 
     def _chosen(self, model, side):
         """The chosen layers of the model (`side` 0) or of the teacher (1)."""

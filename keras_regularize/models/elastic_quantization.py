@@ -165,6 +165,7 @@ class ElasticQuantization(RegularizedModel):
         """
         found = self.elastic_layers()
         columns = []
+        value: Any
         for name, value in (("weight_bits", weight_bits), ("input_bits", input_bits)):
             values = [value] * len(found) if np.ndim(value) == 0 else list(value)
             if len(values) != len(found):

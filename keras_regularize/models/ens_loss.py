@@ -87,11 +87,13 @@ class EnsLoss(RegularizedModel):
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.generator = keras.random.SeedGenerator(seed)
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
         """As `keras.Model.compile`; the loss is only logged, by default the cross-entropy of scores."""
         if loss is None:
             loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        super().compile(optimizer, loss=loss, **kwargs)
+        super().compile(optimizer, loss, *args, **kwargs)
 
     def check_loss(self, model):
         super().check_loss(model)

@@ -279,7 +279,9 @@ class FactoredSphericalClassifier(RegularizedModel):
 
     # Keras
 
-    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
         """As `keras.Model.compile`, without a loss: that is an argument of the classifier."""
         if loss is not None:
             raise ValueError(
@@ -291,7 +293,7 @@ class FactoredSphericalClassifier(RegularizedModel):
                 f"`{type(self).__name__}` trains on one device. "
                 f"Received a strategy with {backend.num_replicas()} replicas"
             )
-        super().compile(optimizer, **kwargs)
+        super().compile(optimizer, None, *args, **kwargs)
 
     def check_data(self, x, y):
         super().check_data(x, y)

@@ -162,7 +162,7 @@ class GroupDRO(RegularizedModel):
         size = ops.where(present, sums[1], 1.0)
 
         adjusted = ops.where(present, sums[0], 0.0) / size
-        if self.adjustment > 0:
+        if self.adjustment > 0 and self.group_counts:
             bonus = [self.adjustment / count**0.5 for count in self.group_counts]
             adjusted = adjusted + ops.convert_to_tensor(bonus, dtype=adjusted.dtype)
         if self.normalize:

@@ -95,7 +95,7 @@ class RegularizedModel(Training, Evaluation, Measuring, Saving, keras.Model):
         self.model = model
         #: The key of this wrapper's notes in `batch.extra` and in the values of an objective: names may repeat.
         self.key = f"{self.name}_{next(_KEYS)}"
-        self._column_metrics = []
+        self._column_metrics: list[keras.metrics.Metric] = []
         self._outputs_seen = None
         self.loss_weights = None
         self._replicas_synchronized = False
@@ -109,7 +109,9 @@ class RegularizedModel(Training, Evaluation, Measuring, Saving, keras.Model):
             self._outputs_seen = inside.without_tensors(outputs)
         return outputs
 
-    def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None):
+    def compute_output_spec(
+        self, inputs: Any, training: bool | None = None, mask: Any = None
+    ) -> Any:
         # Operation by operation: a trace of the whole takes all unknown sizes for one and the same, while the
         # model inside knows its own.
         return self.call(inputs, training=training)

@@ -110,7 +110,9 @@ def show(x: Any) -> str:
     return np.array2string(np.asarray(x), precision=5, threshold=12, edgeitems=3).replace("\n", "")
 
 
-def assert_close(actual: Any, expected: Any, what: str, rtol=1e-4, atol=1e-5) -> None:
+def assert_close(
+    actual: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1e-5
+) -> None:
     actual, expected = to_numpy(actual), to_numpy(expected)
     if actual.shape != expected.shape:
         raise AssertionError(f"{what}: expected shape {expected.shape}, got {actual.shape}")
@@ -267,7 +269,7 @@ def assert_gradient_matches_finite_differences(
         direction = tree.map_structure(lambda d, length=length: d / length, direction)
         pairs = zip(tree.flatten(gradient), tree.flatten(direction))
         slope = sum(float((g * d).sum()) for g, d in pairs)
-        found = []
+        found: list[tuple[float, float]] = []
         if not narrow:
             if agrees(slope, found, (1e-3, 1e-4, 1e-5), rtol or 1e-6, 2.3e-16):
                 continue

@@ -132,9 +132,9 @@ def _limits(case):
                 )
             moves.append((after - before).reshape((len(before), -1)))
     if isinstance(epsilon, (int, float)):
-        moves = np.concatenate(moves, axis=1)
+        moved = np.concatenate(moves, axis=1)
         l2 = case.direction or getattr(case.attack, "norm", "linf") == "l2"
-        size = np.sqrt((moves**2).sum(1)) if l2 else np.abs(moves).max(1)
+        size = np.sqrt((moved**2).sum(1)) if l2 else np.abs(moved).max(1)
         if size.max() > epsilon * (1 + 1e-4) + 1e-6:
             raise AssertionError(f"expected perturbations of at most {epsilon}, got {size.max()}")
     elif bounds is None:

@@ -71,7 +71,7 @@ def _section(symbol, name):
 
 
 def _arguments_of(symbol):
-    target = symbol.__init__ if isinstance(symbol, type) else symbol
+    target = symbol.__init__ if isinstance(symbol, type) else symbol  # type: ignore[misc]  # No instance.
     if target is object.__init__:
         return {}
     parameters = dict(inspect.signature(target).parameters)

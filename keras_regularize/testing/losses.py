@@ -243,7 +243,7 @@ def _empty_batch(case):
 
 def _accepted(case, pairs):
     """The values for each `(y_true, y_pred)`, None where the loss refuses the shapes with a ValueError."""
-    accepted = []
+    accepted: list[bool] = []
 
     def all_values(pairs):
         accepted[:] = []

@@ -11,7 +11,7 @@ def check_axis(axis: Any) -> int | tuple[int, ...] | None:
     """`axis`, which must be None, an integer or a sequence of distinct integers, as a tuple then."""
     if axis is None:
         return None
-    axes = (
+    axes: list[Any] = (
         [axis]
         if isinstance(axis, int)
         else list(axis)

@@ -98,7 +98,7 @@ def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras
 
 def all_owners(model: keras.Layer) -> dict[int, keras.Layer]:
     """The layer that each variable belongs to itself, by the variable's id, wherever the layer is kept."""
-    owners = {}
+    owners: dict[int, keras.Layer] = {}
     for layer in every_layer(model):
         below = {id(variable) for child in _inside(layer) for variable in child.weights}
         owners |= {id(v): layer for v in layer.weights if id(v) not in below}

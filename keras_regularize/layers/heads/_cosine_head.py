@@ -34,7 +34,7 @@ class CosineHead(Configured, keras.layers.Layer):
     sub_centers = 1
     _uses_angle = True
 
-    def __init__(self, units, scale, **kwargs):
+    def __init__(self, units: int, scale: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.units = check_integer("units", units, minimum=1)
         self.scale = check_number("scale", scale, above=0)
@@ -69,7 +69,7 @@ class CosineHead(Configured, keras.layers.Layer):
             cosine = self.with_margin(cosine, Samples(features, ids, angle))
         return ops.cast(self.scale * cosine, self.compute_dtype)
 
-    def with_margin(self, cosine, samples):
+    def with_margin(self, cosine: Any, samples: Samples) -> Any:
         """The cosines `(batch, units)` that training sees."""
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras import ops
 from keras_regularize.autodiff import straight_through
 from keras_regularize.numerics import safe_abs, upcast
 
-_calibrating = []
+_calibrating: list[Any] = []
 
 
 def round_to_levels(x, scale, offset, low, high, with_ends=True):
@@ -105,7 +106,7 @@ def fitted_range(x, bits, symmetric, axis=None, signed=None):
     high = low + 2**bits - 1
     smallest = x.min(axis=axes, keepdims=True, initial=0.0)
     largest = x.max(axis=axes, keepdims=True, initial=0.0)
-    best = None
+    best: Any = None
     for step in range(80):
         shrink = 1.0 - 0.01 * step
         if symmetric:

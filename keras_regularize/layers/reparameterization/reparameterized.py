@@ -91,7 +91,7 @@ class Reparameterized(Configured, keras.layers.Wrapper):
             with backend.eager():
                 make(*args, **kwargs)
 
-        build.__signature__ = inspect.signature(layer.build)
+        vars(build)["__signature__"] = inspect.signature(layer.build)
         self.__dict__["build"] = build
 
     def effective(self, name: str, value: Any) -> Any:

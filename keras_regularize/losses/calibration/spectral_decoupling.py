@@ -1,6 +1,6 @@
 """Cross-entropy with a squared penalty on the logits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from keras import ops
@@ -81,10 +81,11 @@ class SpectralDecoupling(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        many = hasattr(target, "__len__")
         self.factor = check_number("factor", factor, minimum=0)
         self.target = (
-            [check_number("target", t) for t in target] if many else check_number("target", target)
+            [check_number("target", t) for t in target]
+            if isinstance(target, Collection)
+            else check_number("target", target)
         )
 
     def values(self, labels, y_pred):

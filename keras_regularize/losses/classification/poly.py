@@ -1,6 +1,6 @@
 """Polynomial corrections of cross-entropy and focal loss."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from keras import ops
 
@@ -91,14 +91,13 @@ class PolyLoss(ClassLoss):
         ignore_class: int | None = None,
     ):
         super().__init__(ignore_class, name=name, reduction=reduction, dtype=dtype)
-        many = hasattr(epsilon, "__len__")
-        if many and len(epsilon) == 0:
+        if isinstance(epsilon, Collection) and len(epsilon) == 0:
             raise ValueError(
                 "`epsilon` must be a number or a list of at least one. Received: epsilon=[]"
             )
         self.epsilon = (
             [check_number("epsilon", e) for e in epsilon]
-            if many
+            if isinstance(epsilon, Collection)
             else check_number("epsilon", epsilon)
         )
         self.gamma = check_number("gamma", gamma, minimum=0)

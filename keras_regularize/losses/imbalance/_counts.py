@@ -15,7 +15,8 @@ def check_counts(class_counts):
     except TypeError:
         counts = None
     if not counts or not all(
-        isinstance(value, numbers.Real) and 0 < value < float("inf") for value in counts
+        isinstance(value, numbers.Real) and 0 < value < float("inf")  # type: ignore[operator]  # Has `>` only at run time.
+        for value in counts
     ):
         raise ValueError(
             "`class_counts` must be a list of positive numbers, the training samples of each class. "

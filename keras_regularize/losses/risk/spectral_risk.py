@@ -107,7 +107,7 @@ class SpectralRisk(BatchCoupledLoss):
         )
 
     @property
-    def from_logits(self) -> bool:
+    def from_logits(self) -> bool | None:
         """Whether predictions are logits: what the wrapped loss says."""
         return uses_logits(self.loss)
 

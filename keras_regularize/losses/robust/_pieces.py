@@ -9,13 +9,13 @@ from keras_regularize.validation import compatible
 
 def scores_of(*logits):
     """Logits of equal shapes as scores `(…, classes)`: see `class_scores`."""
-    logits = [ops.convert_to_tensor(z) for z in logits]
-    if not all(compatible(z.shape, logits[0].shape) for z in logits):
+    tensors = [ops.convert_to_tensor(z) for z in logits]
+    if not all(compatible(z.shape, tensors[0].shape) for z in tensors):
         raise ValueError(
             "All logits must have equal shapes. "
-            f"Received: {', '.join(str(tuple(z.shape)) for z in logits)}"
+            f"Received: {', '.join(str(tuple(z.shape)) for z in tensors)}"
         )
-    return [class_scores(z, True) for z in logits]
+    return [class_scores(z, True) for z in tensors]
 
 
 def log_probabilities_of(*logits):

@@ -1,7 +1,10 @@
 """The base of the models that train on a loss of clean and adversarial logits."""
 
+from typing import Any
+
 from keras import ops
 
+from keras_regularize.autodiff import Batch
 from keras_regularize.autodiff.functional import without_samples
 from keras_regularize.models.attacked_model import AttackedModel
 from keras_regularize.scores import (
@@ -26,7 +29,7 @@ class PairedLossModel(AttackedModel):
     #: Whether the compiled loss stays.
     adds = False
 
-    def paired_loss(self, batch, logits, adversarial_logits):
+    def paired_loss(self, batch: Batch, logits: Any, adversarial_logits: Any) -> Any:
         """Values per sample, or per position, of two scores `(…, classes)`.
 
         `batch.y` are the labels that belong to them, and `batch.extra["clean"]` the outputs, which carry a mask.

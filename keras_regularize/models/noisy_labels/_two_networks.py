@@ -13,7 +13,9 @@ from keras_regularize.configuration import with_arguments
 from keras_regularize.models.regularized_model import RegularizedModel
 
 # Per thread, as replicas on TensorFlow are threads that wait for each other in the middle of a pass.
-_SEEN = contextvars.ContextVar("outputs of both networks", default=None)
+_SEEN: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar(
+    "outputs of both networks", default=None
+)
 
 
 class TwoNetworks(RegularizedModel):
@@ -38,8 +40,8 @@ class TwoNetworks(RegularizedModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         both = [model(inputs, training=training) for model in (self.model, self.model_b)]
-        if _SEEN.get() is not None:
-            _SEEN.get().append(both)
+        if (seen := _SEEN.get()) is not None:
+            seen.append(both)
         return tree.map_structure(lambda a, b: (a + ops.cast(b, a.dtype)) / 2, *both)
 
     def check_data(self, x, y):
@@ -58,7 +60,7 @@ class TwoNetworks(RegularizedModel):
 @contextlib.contextmanager
 def outputs_of_both():
     """Lists what the networks of a `TwoNetworks` give out in the passes inside: a pair for each pass."""
-    seen = []
+    seen: list[Any] = []
     token = _SEEN.set(seen)
     try:
         yield seen

@@ -91,7 +91,8 @@ class Evaluation(Hooks):
     def predict_on_batch(self, x: Any) -> Any:
         return super().predict_on_batch(prepared(self.innermost, x)[0])
 
-    def outermost_evaluation(self):
+    def outermost_evaluation(self) -> Any:
+        """What `evaluate` measures in the outermost wrapper that has it measure something, or `None`."""
         found = (wrapper.evaluation for wrapper in self.wrappers())
         return next((evaluation for evaluation in found if evaluation is not None), None)
 
@@ -117,7 +118,7 @@ class Evaluation(Hooks):
             evaluation.check_data(x, self.split_columns(y)[0])
         return data
 
-    def check_validation(self, data):
+    def check_validation(self, data: Any) -> Any:
         """As `_check_evaluation`, for what `fit` passes to `evaluate` after an epoch."""
         if self.outermost_evaluation() is None or not self.compiled:
             return data

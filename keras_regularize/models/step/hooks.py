@@ -1,7 +1,7 @@
 """What a method may change of the one train step, and how wrappers pass it on."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import tree
@@ -44,8 +44,13 @@ class Plain:
 
 PLAIN = Plain()
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:  # `RegularizedModel` puts the model last, after all parts of the step.
+    _Model = object
 
-class Hooks(Configured):
+
+class Hooks(Configured, _Model):
     """The hooks of a step, each of which is by default that of the wrapper inside: `SAM(VAT(model))`.
 
     | hook | called | does |
@@ -63,11 +68,11 @@ class Hooks(Configured):
     #: Whether the step differentiates through a gradient.
     double_backward = False
     #: What `evaluate` measures beside the compiled metrics: an object with a `metric`, `check_data` and `update`.
-    evaluation = None
+    evaluation: Any = None
     #: Whether predictions are the method's own, so that a `test_step` or `predict_step` of the model cannot act.
     predicts_itself = False
     #: Names of the columns of `y` that the method reads.
-    reads_columns = ()
+    reads_columns: tuple[str, ...] = ()
 
     # The step
 

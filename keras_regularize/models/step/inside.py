@@ -1,7 +1,8 @@
 """What the model inside a wrapper defines for itself: methods of Keras, metrics, compilation, preprocessing."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import tree
@@ -35,7 +36,8 @@ def compile_inside(model, optimizer, arguments):
     """
     known = inspect.signature(type(model).compile).parameters
     own = [name for name in arguments if name in known and name not in KERAS_COMPILE]
-    names, left = list(COMPILED[:2]), dict(arguments)
+    names: Sequence[str] = COMPILED[:2]
+    left = dict(arguments)
     if overrides(model, "compute_metrics"):
         names = COMPILED
         left |= {"metrics": [Unmoved()], "weighted_metrics": None}
@@ -116,7 +118,7 @@ def prepared_into(model, arguments, x, y):
 
 
 def _on_arrays(prepare, x, y, sample_weight):
-    given = (x, y, sample_weight)
+    given: tuple[Any, ...] = (x, y, sample_weight)
     while len(given) > 1 and given[-1] is None:
         given = given[:-1]
     return prepare(*given)

@@ -24,7 +24,14 @@ from keras_regularize.models.step.unlabelled import mask_unlabelled, mask_unlabe
 class Measuring(Hooks):
     """Computes loss and metrics as the wrapped model does, from the labels alone."""
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> Any:
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         y, _ = self.split_columns(y)
         sample_weight, _ = self.split_columns(sample_weight)
         y, sample_weight = self.mask_unlabelled(y, y_pred, sample_weight, rescale=True)
@@ -39,7 +46,9 @@ class Measuring(Hooks):
         own = type(self).compute_loss is not Measuring.compute_loss
         return own or overrides(self.innermost, "compute_loss")
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, Any]:
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
         y, columns = self.split_columns(y)
         sample_weight, _ = self.split_columns(sample_weight)
         y, sample_weight = self.mask_unlabelled(y, y_pred, sample_weight)

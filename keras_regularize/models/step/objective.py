@@ -81,7 +81,7 @@ class Objective:
             return *self(weights), []
 
         def scaled_loss(values):
-            objective = self.on(self.batch.add(**{self.key: values[n:]})) if tensors else self
+            objective = self.on(self.batch.add(**{str(self.key): values[n:]})) if tensors else self
             loss, aux = objective(values[:n])
             return scaled(loss, self.scale), (loss, aux)
 

@@ -1,5 +1,7 @@
 """What stateful recurrent layers carry from batch to batch."""
 
+from typing import Any
+
 import keras
 from keras import tree
 
@@ -10,7 +12,7 @@ def carried_states(model: keras.Model) -> list[keras.Variable]:
     Keras does not count them among the variables of a model: on TensorFlow and torch they change in passing, and
     on JAX they never move, in plain training either.
     """
-    found = {}
+    found: dict[int, Any] = {}
     _collect(model, found)
     layers = [layer for layer in found.values() if getattr(layer, "stateful", False)]
     states = tree.flatten([getattr(layer, "states", None) for layer in layers])

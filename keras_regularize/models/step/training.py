@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -19,6 +19,9 @@ from keras_regularize.models.step.recurrent import carried_states
 
 class Training(Hooks):
     """`fit` and `train_on_batch`: prepares a batch, queries gradients, lets the optimizer step, remembers."""
+
+    _replicas_synchronized: bool
+    _carried: Callable[[], list[Any]] | None
 
     def train_step(self, *arguments: Any) -> Any:
         return backend.train_step(self, self._step, arguments)

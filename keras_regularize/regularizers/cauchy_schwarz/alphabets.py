@@ -1,5 +1,7 @@
 """Cauchy-Schwarz regularizers whose zeros are weights of a few values."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_regularize.registration import export
@@ -102,11 +104,11 @@ class TernaryCauchySchwarz(_Alphabet):
     """
 
     @staticmethod
-    def g(x):
+    def g(x: Any) -> Any:
         return x * x * x
 
     @staticmethod
-    def h(x):
+    def h(x: Any) -> Any:
         return x
 
 
@@ -151,5 +153,5 @@ class OneSidedBinaryCauchySchwarz(_Alphabet):
     g = staticmethod(ops.square)
 
     @staticmethod
-    def h(x):
+    def h(x: Any) -> Any:
         return x
