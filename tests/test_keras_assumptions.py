@@ -961,7 +961,7 @@ def test_tensorflow_squares_repeated_rows_one_by_one():
 
 
 def test_variables_are_called_by_their_layers():
-    """`AdaptiveGradientClipping` tells layouts of kernels by default names; `exclude=` takes parts of paths."""
+    """`AdaptiveGradientClipping` tells layouts of kernels by default names; `where=` takes parts of paths."""
     for layer, shape, path in [
         (layers.Conv2DTranspose(1, 1), (None, 2, 2, 1), "transpose"),
         (layers.DepthwiseConv2D(1), (None, 2, 2, 1), "depthwise_conv"),

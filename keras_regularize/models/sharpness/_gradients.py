@@ -7,6 +7,7 @@ comes first.
 from keras import ops
 
 from keras_regularize.numerics import global_norm, joint_sum, upcast
+from keras_regularize.utils.variables import everything
 
 _UNSCALED = ("bias", "beta")
 
@@ -46,12 +47,15 @@ def climb(weights, gradients, length, epsilon=1e-12):
     return move(weights, gradients, length / ops.where(norm > 0, norm + epsilon, 1.0))
 
 
-def climb_adaptively(weights, gradients, variables, length, eta=0.01):
-    """The weights moved by `length` in units of their own sizes, as in `ASAM`."""
-    scales = [
-        ops.ones_like(w) if variable.name in _UNSCALED else ops.abs(w) + eta
-        for w, variable in zip(map(upcast, weights), variables)
-    ]
+def climb_adaptively(weights, gradients, variables, length, eta=0.01, chosen=everything):
+    """The weights of chosen variables moved by `length` in units of their own sizes, as in `ASAM`."""
+
+    def scale(weight, variable):
+        if not chosen(variable):
+            return ops.zeros_like(weight)
+        return ops.ones_like(weight) if variable.name in _UNSCALED else ops.abs(weight) + eta
+
+    scales = [scale(upcast(w), variable) for w, variable in zip(weights, variables)]
     scaled = [t * ops.cast(g, t.dtype) for t, g in zip(scales, gradients)]
     directions = [t * s for t, s in zip(scales, scaled)]
     return move(weights, directions, length / (global_norm(scaled) + 1e-16))
