@@ -13,6 +13,7 @@ from keras_regularize.attacks.attack import (
     ascent_direction,
     per_sample_norm,
     repeat,
+    unit_directions,
     where_samples,
 )
 from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
@@ -174,7 +175,6 @@ class PGD(Attack):
             )
             radius = self.epsilon * radius
             noise = [
-                n / (norm + 1e-12) * ops.cast(along_samples(radius, n), n.dtype)
-                for n, norm in zip(noise, per_sample_norm(noise))
+                n * ops.cast(along_samples(radius, n), n.dtype) for n in unit_directions(noise)
             ]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.callbacks.fitting import without_wrappers
+from keras_regularize.numerics import TINY
 from keras_regularize.optimizers.wrapper import chain
 
 _NORMALIZATIONS = (
@@ -97,7 +98,7 @@ class EffectiveLearningRate(keras.callbacks.Callback):
             norm = float(np.sqrt(np.sum(kernel**2)))
             power = norm if adaptive else norm**2
             logs[f"{layer.name}_norm"] = norm
-            logs[f"{layer.name}_effective_learning_rate"] = rate / max(power, 1e-30)
+            logs[f"{layer.name}_effective_learning_rate"] = rate / max(power, TINY)
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:

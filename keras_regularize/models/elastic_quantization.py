@@ -126,7 +126,7 @@ class ElasticQuantization(RegularizedModel):
         )
         self.seed = seed
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.subnet_seed = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         found = self.elastic_layers()
         if not found or any(layer.bits != bits for layer in found):
             raise ValueError(
@@ -206,7 +206,7 @@ class ElasticQuantization(RegularizedModel):
         found = self.elastic_layers()
         most, count = len(self.bits) - 1, len(found)
         draws = keras.random.randint(
-            (self.subnets, count, 2), 0, most + 1, dtype="int32", seed=self.subnet_seed
+            (self.subnets, count, 2), 0, most + 1, dtype="int32", seed=self.seed_generator
         )
         # Position of the bits of subnet, layer: the first subnet and the ends of all have the most.
         lowest = np.zeros((self.subnets, count, 1), "int32")
@@ -217,7 +217,7 @@ class ElasticQuantization(RegularizedModel):
             draws * ops.convert_to_tensor(random), ops.convert_to_tensor(lowest)
         )
         flags = keras.random.randint(
-            (self.subnets, 1, 3), 0, 2, dtype="int32", seed=self.subnet_seed
+            (self.subnets, 1, 3), 0, 2, dtype="int32", seed=self.seed_generator
         )
         flags = ops.broadcast_to(flags, (self.subnets, count, 3))
         choices = ops.concatenate([positions, flags], axis=-1)

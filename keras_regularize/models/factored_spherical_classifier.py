@@ -9,6 +9,7 @@ from keras import ops
 from keras_regularize import autodiff
 from keras_regularize.autodiff import backend
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.numerics import GUARD
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number
 
@@ -197,7 +198,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         count = self.num_classes
         if self.loss_name == "z":
             mean = s / count
-            variance = ops.maximum(q / count - mean * mean, 1e-12)
+            variance = ops.maximum(q / count - mean * mean, GUARD)
             zeta = (a - mean) / ops.sqrt(variance)
             return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
         if self.loss_name == "mse":

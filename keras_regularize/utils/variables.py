@@ -158,28 +158,16 @@ def _maker(value: Any, kind: str) -> Callable[[keras.Variable], Any]:
     return lambda variable: shared
 
 
-def owners_of(model: keras.Layer, further: Sequence[str] = ()) -> dict[int, keras.Layer]:
-    """The innermost layer whose own config describes the variable, by the variable's id.
-
-    `further` names attributes of layers that the config of the layer around them leaves out.
-    """
-    owners = {}
-    for layer in layers_of(model, further):
-        for variable in layer.weights:
-            owners[id(variable)] = layer  # Outer layers come first, inner ones replace them.
-    return owners
-
-
-def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras.Layer]:
-    """A layer and all layers in it, those of nested models and wrappers too; `further` as in `owners_of`."""
+def layers_of(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer and all layers in it whose config its own contains, those of nested models and wrappers too."""
     yield layer
     inner = list(layer.layers) if isinstance(layer, keras.Model) else []
-    for name in (*_INNER_LAYERS, *further):
+    for name in _INNER_LAYERS:
         found = getattr(layer, name, None)
         inner.extend(found if isinstance(found, (list, tuple)) else [found])
     for child in inner:
         if isinstance(child, keras.Layer):
-            yield from layers_of(child, further)
+            yield from layers_of(child)
 
 
 def all_owners(model: keras.Layer) -> dict[int, keras.Layer]:

@@ -6,7 +6,7 @@ comes first.
 
 from keras import ops
 
-from keras_regularize.numerics import global_norm, joint_sum, upcast
+from keras_regularize.numerics import GUARD, global_norm, joint_sum, upcast
 from keras_regularize.utils.variables import everything
 
 _UNSCALED = ("bias", "beta")
@@ -41,7 +41,7 @@ def dot(first, second):
     return joint_sum([ops.sum(upcast(x) * upcast(y)) for x, y in zip(first, second)])
 
 
-def climb(weights, gradients, length, epsilon=1e-12):
+def climb(weights, gradients, length, epsilon=GUARD):
     """The weights moved by `length` along the gradients. A gradient of 0 leaves them where they are."""
     norm = global_norm(gradients)
     return move(weights, gradients, length / ops.where(norm > 0, norm + epsilon, 1.0))

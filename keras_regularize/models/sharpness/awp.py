@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import move
-from keras_regularize.numerics import global_norm, upcast
+from keras_regularize.numerics import TINY, global_norm, upcast
 from keras_regularize.registration import export
 from keras_regularize.utils.variables import check_where, chooser, is_matrix
 from keras_regularize.validation import check_integer, check_number
@@ -80,7 +80,7 @@ class AWP(RegularizedModel):
         for w, g, variable in zip(weights, gradients, batch.variables):
             if chosen(variable):
                 # In units of the largest entry: squares of tiny gradients would round to 0.
-                unit = ops.maximum(ops.max(ops.abs(upcast(g))), 1e-30)
+                unit = ops.maximum(ops.max(ops.abs(upcast(g))), TINY)
                 norm = unit * global_norm([upcast(g) / unit])
                 length = ops.cast(gamma, norm.dtype) * global_norm([w]) / (norm + 1e-20)
                 (w,) = move([w], [g], length)
