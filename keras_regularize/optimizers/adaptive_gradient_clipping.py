@@ -103,8 +103,8 @@ class AdaptiveGradientClipping(OptimizerWrapper):
     Args:
         optimizer: The Keras optimizer to wrap, or its name. Without gradient accumulation and moving
             averages of the weights. Its `learning_rate` is also this optimizer's.
-        clipping: $\lambda > 0$; smaller for larger batches. The paper has 0.01 for 4096 images, and up to 0.08
-            for small batches.
+        clipping: $\lambda > 0$, or a schedule of it; smaller for larger batches. The paper has 0.01 for 4096
+            images, and up to 0.08 for small batches.
         epsilon: $\epsilon > 0$, so that units that start at zero can move.
         where: Which variables are clipped: the name of a variable, a list of names of variables or of layers on
             their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all. The paper leaves
@@ -142,13 +142,13 @@ class AdaptiveGradientClipping(OptimizerWrapper):
     def __init__(
         self,
         optimizer: Any,
-        clipping: float = 0.01,
+        clipping: Any = 0.01,
         epsilon: float = 1e-3,
         where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         axes: Mapping[str, int | Sequence[int]] | None = None,
         name: str | None = None,
     ):
-        clipping = check_number("clipping", clipping, above=0)
+        clipping = check_number("clipping", clipping, above=0, schedule=True)
         epsilon = check_number("epsilon", epsilon, above=0)
         where = check_where(where)
         if axes is not None:
@@ -167,11 +167,12 @@ class AdaptiveGradientClipping(OptimizerWrapper):
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
         chosen, clipped = chooser(self.where, everything), []
+        clipping = self.scheduled(self.clipping)
         for gradient, whole, variable in zip(grads, global_gradients(grads), variables):
             if chosen(variable):
                 axes = self._unit_axes(variable) or None
                 weights, size = group_norms(variable.value, axes), group_norms(whole, axes)
-                most = self.clipping * maximum(weights, self.epsilon)
+                most = ops.cast(clipping, weights.dtype) * maximum(weights, self.epsilon)
                 above = size > most
                 scale = ops.where(above, most / ops.where(above, size, 1.0), 1.0)
                 # In float32, where the product of a large gradient of half precision is still a number.
