@@ -81,9 +81,10 @@ class PGD(Attack):
     ```
 
     Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, *Towards Deep Learning Models Resistant to
-    Adversarial Attacks*, ICLR 2018, arXiv:1706.06083. The `"kl"` loss: Zhang et al., *Theoretically
+    Adversarial Attacks*, ICLR 2018, arXiv:1706.06083. The `"kl"` loss: Zhang and others, *Theoretically
     Principled Trade-off between Robustness and Accuracy*, ICML 2019, arXiv:1901.08573; `"dlr"`: Croce and
-    Hein, ICML 2020, arXiv:2003.01690.
+    Hein, *Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks*,
+    ICML 2020, arXiv:2003.01690.
     """
 
     remedy = ', or attack with `loss="compiled"`'

@@ -78,9 +78,9 @@ class ART(RegularizedModel):
     net.fit(x, y, verbose=0)
     ```
 
-    Reference: Patrick Glandorf, Timo Kaiser and Bodo Rosenhahn, *HyperSparse Neural Networks: Shifting Exploration
-    to Exploitation through Adaptive Regularization*, 2023, ICCV workshops, arXiv:2308.07163. The defaults are
-    those of the code.
+    Reference: Patrick Glandorf, Timo Kaiser and Bodo Rosenhahn, *HyperSparse Neural Networks: Shifting
+    Exploration to Exploitation through Adaptive Regularization*, ICCV workshops 2023, arXiv:2308.07163. The
+    defaults are those of the code.
     """
 
     def __init__(

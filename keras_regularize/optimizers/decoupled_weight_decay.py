@@ -47,7 +47,7 @@ def normalized_weight_decay(
     optimizer = kr.optimizers.DecoupledWeightDecay(keras.optimizers.Adam(), decay)
     ```
 
-    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, 2019, ICLR,
+    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019,
     arXiv:1711.05101, appendix B.1.
     """
     check_number("weight_decay", weight_decay, minimum=0)
@@ -106,7 +106,7 @@ class DecoupledWeightDecay(OptimizerWrapper):
     model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
     ```
 
-    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, 2019, ICLR,
+    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019,
     arXiv:1711.05101.
     """
 

@@ -69,7 +69,7 @@ class IrrelevantWeightDecay(OptimizerWrapper):
     ```
 
     Reference: Giovanni Bonetta, Matteo Ribero and Rossella Cancelliere, *Regularization-based Pruning of
-    Irrelevant Weights in Deep Neural Architectures*, 2022, Applied Intelligence, arXiv:2204.04977.
+    Irrelevant Weights in Deep Neural Architectures*, Applied Intelligence 2022, arXiv:2204.04977.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ class LOBSTER(Masked):
     ```
 
     Reference: Enzo Tartaglione, Andrea Bragagnolo, Attilio Fiandrotti and Marco Grangetto, *LOss-Based
-    SensiTivity rEgulaRization: towards deep sparse neural networks*, 2022, Neural Networks, arXiv:2011.09905.
+    SensiTivity rEgulaRization: towards deep sparse neural networks*, Neural Networks 2022, arXiv:2011.09905.
     """
 
     def __init__(

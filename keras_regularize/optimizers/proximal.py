@@ -76,8 +76,8 @@ class Proximal(OptimizerWrapper):
 
     Reference: Siddharth Krishna Kumar, *GD doesn't make the cut: Three ways that non-differentiability affects
     neural network training*, 2024, arXiv:2401.08426, on the failure of subgradients; the method is
-    forward-backward splitting: Neal Parikh and Stephen Boyd, *Proximal Algorithms*, 2014, Foundations and
-    Trends in Optimization.
+    forward-backward splitting: Neal Parikh and Stephen Boyd, *Proximal Algorithms*, Foundations and Trends in
+    Optimization 2014.
     """
 
     def __init__(
