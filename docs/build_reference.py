@@ -41,7 +41,7 @@ FAMILIES = {
         "analysis.private_bag_means",
         "losses.AggregateResponse",
     ],
-    "Noisy labels": ["losses.noisy_labels", "models.noisy_labels"],
+    "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
     "Class probabilities": [
@@ -92,6 +92,7 @@ FAMILIES = {
         "regularizers.ActivationKurtosis",
         "regularizers.attach",
         "constraints.attach",
+        "utils.AllBut",
         "layers.AccordionBlock",
         "analysis.spectrum",
         "analysis.compositional",
@@ -173,6 +174,7 @@ GOES_INTO = {
     "generative": "called",
     "hyper": "called, around whole trainings",
     "ops": "called on tensors",
+    "utils": "called on labels; `where=…`",
 }
 
 

@@ -127,12 +127,12 @@ for seed in SEEDS:
         (
             "LOBSTER",
             kr.optimizers.LOBSTER(sgd(), factor=1e-3),
-            kr.callbacks.ThresholdPruning(valid, tolerance=0.1, patience=3, rank_filter=2),
+            kr.callbacks.ThresholdPruning(valid, tolerance=0.1, patience=3, where="kernel"),
         ),
         (
             "irrelevant weights",
             kr.optimizers.IrrelevantWeightDecay(kr.optimizers.Masked(sgd()), factor=1e-3),
-            kr.callbacks.IterativePruning(0.97, rank_filter=2),
+            kr.callbacks.IterativePruning(0.97, where="kernel"),
         ),
     ]:
         net = network(seed)

@@ -13,6 +13,11 @@ from typing import Any
 import keras
 from keras import ops
 
+#: Added to lengths, variances and shares that divide, or their least value, where no paper gives one.
+GUARD = 1e-12
+#: The same for what is tiny by itself: squares, products of probabilities, gradients of confident models.
+TINY = 1e-30
+
 
 def upcast(x: Any) -> Any:
     """`x` as a tensor of at least float32: reductions and exponentials of half-precision values overflow."""

@@ -375,6 +375,7 @@ CASES = {
     # Its value is 0 everywhere, its gradient is not.
     "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
     "regularizers.attach": {"no_paper": True},
+    "utils.AllBut": {"config": lambda: {"names": ["bias"]}, "no_paper": True},
 }
 
 # Public for subclasses alone.

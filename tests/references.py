@@ -201,5 +201,6 @@ REFERENCES = {
     "regularizers.attach": (
         "tests/regularizers/test_regularizers_attach.py::test_counts_at_once_and_in_fit"
     ),
+    "utils.AllBut": "tests/test_where.py::test_accepted_forms",
     "utils.with_index": "tests/models/test_train_step.py::test_columns_reach_hooks_and_metrics",
 }

@@ -961,7 +961,7 @@ def test_tensorflow_squares_repeated_rows_one_by_one():
 
 
 def test_variables_are_called_by_their_layers():
-    """`AdaptiveGradientClipping` tells layouts of kernels by default names; `exclude=` takes parts of paths."""
+    """`AdaptiveGradientClipping` tells layouts of kernels by default names; `where=` takes parts of paths."""
     for layer, shape, path in [
         (layers.Conv2DTranspose(1, 1), (None, 2, 2, 1), "transpose"),
         (layers.DepthwiseConv2D(1), (None, 2, 2, 1), "depthwise_conv"),
@@ -1167,10 +1167,10 @@ def test_a_variable_says_the_dtype_of_a_call():
 
 
 def test_a_model_knows_the_layer_at_its_input():
-    """`attacks` refuse to perturb floating ids: `feeds_embedding` compares inputs and takes the first layer."""
+    """`attacks` refuse to perturb floating ids: `feeds_embedding` looks for it by the output of `InputLayer`."""
     x, embedding = keras.Input((3,)), layers.Embedding(3, 2)
     net = keras.Model(x, embedding(x))
-    assert embedding.input is net.inputs[0]
+    assert embedding.input is net.inputs[0] is net.layers[0].output
     assert keras.Sequential([keras.Input((3,)), embedding]).layers[0] is embedding
 
 

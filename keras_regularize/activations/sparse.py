@@ -62,10 +62,9 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
     layer = keras.layers.Dense(10, activation=kr.activations.entmax)
     ```
 
-    Reference:
-        Ben Peters, Vlad Niculae, André F. T. Martins, "Sparse Sequence-to-Sequence Models", ACL
-        2019, arXiv:1905.05702. André F. T. Martins, Ramón Astudillo, "From Softmax to Sparsemax",
-        ICML 2016, arXiv:1602.02068.
+    Reference: Ben Peters, Vlad Niculae and André F. T. Martins, *Sparse Sequence-to-Sequence Models*, ACL 2019,
+    arXiv:1905.05702. André F. T. Martins and Ramón Astudillo, *From Softmax to Sparsemax: A Sparse Model of
+    Attention and Multi-Label Classification*, ICML 2016, arXiv:1602.02068.
     """
     check_number("alpha", alpha, minimum=1)
     if isinstance(x, keras.KerasTensor):

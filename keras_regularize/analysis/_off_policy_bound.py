@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_regularize.numerics import TINY
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -103,7 +104,7 @@ def off_policy_bound(
             "`costs` must lie in [-1, 0]: minus the rewards. "
             f"Received costs from {costs.min()} to {costs.max()}"
         )
-    log = np.log(np.maximum(logged, 1e-30))
+    log = np.log(np.maximum(logged, TINY))
     chosen = np.arange(len(costs)), actions.astype("int64")
     risk = np.mean(costs * policy[chosen] * np.exp(-alpha * log[chosen]))
     bias = 1.0 - np.mean(np.sum(policy * np.exp((1.0 - alpha) * log), axis=1))

@@ -12,6 +12,7 @@ from keras_regularize.attacks.inputs import check_inputs
 from keras_regularize.attacks.points import Point, check_input_names, ids_refused
 from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
+from keras_regularize.numerics import GUARD
 
 # Up to here a loop is unrolled: called outside of a compiled step, JAX compiles a loop anew every time, which
 # takes as long as so many steps do.
@@ -152,6 +153,11 @@ def per_sample_norm(leaves):
     squares = [_over_samples(ops.sum, leaf * leaf) for leaf in leaves]
     norm = ops.sqrt(functools.reduce(ops.add, squares))
     return [_like(norm, leaf) for leaf in leaves]
+
+
+def unit_directions(leaves):
+    """The leaves divided by their joint norm per sample; zero stays zero."""
+    return [leaf / (norm + GUARD) for leaf, norm in zip(leaves, per_sample_norm(leaves))]
 
 
 def per_sample_max(leaves):

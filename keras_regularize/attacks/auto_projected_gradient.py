@@ -13,8 +13,8 @@ from keras_regularize.attacks.attack import (
     Attack,
     along_samples,
     per_sample_max,
-    per_sample_norm,
     repeat,
+    unit_directions,
     where_samples,
 )
 from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
@@ -224,7 +224,7 @@ class APGD(Attack):
     def _direction(self, gradient):
         if self.norm == "linf":
             return [ops.sign(g) for g in gradient]
-        return [g / (n + 1e-12) for g, n in zip(gradient, per_sample_norm(gradient))]
+        return unit_directions(gradient)
 
     def _start(self, point, initial_perturbation):
         start, seed = point.start, self.seed_generator
@@ -235,8 +235,7 @@ class APGD(Attack):
             noise = [self.epsilon * n / m for n, m in zip(noise, per_sample_max(noise))]
         else:
             noise = [keras.random.normal(ops.shape(s), dtype=s.dtype, seed=seed) for s in start]
-            norms = per_sample_norm(noise)
-            noise = [self.epsilon * n / (norm + 1e-12) for n, norm in zip(noise, norms)]
+            noise = [self.epsilon * n for n in unit_directions(noise)]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
 
 

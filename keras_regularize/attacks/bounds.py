@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_regularize.attacks.attack import per_sample_norm
+from keras_regularize.numerics import GUARD
 from keras_regularize.validation import check_number
 
 
@@ -35,6 +36,6 @@ def project(start, leaves, norm, epsilon, bounds):
         moves = [x - s for x, s in zip(leaves, start)]
         norms = per_sample_norm(moves)
         leaves = [
-            s + m * ops.minimum(1.0, epsilon / (n + 1e-12)) for s, m, n in zip(start, moves, norms)
+            s + m * ops.minimum(1.0, epsilon / (n + GUARD)) for s, m, n in zip(start, moves, norms)
         ]
     return clip_to_bounds(leaves, bounds)

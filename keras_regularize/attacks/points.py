@@ -12,6 +12,7 @@ from keras_regularize.autodiff import Forward
 from keras_regularize.autodiff.taps import recorded_output, tap
 from keras_regularize.numerics import upcast
 from keras_regularize.scores import wrapped_models
+from keras_regularize.utils.graphs import calls_of
 from keras_regularize.validation import compatible
 
 
@@ -194,15 +195,17 @@ def feeds_embedding(model, position=0):
         return first if isinstance(first, keras.layers.Embedding) else feeds_embedding(first)
     if position >= len(model.inputs):
         return None
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Embedding):
-            try:
-                given = layer.input
-            except (AttributeError, ValueError):
-                continue  # Called several times, or somewhere else.
-            if given is model.inputs[position]:
+    if any(isinstance(layer, keras.layers.Embedding) for layer in model.layers):
+        given = model.inputs[position]
+        (name,) = [part.name for part in model.layers if _is_input(part) and part.output is given]
+        for layer, sources in calls_of(model):
+            if isinstance(layer, keras.layers.Embedding) and name in sources:
                 return layer
     return None
+
+
+def _is_input(layer):
+    return isinstance(layer, keras.layers.InputLayer)
 
 
 def replace_floating(x, leaves, inputs=None):

@@ -13,6 +13,7 @@ from keras_regularize.attacks.attack import (
     ascent_direction,
     per_sample_norm,
     repeat,
+    unit_directions,
     where_samples,
 )
 from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
@@ -80,9 +81,10 @@ class PGD(Attack):
     ```
 
     Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, *Towards Deep Learning Models Resistant to
-    Adversarial Attacks*, ICLR 2018, arXiv:1706.06083. The `"kl"` loss: Zhang et al., *Theoretically
+    Adversarial Attacks*, ICLR 2018, arXiv:1706.06083. The `"kl"` loss: Zhang and others, *Theoretically
     Principled Trade-off between Robustness and Accuracy*, ICML 2019, arXiv:1901.08573; `"dlr"`: Croce and
-    Hein, ICML 2020, arXiv:2003.01690.
+    Hein, *Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks*,
+    ICML 2020, arXiv:2003.01690.
     """
 
     remedy = ', or attack with `loss="compiled"`'
@@ -174,7 +176,6 @@ class PGD(Attack):
             )
             radius = self.epsilon * radius
             noise = [
-                n / (norm + 1e-12) * ops.cast(along_samples(radius, n), n.dtype)
-                for n, norm in zip(noise, per_sample_norm(noise))
+                n * ops.cast(along_samples(radius, n), n.dtype) for n in unit_directions(noise)
             ]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)

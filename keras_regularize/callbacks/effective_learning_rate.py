@@ -8,7 +8,9 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.callbacks.fitting import without_wrappers
+from keras_regularize.numerics import TINY
 from keras_regularize.optimizers.wrapper import chain
+from keras_regularize.utils.graphs import calls_of
 
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,
@@ -99,7 +101,7 @@ class EffectiveLearningRate(keras.callbacks.Callback):
             norm = float(np.sqrt(np.sum(kernel**2)))
             power = norm if adaptive else norm**2
             logs[f"{layer.name}_norm"] = norm
-            logs[f"{layer.name}_effective_learning_rate"] = rate / max(power, 1e-30)
+            logs[f"{layer.name}_effective_learning_rate"] = rate / max(power, TINY)
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
@@ -116,42 +118,9 @@ def _normalized(model: keras.Model) -> Iterator[str]:
             if isinstance(following, _NORMALIZATIONS):
                 yield layer.name
     elif isinstance(model, keras.Model) and getattr(model, "inputs", None):
-        try:
-            configs = model.get_config().get("layers", ())
-        except Exception:  # Of a layer that cannot be saved, which may raise anything.
-            yield from _connected(model)
-        else:
-            kinds = {layer.name: layer for layer in model.layers}
-            for config in configs:
-                if isinstance(kinds.get(config["name"]), _NORMALIZATIONS):
-                    yield from _sources(config["inbound_nodes"])
+        for layer, sources in calls_of(model):
+            if isinstance(layer, _NORMALIZATIONS):
+                yield from sources
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _normalized(layer)
-
-
-def _connected(model: keras.Model) -> Iterator[str]:
-    """As `_normalized`, by the tensors between layers; those of a layer that is called twice are not to be had."""
-
-    def tensors(layer, side):
-        try:
-            return [id(tensor) for tensor in keras.tree.flatten(getattr(layer, side))]
-        except AttributeError:
-            return []
-
-    makers = {tensor: layer.name for layer in model.layers for tensor in tensors(layer, "output")}
-    for layer in model.layers:
-        if isinstance(layer, _NORMALIZATIONS):
-            yield from (makers[tensor] for tensor in tensors(layer, "input") if tensor in makers)
-
-
-def _sources(node: Any) -> Iterator[str]:
-    """Names of the layers that a serialized call takes tensors of."""
-    if isinstance(node, dict) and "keras_history" in node:
-        yield node["keras_history"][0]
-    elif isinstance(node, dict):
-        for entry in node.values():
-            yield from _sources(entry)
-    elif isinstance(node, (list, tuple)):
-        for entry in node:
-            yield from _sources(entry)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_regularize.callbacks.fitting import Position, build_optimizer, check_rate
+from keras_regularize.numerics import TINY
 from keras_regularize.optimizers import OneCycle as Schedule
 from keras_regularize.optimizers.wrapper import chain
 from keras_regularize.validation import check_number
@@ -113,7 +114,7 @@ class OneCycle(keras.callbacks.Callback):
     def _set_momentum(self, rate, lowest, highest):
         sgd = list(chain(self.model.optimizer))[-1]
         highest_rate, low_rate = self._shape[0], self._shape[0] / self._shape[1]
-        height = (rate - low_rate) / max(highest_rate - low_rate, 1e-30)
+        height = (rate - low_rate) / max(highest_rate - low_rate, TINY)
         momentum = highest - (highest - lowest) * min(max(height, 0.0), 1.0)
         iteration = int(ops.convert_to_numpy(sgd.iterations))
         # Loss scaling leaves out a step with infinite gradients: the velocity is scaled already.

@@ -1,6 +1,7 @@
 """Pruning while training: the smallest weights, as many as the validation tolerates."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,16 +10,21 @@ from keras import ops
 
 from keras_regularize.callbacks.fitting import find_masks
 from keras_regularize.optimizers import IrrelevantWeightDecay
-from keras_regularize.optimizers.wrapper import NORMALIZATION, chain, is_named
+from keras_regularize.optimizers.wrapper import chain
+from keras_regularize.utils.variables import NORMALIZATION, AllBut, check_where, chooser
 from keras_regularize.validation import check_choice, check_integer, check_number
+
+
+def _default(variable):
+    return len(variable.shape) >= 1 and AllBut(NORMALIZATION)(variable)
 
 
 class _Pruning(keras.callbacks.Callback):
     """Prunes the smallest weights of a model that is trained by `Masked`."""
 
-    def __init__(self, rank_filter: int | None):
+    def __init__(self, where: Any):
         super().__init__()
-        self.rank_filter = check_integer("rank_filter", rank_filter, minimum=1, optional=True)
+        self.where = check_where(where)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
@@ -31,12 +37,13 @@ class _Pruning(keras.callbacks.Callback):
 
     def _prunable(self):
         """The variables that may be pruned, and their masks."""
-        masks = self._optimizer.get_masks()
-        pairs = [
-            (v, m)
-            for v, m in zip(self.model.trainable_variables, masks)
-            if len(v.shape) >= (self.rank_filter or 1) and not is_named(v, NORMALIZATION)
-        ]
+        chosen, masks = chooser(self.where, _default), self._optimizer.get_masks()
+        pairs = [(v, m) for v, m in zip(self.model.trainable_variables, masks) if chosen(v)]
+        if not pairs:
+            raise ValueError(
+                f"`where` chooses no trainable variable. Received: where={self.where!r}; the model's variables "
+                f"are called {sorted({v.name for v in self.model.trainable_variables})}."
+            )
         return [v for v, _ in pairs], [m for _, m in pairs]
 
     def _set(self, variables, masks):
@@ -79,8 +86,9 @@ class ThresholdPruning(_Pruning):
         validation_data: `(x, y)`, `(x, y, sample_weight)`, or a data set that can be read again.
         tolerance: $\tau \ge 0$, the relative rise of the loss that one pruning may cost.
         patience: Epochs without a lower validation loss before pruning, at least 1.
-        rank_filter: Prune only variables of at least this rank (2: kernels, no biases); None for all but
-            those of normalization layers.
+        where: Which variables are pruned: the name of a variable, a list of names of variables or of layers on
+            their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all but those that
+            normalization layers learn.
 
     Raises:
         ValueError: If a number is out of range; when training begins, if the optimizer keeps no masks.
@@ -102,7 +110,7 @@ class ThresholdPruning(_Pruning):
     ```
 
     Reference: Enzo Tartaglione, Andrea Bragagnolo, Attilio Fiandrotti and Marco Grangetto, *LOss-Based
-    SensiTivity rEgulaRization: towards deep sparse neural networks*, 2022, Neural Networks, arXiv:2011.09905.
+    SensiTivity rEgulaRization: towards deep sparse neural networks*, Neural Networks 2022, arXiv:2011.09905.
     """
 
     _best: float
@@ -114,9 +122,9 @@ class ThresholdPruning(_Pruning):
         validation_data: Any,
         tolerance: float = 0.05,
         patience: int = 20,
-        rank_filter: int | None = None,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
     ):
-        super().__init__(rank_filter)
+        super().__init__(where)
         self.validation_data = validation_data
         self.tolerance = check_number("tolerance", tolerance, minimum=0)
         self.patience = check_integer("patience", patience, minimum=1)
@@ -196,8 +204,9 @@ class IterativePruning(_Pruning):
             "loss" or "error", `"max"` for others.
         fraction: The part of the remaining weights that one pruning removes, above 0 and below 1; one weight at
             least.
-        rank_filter: Prune only variables of at least this rank (2: kernels, no biases); None for all but
-            those of normalization layers.
+        where: Which variables are pruned: the name of a variable, a list of names of variables or of layers on
+            their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all but those that
+            normalization layers learn.
 
     Raises:
         ValueError: If an argument is out of range; when training begins, if the optimizer keeps no masks; at
@@ -222,7 +231,7 @@ class IterativePruning(_Pruning):
     ```
 
     Reference: Giovanni Bonetta, Matteo Ribero and Rossella Cancelliere, *Regularization-based Pruning of
-    Irrelevant Weights in Deep Neural Architectures*, 2022, Applied Intelligence, arXiv:2204.04977.
+    Irrelevant Weights in Deep Neural Architectures*, Applied Intelligence 2022, arXiv:2204.04977.
     """
 
     def __init__(
@@ -231,9 +240,9 @@ class IterativePruning(_Pruning):
         monitor: str = "val_accuracy",
         mode: str = "auto",
         fraction: float = 0.1,
-        rank_filter: int | None = None,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
     ):
-        super().__init__(rank_filter)
+        super().__init__(where)
         self.bound = check_number("bound", bound)
         self.monitor = monitor
         self.mode = check_choice("mode", mode, ("auto", "max", "min"))

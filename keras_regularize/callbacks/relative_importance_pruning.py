@@ -1,5 +1,7 @@
 """Pruning by what weights contribute to their units."""
 
+import contextlib
+import functools
 from typing import Any
 
 import keras
@@ -7,6 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_regularize.analysis import relative_importance
+from keras_regularize.autodiff.taps import tap
 from keras_regularize.callbacks.fitting import find_masks, without_wrappers
 from keras_regularize.validation import check_number
 
@@ -19,10 +22,11 @@ class RelativeImportancePruning(keras.callbacks.Callback):
 
     $$r_{ij} = \frac1n \sum_t \frac{|w_{ij} x_{ti}|}{\sum_k |w_{kj} x_{tk}| + |b_j|} .$$
 
-    A large weight on an input that is mostly zero counts little, a small one on a strong input much. In every
-    dense and 2-D convolutional layer of the model itself (not of models inside it) either the `sparsity` share
-    of least importance becomes zero for good, or what lies `threshold` standard deviations below the mean of
-    its unit. The training that follows recovers the accuracy; call `fit` again with a higher sparsity to go on.
+    A large weight on an input that is mostly zero counts little, a small one on a strong input much. The
+    samples of a layer that is called several times are those of all calls. In every dense and 2-D
+    convolutional layer of the model itself (not of models inside it) either the `sparsity` share of least
+    importance becomes zero for good, or what lies `threshold` standard deviations below the mean of its unit.
+    The training that follows recovers the accuracy; call `fit` again with a higher sparsity to go on.
 
     The model must be compiled with `kr.optimizers.Masked(optimizer)`, possibly inside further wrappers.
 
@@ -103,16 +107,41 @@ class RelativeImportancePruning(keras.callbacks.Callback):
                 "`RelativeImportancePruning` needs a functional or Sequential model with dense or 2-D "
                 f"convolutional layers. Received: {model!r}"
             )
-        features = keras.Model(model.inputs, [layer.input for layer in found])
-        outputs = features.predict(self.data, verbose=0)
-        outputs = outputs if isinstance(outputs, list) else [outputs]
-        return [(layer, _patches(layer, x)) for layer, x in zip(found, outputs)]
+        taken = _Inputs(model, found).predict(self.data, verbose=0)
+        return [(layer, _rows(layer, calls)) for layer, calls in zip(found, taken)]
+
+
+class _Inputs(keras.Model):
+    """What some layers of a model take, at each of their calls."""
+
+    def __init__(self, model, found):
+        super().__init__()
+        self.model, self.found = model, found
+
+    def call(self, inputs):
+        taken: list[list[Any]] = [[] for _ in self.found]
+        with contextlib.ExitStack() as taps:
+            for layer, calls in zip(self.found, taken):
+                taps.enter_context(tap(layer, functools.partial(_note, calls)))
+            self.model(inputs, training=False)
+        return taken
+
+
+def _note(calls, outputs, inputs, *_, **__):
+    calls.append(inputs)
+    return outputs
 
 
 def _is_prunable(layer):
     if isinstance(layer, layers.Conv2D):
         return layer.trainable and layer.groups == 1 and layer.data_format == "channels_last"
     return isinstance(layer, layers.Dense) and layer.trainable
+
+
+def _rows(layer, calls):
+    """What a unit of the layer sees in all calls, `(samples, features)`."""
+    patches = [_patches(layer, x) for x in calls]
+    return ops.concatenate([ops.reshape(x, (-1, x.shape[-1])) for x in patches])
 
 
 def _patches(layer, x):

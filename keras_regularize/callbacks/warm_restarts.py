@@ -52,8 +52,8 @@ class WarmRestarts(keras.callbacks.Callback):
     model.fit(np.ones((16, 4)), np.ones((16, 1)), 4, epochs=7, callbacks=[restarts], verbose=0)
     ```
 
-    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, 2019, ICLR,
-    arXiv:1711.05101; restarts: *SGDR: Stochastic Gradient Descent with Warm Restarts*, 2017, ICLR.
+    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019,
+    arXiv:1711.05101; restarts: *SGDR: Stochastic Gradient Descent with Warm Restarts*, ICLR 2017.
     """
 
     def __init__(self, first_epochs: int, multiplier: float = 2):

@@ -1,6 +1,6 @@
 """Constraints for a model that exists already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from keras_regularize.utils import variables
 def attach(
     model: keras.Model,
     constraint: Any,
-    where: str | Callable[[keras.Variable], bool] = "kernel",
+    where: str | Sequence[str] | Callable[[keras.Variable], bool] = "kernel",
 ) -> list[keras.Variable]:
     r"""Constrains chosen variables of a built model, such as a pretrained backbone.
 
@@ -33,8 +33,9 @@ def attach(
         constraint: A constraint for all chosen variables, or a function that gets a variable and returns
             its constraint, for example one that depends on its shape. None removes.
         where: Which variables: the exact name (`"kernel"`, `"bias"`, `"recurrent_kernel"`,
-            `"depthwise_kernel"`, `"embeddings"`, `"gamma"`, …), or a function of the variable that returns
-            whether to take it, which may look at its `path`, `shape` and `trainable`.
+            `"depthwise_kernel"`, `"embeddings"`, `"gamma"`, …), a list of names of variables or of layers on
+            their path, or a function of the variable that returns whether to take it, such as
+            `kr.utils.AllBut`, which may look at its `path`, `shape` and `trainable`.
 
     Returns:
         The list of variables that were touched, in the order of `model.weights`.

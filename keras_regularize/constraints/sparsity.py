@@ -60,10 +60,10 @@ class SoftThreshold(Configured, keras.constraints.Constraint):
     kr.constraints.SoftThreshold(0.5)(keras.ops.convert_to_tensor([0.2, -1.5]))  # [0, -1]
     ```
 
-    Reference: Siddharth Krishna Kumar, *GD doesn't make the cut: Three ways that non-differentiability
-    affects neural network training*, 2024, arXiv:2401.08426, on why a penalty alone makes no zeros; the map
-    is that of Daubechies, Defrise and De Mol, *An iterative thresholding algorithm for linear inverse
-    problems with a sparsity constraint*, 2004, Communications on Pure and Applied Mathematics.
+    Reference: Siddharth Krishna Kumar, *GD doesn't make the cut: Three ways that non-differentiability affects
+    neural network training*, 2024, arXiv:2401.08426, on why a penalty alone makes no zeros; the map is that of
+    Daubechies, Defrise and De Mol, *An iterative thresholding algorithm for linear inverse problems with a
+    sparsity constraint*, Communications on Pure and Applied Mathematics 2004.
     """
 
     def __init__(self, threshold: float):
@@ -108,7 +108,7 @@ class GroupSoftThreshold(Configured, keras.constraints.Constraint):
     ```
 
     Reference: Ming Yuan and Yi Lin, *Model selection and estimation in regression with grouped variables*,
-    Journal of the Royal Statistical Society B, 2006; on why a penalty alone makes no zeros, Siddharth Krishna
+    Journal of the Royal Statistical Society B 2006; on why a penalty alone makes no zeros, Siddharth Krishna
     Kumar, *GD doesn't make the cut: Three ways that non-differentiability affects neural network training*,
     2024, arXiv:2401.08426.
     """
@@ -152,8 +152,8 @@ class HardThreshold(Configured, keras.constraints.Constraint):
     kr.constraints.HardThreshold(0.5)(keras.ops.convert_to_tensor([0.2, -1.5]))  # [0, -1.5]
     ```
 
-    Reference: Thomas Blumensath and Mike E. Davies, *Iterative Thresholding for Sparse Approximations*, 2008,
-    Journal of Fourier Analysis and Applications.
+    Reference: Thomas Blumensath and Mike E. Davies, *Iterative Thresholding for Sparse Approximations*,
+    Journal of Fourier Analysis and Applications 2008.
     """
 
     def __init__(self, threshold: float):

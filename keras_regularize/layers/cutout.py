@@ -81,7 +81,7 @@ class Cutout(Configured, keras.layers.Layer):
         self.data_format = check_choice(
             "data_format", data_format, ("channels_last", "channels_first")
         )
-        self.generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -101,7 +101,7 @@ class Cutout(Configured, keras.layers.Layer):
         size = shape[-2:] if self.data_format == "channels_first" else shape[-3:-1]
         drawn = (*shape[:-3], self.num_holes)
         centers = [
-            keras.random.randint(drawn, 0, side, dtype="int32", seed=self.generator)
+            keras.random.randint(drawn, 0, side, dtype="int32", seed=self.seed_generator)
             for side in size
         ]
         centers = ops.stack(centers, axis=-1)

@@ -81,7 +81,7 @@ class NestedDropout(Configured, keras.layers.Layer):
         self.stddev = check_number("stddev", stddev, above=0)
         self.mean = check_number("mean", mean)
         self.seed = check_integer("seed", seed, optional=True)
-        self.generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
         self._kept: keras.Variable | None = None
 
@@ -131,7 +131,7 @@ class NestedDropout(Configured, keras.layers.Layer):
         kept = ops.convert_to_tensor(self._kept)
         if training:
             logits = ops.convert_to_tensor(self._logits)
-            drawn = keras.random.categorical(logits, 1, dtype="int32", seed=self.generator)
+            drawn = keras.random.categorical(logits, 1, dtype="int32", seed=self.seed_generator)
             kept = drawn[0, 0] + 1
         mask = ops.arange(self._size, dtype="int32") < kept
         return ops.where(mask, inputs, ops.zeros_like(inputs))

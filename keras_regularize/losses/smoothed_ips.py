@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_regularize.labels import at_label
 from keras_regularize.losses.loss import Loss
-from keras_regularize.numerics import maximum, upcast
+from keras_regularize.numerics import TINY, maximum, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number, compatible
 
@@ -80,5 +80,5 @@ class SmoothedIPS(Loss):
                 f"Received: y_true.shape={tuple(logged.shape)}, y_pred.shape={tuple(policy.shape)}"
             )
         action, propensity, cost = ops.unstack(logged, 3, axis=-1)
-        weight = ops.exp(-self.alpha * ops.log(maximum(propensity, 1e-30)))
+        weight = ops.exp(-self.alpha * ops.log(maximum(propensity, TINY)))
         return cost * weight * at_label(action, policy)

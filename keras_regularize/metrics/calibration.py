@@ -97,10 +97,9 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
     ece = float(metric.result())
     ```
 
-    Reference:
-        Chuan Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599.
-        Quantile bins, classwise errors and norms: Jeremy Nixon et al., "Measuring Calibration in
-        Deep Learning", 2019, arXiv:1904.01685.
+    Reference: Chuan Guo and others, *On Calibration of Modern Neural Networks*, ICML 2017, arXiv:1706.04599.
+    Quantile bins, classwise errors and norms: Jeremy Nixon and others, *Measuring Calibration in Deep
+    Learning*, 2019, arXiv:1904.01685.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class Coverage(_Selective):
     ```
 
     Reference: Ran El-Yaniv and Yair Wiener, *On the Foundations of Noise-free Selective Classification*, JMLR
-    11, 2010.
+    2010.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class SelectiveAccuracy(_Selective):
     ```
 
     Reference: Ran El-Yaniv and Yair Wiener, *On the Foundations of Noise-free Selective Classification*, JMLR
-    11, 2010.
+    2010.
     """
 
     def __init__(

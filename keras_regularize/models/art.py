@@ -2,7 +2,7 @@
 
 import collections
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from keras import ops
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.registration import export
 from keras_regularize.regularizers.hyper_sparse import hyper_sparse_loss
+from keras_regularize.utils.variables import check_where, chooser
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -44,6 +45,9 @@ class ART(RegularizedModel):
         growth: $\gamma \ge 1$ per epoch. Small networks trained for few epochs need more than the default.
         warmup_epochs: $e_\text{warmup} \ge 0$, epochs of plain training.
         window: At least 0.
+        where: Which variables become sparse: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for kernels, that is
+            all of rank 2 or more whose name ends in `kernel`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -74,9 +78,9 @@ class ART(RegularizedModel):
     net.fit(x, y, verbose=0)
     ```
 
-    Reference: Patrick Glandorf, Timo Kaiser and Bodo Rosenhahn, *HyperSparse Neural Networks: Shifting Exploration
-    to Exploitation through Adaptive Regularization*, 2023, ICCV workshops, arXiv:2308.07163. The defaults are
-    those of the code.
+    Reference: Patrick Glandorf, Timo Kaiser and Bodo Rosenhahn, *HyperSparse Neural Networks: Shifting
+    Exploration to Exploitation through Adaptive Regularization*, ICCV workshops 2023, arXiv:2308.07163. The
+    defaults are those of the code.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class ART(RegularizedModel):
         growth: float = 1.05,
         warmup_epochs: int = 60,
         window: int = 1,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         **kwargs: Any,
     ):
         super().__init__(model, **kwargs)
@@ -95,6 +100,7 @@ class ART(RegularizedModel):
         self.growth = check_number("growth", growth, minimum=1)
         self.warmup_epochs = check_integer("warmup_epochs", warmup_epochs, minimum=0)
         self.window = check_integer("window", window, minimum=0)
+        self.where = check_where(where)
         self.strength = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(self._strength_of(0)),
@@ -107,7 +113,7 @@ class ART(RegularizedModel):
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        kernels = [forward.weight(v) for v in _kernels(batch.variables)]
+        kernels = [forward.weight(v) for v in self._kernels(batch.variables)]
         joined = ops.concatenate([ops.reshape(w, (-1,)) for w in kernels])
         penalty = hyper_sparse_loss(joined, self.sparsity)
         return loss + ops.cast(self.strength * penalty, loss.dtype), values
@@ -139,7 +145,7 @@ class ART(RegularizedModel):
             ValueError: If fewer weights are zero than were to be: `fit` has chosen no pruned model yet.
         """
         variables = self.model.trainable_variables
-        masks = {id(v): ops.convert_to_numpy(v) != 0 for v in _kernels(variables)}
+        masks = {id(v): ops.convert_to_numpy(v) != 0 for v in self._kernels(variables)}
         zeros = sum(int((~mask).sum()) for mask in masks.values())
         wanted = int(self.sparsity * sum(mask.size for mask in masks.values()))
         if zeros < wanted:
@@ -149,20 +155,24 @@ class ART(RegularizedModel):
             )
         return [masks.get(id(v)) for v in variables]
 
+    def _kernels(self, variables):
+        kernels = list(filter(chooser(self.where, _is_kernel), variables))
+        if not kernels:
+            raise ValueError(
+                "`ART` makes kernels of dense and convolutional layers sparse, or what `where` chooses. Received: "
+                f"where={self.where!r} for a model whose trainable variables are called "
+                f"{sorted({v.name for v in variables})}."
+            )
+        return kernels
+
     def _strength_of(self, epoch):
         if epoch < self.warmup_epochs:
             return 0.0
         return self.factor * self.growth ** (epoch - self.warmup_epochs)
 
 
-def _kernels(variables):
-    kernels = [v for v in variables if len(v.shape) >= 2 and v.name.endswith("kernel")]
-    if not kernels:
-        raise ValueError(
-            "`ART` makes kernels of dense and convolutional layers sparse. Received a model whose trainable "
-            f"variables are {sorted({v.name for v in variables})}."
-        )
-    return kernels
+def _is_kernel(variable):
+    return len(variable.shape) >= 2 and variable.name.endswith("kernel")
 
 
 class _Selection(keras.callbacks.Callback):
@@ -190,7 +200,7 @@ class _Selection(keras.callbacks.Callback):
         accuracies = [k for k in logs if "accuracy" in k and not k.startswith("val_")]
         name, sign = (accuracies[0], 1) if accuracies else ("loss", -1)
         dense = model.get_weights()
-        _prune(_kernels(model.model.trainable_variables), model.sparsity)
+        _prune(model._kernels(model.model.trainable_variables), model.sparsity)
         result = model.evaluate(*self._data, **self._options)[name]
         self._recent.append((sign * result, model.get_weights()))
         model.set_weights(dense)

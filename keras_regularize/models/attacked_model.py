@@ -51,11 +51,11 @@ class AttackedModel(RegularizedModel):
         super().__init__(model, **kwargs)
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.attack: Any = attack  # With the attributes of its own class.
-        self.attack_seed = attack.seed_generator  # Tracked: saved, and threaded on JAX.
+        self.attack_seed_generator = attack.seed_generator  # Tracked: saved, and threaded on JAX.
         self.evaluate_attack = evaluate_attack
         if evaluate_attack is not None:
             _check_attack("evaluate_attack", evaluate_attack, measurable=True)
-            self.evaluate_attack_seed = evaluate_attack.seed_generator
+            self.evaluate_attack_seed_generator = evaluate_attack.seed_generator
             self.evaluation = _RobustAccuracy(evaluate_attack)
 
     def check_loss(self, model):

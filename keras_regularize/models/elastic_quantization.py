@@ -66,8 +66,8 @@ class ElasticQuantization(RegularizedModel):
             `ElasticQuantized` layers.
         bits: Bit widths, ascending, 2 to 16.
         subnets: $m \ge 2$.
-        alpha: $\alpha \in [0, 1]$.
-        distribution_factor: $\lambda \ge 0$.
+        alpha: $\alpha \in [0, 1]$; or a schedule.
+        distribution_factor: $\lambda \ge 0$; or a schedule.
         seed: Seed of the subnets.
         from_logits: Whether the model gives out logits; `None` asks the compiled loss, or without one the
             last layer.
@@ -107,8 +107,8 @@ class ElasticQuantization(RegularizedModel):
         model: keras.Model,
         bits: Sequence[int] = (2, 3, 4, 5, 6, 7, 8),
         subnets: int = 3,
-        alpha: float = 0.5,
-        distribution_factor: float = 1.0,
+        alpha: Any = 0.5,
+        distribution_factor: Any = 1.0,
         seed: int | None = None,
         from_logits: bool | None = None,
         **kwargs: Any,
@@ -120,13 +120,13 @@ class ElasticQuantization(RegularizedModel):
         super().__init__(model, **kwargs)
         self.bits = bits
         self.subnets = check_integer("subnets", subnets, minimum=2)
-        self.alpha = check_number("alpha", alpha, minimum=0, maximum=1)
+        self.alpha = check_number("alpha", alpha, minimum=0, maximum=1, schedule=True)
         self.distribution_factor = check_number(
-            "distribution_factor", distribution_factor, minimum=0
+            "distribution_factor", distribution_factor, minimum=0, schedule=True
         )
         self.seed = seed
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.subnet_seed = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         found = self.elastic_layers()
         if not found or any(layer.bits != bits for layer in found):
             raise ValueError(
@@ -207,7 +207,7 @@ class ElasticQuantization(RegularizedModel):
         found = self.elastic_layers()
         most, count = len(self.bits) - 1, len(found)
         draws = keras.random.randint(
-            (self.subnets, count, 2), 0, most + 1, dtype="int32", seed=self.subnet_seed
+            (self.subnets, count, 2), 0, most + 1, dtype="int32", seed=self.seed_generator
         )
         # Position of the bits of subnet, layer: the first subnet and the ends of all have the most.
         lowest = np.zeros((self.subnets, count, 1), "int32")
@@ -218,7 +218,7 @@ class ElasticQuantization(RegularizedModel):
             draws * ops.convert_to_tensor(random), ops.convert_to_tensor(lowest)
         )
         flags = keras.random.randint(
-            (self.subnets, 1, 3), 0, 2, dtype="int32", seed=self.subnet_seed
+            (self.subnets, 1, 3), 0, 2, dtype="int32", seed=self.seed_generator
         )
         flags = ops.broadcast_to(flags, (self.subnets, count, 3))
         choices = ops.concatenate([positions, flags], axis=-1)
@@ -231,7 +231,7 @@ class ElasticQuantization(RegularizedModel):
         loss, values = super().objective(batch, forward)
         found = self.elastic_layers()
         choices, _ = batch.extra[self.key]
-        from_logits = gives_logits(forward)
+        from_logits, alpha = gives_logits(forward), self.scheduled(self.alpha, batch)
         teacher = forward.outputs
         for k in range(1, self.subnets):
             chosen = [(layer.choice, choices[k, i]) for i, layer in enumerate(found)]
@@ -243,14 +243,14 @@ class ElasticQuantization(RegularizedModel):
             guidance = kl_divergence(ops.stop_gradient(targets), scores)
             guidance = sample_mean(forward, guidance, batch)
             own = forward.sample_mean(forward.sample_losses(batch.y, outputs), batch)
-            term = self.alpha * guidance + (1.0 - self.alpha) * ops.cast(own, guidance.dtype)
+            term = alpha * guidance + (1.0 - alpha) * ops.cast(own, guidance.dtype)
             loss = loss + ops.cast(term, loss.dtype)
             teacher = outputs
         kernels = [k for layer in found[1:] for k in kernels_of(layer) if k.trainable]
-        if self.distribution_factor > 0 and kernels:
+        if self.distribution_factor != 0 and kernels:
             terms = [weight_distribution(forward.weight(kernel)) for kernel in kernels]
-            penalty = self.distribution_factor * sum(terms) / len(terms)
-            loss = loss + ops.cast(penalty, loss.dtype)
+            factor = self.scheduled(self.distribution_factor, batch)
+            loss = loss + ops.cast(factor * sum(terms) / len(terms), loss.dtype)
         return loss, values
 
     def gradients(self, objective, weights, batch):

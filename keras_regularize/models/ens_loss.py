@@ -85,7 +85,7 @@ class EnsLoss(RegularizedModel):
         self.random_box_cox = bool(random_box_cox)
         self.seed = None if seed is None else int(seed)
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
@@ -107,10 +107,10 @@ class EnsLoss(RegularizedModel):
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
         size = ops.shape(next(leaf for leaf in tree.flatten(batch.x) if leaf is not None))[0]
-        noise = keras.random.normal((size,), seed=self.generator)
+        noise = keras.random.normal((size,), seed=self.seed_generator)
         box_cox = self.box_cox
         if self.random_box_cox:
-            box_cox = keras.random.uniform((), -1.0, 1.0, seed=self.generator)
+            box_cox = keras.random.uniform((), -1.0, 1.0, seed=self.seed_generator)
         return batch.add(**{self.key: (noise, box_cox)})
 
     def objective(self, batch, forward):

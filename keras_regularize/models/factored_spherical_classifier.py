@@ -9,6 +9,7 @@ from keras import ops
 from keras_regularize import autodiff
 from keras_regularize.autodiff import backend
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.numerics import GUARD
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number
 
@@ -38,9 +39,9 @@ class FactoredSphericalClassifier(RegularizedModel):
     is logged, since metrics need the logits; `evaluate` reports them, and `predict` gives logits. Their softmax
     is not calibrated: rank by them. A bias is a feature that is constant.
 
-    It is a model with a head rather than a method around one, and so the outermost wrapper: others query a loss of
-    outputs at weights they choose, and here are no outputs to have a loss, nor is the kernel among the weights they
-    could move. Wrappers inside act on the backbone's features and penalties.
+    It is a model with a head rather than a method around one, and so the outermost wrapper: others query a loss
+    of outputs at weights they choose, and here are no outputs to have a loss, nor is the kernel among the weights
+    they could move. Wrappers inside act on the backbone's features and penalties.
 
     Tips: for `"z"`, a `shift` of up to $\sqrt{D - 1}$ asks for a larger margin. A `learning_rate` too large makes
     $U$ singular and the loss infinite.
@@ -201,7 +202,7 @@ class FactoredSphericalClassifier(RegularizedModel):
         count = self.num_classes
         if self.loss_name == "z":
             mean = s / count
-            variance = ops.maximum(q / count - mean * mean, 1e-12)
+            variance = ops.maximum(q / count - mean * mean, GUARD)
             zeta = (a - mean) / ops.sqrt(variance)
             return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
         if self.loss_name == "mse":

@@ -17,7 +17,7 @@ from keras_regularize.autodiff.compiled_losses import masked_mean_per_sample
 from keras_regularize.models._input_gradients import inner_products
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.step.data import is_floating as is_floating_specification
-from keras_regularize.numerics import maximum, mean, upcast
+from keras_regularize.numerics import GUARD, maximum, mean, upcast
 from keras_regularize.registration import export
 from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits, one_output
 from keras_regularize.validation import check_choice, check_integer, check_number
@@ -115,7 +115,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         self.norm = norm  # An integer stays one: its power is a product.
         self.seed = seed
         self.from_logits = None if from_logits is None else bool(from_logits)
-        self.noise_seed = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def check_loss(self, model):
         super().check_loss(model)
@@ -132,7 +132,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         for name in self._names(batch.x):
             values = upcast(parts[name])
             normal = keras.random.normal(
-                ops.shape(values), dtype=values.dtype, seed=self.noise_seed
+                ops.shape(values), dtype=values.dtype, seed=self.seed_generator
             )
             noise[name] = ops.std(values, axis=0, keepdims=True) * normal
         return batch.add(**{self.key: (repeated, noise)})
@@ -144,7 +144,7 @@ class FunctionalEntropyRegularization(RegularizedModel):
         ratios = self._ratios(forward, repeated, noise, self._repeated(target), training=True)
         # Weights decide on the share of a sample in the mean, not on the size of the information.
         ones = ops.ones((ops.shape(target)[0],), dtype=target.dtype)
-        share = maximum(forward.sample_mean(ones, batch), 1e-12)
+        share = maximum(forward.sample_mean(ones, batch), GUARD)
         information = []
         for ratio in ratios:
             ratio = mean(ops.reshape(ratio, (self.samples, -1)), axis=0)
@@ -195,10 +195,10 @@ class FunctionalEntropyRegularization(RegularizedModel):
         squares = [ops.cast(inner_products([g], [g]), values.dtype) for g in gradients]
         if self.measure == "variance":
             return squares
-        return [square / (values + 1e-12) for square in squares]
+        return [square / (values + GUARD) for square in squares]
 
     def _norm(self, information):
-        inverse = 1.0 / (information + 1e-12)
+        inverse = 1.0 / (information + GUARD)
         largest = ops.stop_gradient(ops.max(inverse))  # Powers of huge numbers overflow.
         return largest * ops.sum((inverse / largest) ** self.norm) ** (1.0 / self.norm)
 

@@ -77,7 +77,7 @@ class RegularizedModel(Training, Evaluation, Measuring, Saving, keras.Model):
     model.fit(np.ones((8, 3)), np.zeros((8, 1)), verbose=0)
     ```
 
-    Reference: The step is this package's own; the methods built on it name their papers.
+    Reference: None; the step is this package's own; the methods built on it name their papers.
     """
 
     def __init__(self, model: keras.Model, **kwargs: Any):

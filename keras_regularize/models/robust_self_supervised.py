@@ -87,8 +87,9 @@ class RobustSelfSupervised(AttackedModel):
     ```
 
     Reference: Saberi, Najafi, Heidari, Movasaghinia, Motahari and Khalaj, *Out-Of-Domain Unlabeled Data
-    Improves Generalization*, ICLR 2024, arXiv:2310.00027. With `factor=0` it is the training of Sinha, Namkoong
-    and Duchi, ICLR 2018, arXiv:1710.10571.
+    Improves Generalization*, ICLR 2024, arXiv:2310.00027. With `factor=0` it is the training of Sinha,
+    Namkoong and Duchi, *Certifying Some Distributional Robustness with Principled Adversarial Training*, ICLR
+    2018, arXiv:1710.10571.
     """
 
     semi_supervised = True

@@ -74,8 +74,9 @@ class VAT(AttackedModel):
 
     Reference: Miyato, Maeda, Koyama and Ishii, *Virtual Adversarial Training: A Regularization Method for
     Supervised and Semi-Supervised Learning*, TPAMI 2018, arXiv:1704.03976; at embeddings Miyato, Dai and
-    Goodfellow, ICLR 2017, arXiv:1605.07725, whose code normalizes them, takes `epsilon=5, finite_difference=0.1`
-    and leaves padding out of the probing direction, not out of the perturbation.
+    Goodfellow, *Adversarial Training Methods for Semi-Supervised Text Classification*, ICLR 2017,
+    arXiv:1605.07725, whose code normalizes them, takes `epsilon=5, finite_difference=0.1` and leaves padding
+    out of the probing direction, not out of the perturbation.
     """
 
     semi_supervised = True

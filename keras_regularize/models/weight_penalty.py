@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, everything
 from keras_regularize.validation import check_choice, check_number
 
 
@@ -34,8 +35,9 @@ class WeightPenalty(RegularizedModel):
             `lambda kernels: sum(map(regularizer, kernels))`. A `keras.regularizers.Regularizer` is applied
             to each weight and summed. Saving needs an object or function registered with Keras.
         factor: Weight $\lambda$, a number; or a schedule.
-        where: Name of the variables to penalize, `"kernel"` by default, a function of the variable that
-            says whether to, or `None` for all trainable ones.
+        where: Which variables are penalized: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all trainable
+            ones.
         anchors: `None`; or `"plain"` or `"weighted"`, which need a model that is built and take one or two
             further arrays per chosen weight.
         **kwargs: `name` and other arguments of `keras.Model`.
@@ -70,7 +72,7 @@ class WeightPenalty(RegularizedModel):
         model: keras.Model,
         penalty: Callable[[list[Any]], Any],
         factor: Any = 1.0,
-        where: str | Callable[[keras.Variable], bool] | None = "kernel",
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = "kernel",
         anchors: str | None = None,
         **kwargs: Any,
     ):
@@ -84,7 +86,7 @@ class WeightPenalty(RegularizedModel):
         super().__init__(model, **kwargs)
         self.penalty = penalty
         self.factor = factor
-        self.where = where
+        self.where = check_where(where)
         self.anchors = anchors
         # Not the variables themselves: as attributes they would be saved twice.
         self._anchored_ids = []
@@ -142,12 +144,7 @@ class WeightPenalty(RegularizedModel):
         return loss + self.scheduled(self.factor, batch) * ops.cast(penalty, loss.dtype), values
 
     def _choose(self, variables):
-        if self.where is None:
-            chosen = list(variables)
-        elif callable(self.where):
-            chosen = [v for v in variables if self.where(v)]
-        else:
-            chosen = [v for v in variables if v.name == self.where]
+        chosen = list(filter(chooser(self.where, everything), variables))
         if not chosen:
             raise ValueError(
                 f"No trainable variable matches `where={self.where!r}`. "

@@ -60,7 +60,7 @@ class WithLabels(RegularizedModel):
     model.predict(np.ones((2, 4)), verbose=0)
     ```
 
-    Reference: None; the mechanism for heads such as ArcFace (Deng et al., CVPR 2019, arXiv:1801.07698).
+    Reference: None; the mechanism for heads such as `kr.layers.ArcFace`.
     """
 
     predicts_itself = True

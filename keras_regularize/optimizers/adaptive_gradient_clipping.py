@@ -1,21 +1,16 @@
 """Adaptive gradient clipping: no unit changes by more than a part of its weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from keras_regularize.numerics import maximum, upcast
-from keras_regularize.optimizers.wrapper import (
-    OptimizerWrapper,
-    checked_names,
-    global_gradients,
-    is_named,
-)
+from keras_regularize.optimizers.wrapper import OptimizerWrapper, global_gradients
 from keras_regularize.registration import export
 from keras_regularize.utils.groups import check_axis, group_norms
-from keras_regularize.utils.variables import all_owners
+from keras_regularize.utils.variables import all_owners, check_where, chooser, everything
 from keras_regularize.validation import check_number
 
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -108,10 +103,12 @@ class AdaptiveGradientClipping(OptimizerWrapper):
     Args:
         optimizer: The Keras optimizer to wrap, or its name. Without gradient accumulation and moving
             averages of the weights. Its `learning_rate` is also this optimizer's.
-        clipping: $\lambda > 0$; smaller for larger batches. The paper has 0.01 for 4096 images, and up to 0.08
-            for small batches.
+        clipping: $\lambda > 0$, or a schedule of it; smaller for larger batches. The paper has 0.01 for 4096
+            images, and up to 0.08 for small batches.
         epsilon: $\epsilon > 0$, so that units that start at zero can move.
-        exclude: Names of variables, or of layers, that are not clipped. The paper leaves out the output layer.
+        where: Which variables are clipped: the name of a variable, a list of names of variables or of layers on
+            their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all. The paper leaves
+            out the output layer.
         axes: A dictionary from a path or its end, or the name of a layer, to the axes that index units: an
             integer or a list, empty for one unit in all. What it does not name is told by Keras' names.
         name: Name of the optimizer.
@@ -133,7 +130,8 @@ class AdaptiveGradientClipping(OptimizerWrapper):
         [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1, name="head")]
     )
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
-    model.compile(kr.optimizers.AdaptiveGradientClipping(optimizer, 0.01, exclude=["head"]), "mse")
+    where = kr.utils.AllBut(["head"])
+    model.compile(kr.optimizers.AdaptiveGradientClipping(optimizer, 0.01, where=where), "mse")
     model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
     ```
 
@@ -144,15 +142,15 @@ class AdaptiveGradientClipping(OptimizerWrapper):
     def __init__(
         self,
         optimizer: Any,
-        clipping: float = 0.01,
+        clipping: Any = 0.01,
         epsilon: float = 1e-3,
-        exclude: Sequence[str] = (),
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         axes: Mapping[str, int | Sequence[int]] | None = None,
         name: str | None = None,
     ):
-        clipping = check_number("clipping", clipping, above=0)
+        clipping = check_number("clipping", clipping, above=0, schedule=True)
         epsilon = check_number("epsilon", epsilon, above=0)
-        exclude = checked_names("exclude", exclude)
+        where = check_where(where)
         if axes is not None:
             if not isinstance(axes, Mapping) or not all(isinstance(key, str) for key in axes):
                 raise ValueError(
@@ -164,16 +162,17 @@ class AdaptiveGradientClipping(OptimizerWrapper):
         super().__init__(optimizer, name=name)
         self.clipping = clipping
         self.epsilon = epsilon
-        self.exclude = exclude
+        self.where = where
         self.axes = axes
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
-        clipped = []
+        chosen, clipped = chooser(self.where, everything), []
+        clipping = self.scheduled(self.clipping)
         for gradient, whole, variable in zip(grads, global_gradients(grads), variables):
-            if not is_named(variable, self.exclude):
+            if chosen(variable):
                 axes = self._unit_axes(variable) or None
                 weights, size = group_norms(variable.value, axes), group_norms(whole, axes)
-                most = self.clipping * maximum(weights, self.epsilon)
+                most = ops.cast(clipping, weights.dtype) * maximum(weights, self.epsilon)
                 above = size > most
                 scale = ops.where(above, most / ops.where(above, size, 1.0), 1.0)
                 # In float32, where the product of a large gradient of half precision is still a number.

@@ -1,20 +1,16 @@
 """Weight decay that does not depend on the learning rate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_regularize.numerics import upcast
-from keras_regularize.optimizers.wrapper import (
-    OptimizerWrapper,
-    checked_names,
-    is_named,
-    is_schedule,
-)
+from keras_regularize.optimizers.wrapper import OptimizerWrapper, is_schedule
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, everything
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -51,7 +47,7 @@ def normalized_weight_decay(
     optimizer = kr.optimizers.DecoupledWeightDecay(keras.optimizers.Adam(), decay)
     ```
 
-    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, 2019, ICLR,
+    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019,
     arXiv:1711.05101, appendix B.1.
     """
     check_number("weight_decay", weight_decay, minimum=0)
@@ -83,7 +79,8 @@ class DecoupledWeightDecay(OptimizerWrapper):
             `kr.optimizers.normalized_weight_decay` computes it.
         schedule: $\eta_t$, a `keras.optimizers.schedules.LearningRateSchedule` that gives multipliers, such
             as `CosineDecay(1.0, steps)`. The wrapped optimizer's learning rate must then be a number.
-        exclude: Names of variables, or of layers, that do not decay, for example `["bias", "gamma", "beta"]`.
+        where: Which variables decay: the name of a variable, a list of names of variables or of layers on their
+            path, or a function of the variable such as `kr.utils.AllBut`; `None` for all.
         name: Name of the optimizer.
 
     Raises:
@@ -102,14 +99,14 @@ class DecoupledWeightDecay(OptimizerWrapper):
 
     schedule = keras.optimizers.schedules.CosineDecay(1.0, decay_steps=100)
     optimizer = kr.optimizers.DecoupledWeightDecay(
-        keras.optimizers.Adam(0.001), weight_decay=0.01, schedule=schedule, exclude=["bias"]
+        keras.optimizers.Adam(0.001), weight_decay=0.01, schedule=schedule, where="kernel"
     )
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(optimizer, "mse")
     model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
     ```
 
-    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, 2019, ICLR,
+    Reference: Ilya Loshchilov and Frank Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019,
     arXiv:1711.05101.
     """
 
@@ -118,7 +115,7 @@ class DecoupledWeightDecay(OptimizerWrapper):
         optimizer: Any,
         weight_decay: float,
         schedule: Any = None,
-        exclude: Sequence[str] | None = None,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         name: str | None = None,
     ):
         weight_decay = check_number("weight_decay", weight_decay, minimum=0, maximum=1)
@@ -135,7 +132,7 @@ class DecoupledWeightDecay(OptimizerWrapper):
             )
         self.weight_decay = weight_decay
         self.schedule = schedule
-        self.exclude = None if exclude is None else checked_names("exclude", exclude)
+        self.where = check_where(where)
         if schedule is not None:
             self._rate_variable()
 
@@ -165,11 +162,11 @@ class DecoupledWeightDecay(OptimizerWrapper):
             variable.assign(ops.cast(upcast(variable) - decay, variable.dtype))
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
-        """As that of `keras.optimizers.Optimizer`, beside `exclude`; not saved."""
+        """As that of `keras.optimizers.Optimizer`, beside `where`; not saved."""
         keras.optimizers.Optimizer.exclude_from_weight_decay(self, var_list, var_names)
 
     def _decays(self, variable):
-        return self._use_weight_decay(variable) and not is_named(variable, self.exclude or ())
+        return self._use_weight_decay(variable) and chooser(self.where, everything)(variable)
 
     def _rate_variable(self):
         """The variable in which the wrapped optimizer keeps its learning rate."""

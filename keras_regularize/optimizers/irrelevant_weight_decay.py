@@ -1,6 +1,6 @@
 """Decay of the weights that are irrelevant for the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -8,13 +8,9 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.numerics import mean, upcast
-from keras_regularize.optimizers.wrapper import (
-    OptimizerWrapper,
-    checked_names,
-    global_gradients,
-    is_named,
-)
+from keras_regularize.optimizers.wrapper import OptimizerWrapper, global_gradients
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, everything
 from keras_regularize.validation import check_number
 
 
@@ -48,7 +44,8 @@ class IrrelevantWeightDecay(OptimizerWrapper):
         factor: $\lambda \ge 0$, or a schedule of it. Zero is the wrapped optimizer.
         alpha: $\alpha > 0$, the gradient at which the penalty has fallen to $1/e$.
         normalize: Whether gradients are first divided by their mean over the variable.
-        exclude: Names of variables, or of layers, that are not penalized.
+        where: Which variables are penalized: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all.
         name: Name of the optimizer.
 
     Raises:
@@ -72,7 +69,7 @@ class IrrelevantWeightDecay(OptimizerWrapper):
     ```
 
     Reference: Giovanni Bonetta, Matteo Ribero and Rossella Cancelliere, *Regularization-based Pruning of
-    Irrelevant Weights in Deep Neural Architectures*, 2022, Applied Intelligence, arXiv:2204.04977.
+    Irrelevant Weights in Deep Neural Architectures*, Applied Intelligence 2022, arXiv:2204.04977.
     """
 
     def __init__(
@@ -81,17 +78,17 @@ class IrrelevantWeightDecay(OptimizerWrapper):
         factor: Any = 1e-5,
         alpha: float = 1.0,
         normalize: bool = False,
-        exclude: Sequence[str] = (),
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         name: str | None = None,
     ):
         factor = check_number("factor", factor, minimum=0, schedule=True)
         alpha = check_number("alpha", alpha, above=0)
-        exclude = checked_names("exclude", exclude)
+        where = check_where(where)
         super().__init__(optimizer, name=name)
         self.factor = factor
         self.alpha = alpha
         self.normalize = bool(normalize)
-        self.exclude = exclude
+        self.where = where
 
     def build(self, variables: list[keras.Variable]) -> None:
         self._restarted = self.add_variable(
@@ -109,9 +106,9 @@ class IrrelevantWeightDecay(OptimizerWrapper):
         factor = ops.cast(self.scheduled(self.factor, since), "float32")
         # The wrapped optimizer adds up the replicas.
         share = 2.0 * factor / backend.num_replicas()
-        penalized = []
+        chosen, penalized = chooser(self.where, everything), []
         for gradient, whole, variable in zip(grads, global_gradients(grads), variables):
-            if not is_named(variable, self.exclude):
+            if chosen(variable):
                 value, relevance = upcast(variable), ops.abs(upcast(whole))
                 if self.normalize:
                     average = mean(relevance)

@@ -1,14 +1,15 @@
 """LAWN: kernels that keep their norm, so that logits cannot grow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_regularize.numerics import safe_norm, upcast
-from keras_regularize.optimizers.wrapper import OptimizerWrapper, checked_names, is_named
+from keras_regularize.optimizers.wrapper import OptimizerWrapper
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, is_matrix
 from keras_regularize.validation import check_integer
 
 
@@ -33,8 +34,10 @@ class LAWN(OptimizerWrapper):
         optimizer: The Keras optimizer to wrap, or its name. Without gradient accumulation and moving
             averages of the weights. Its `learning_rate` is also this optimizer's.
         free_steps: Steps before the norms are fixed, at least 0.
-        exclude: Names of variables, or of layers, that stay free, such as embeddings or all that is below the
-            homogeneous part of the network. Variables of rank 0 and 1 are free anyway.
+        where: Which variables keep their norm: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all of rank 2 and
+            more. Leave out embeddings, or all that is below the homogeneous part of the network, if they shall
+            stay free.
         name: Name of the optimizer.
 
     Raises:
@@ -74,14 +77,14 @@ class LAWN(OptimizerWrapper):
         self,
         optimizer: Any,
         free_steps: int,
-        exclude: Sequence[str] = (),
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         name: str | None = None,
     ):
         free_steps = check_integer("free_steps", free_steps, minimum=0)
-        exclude = checked_names("exclude", exclude)
+        where = check_where(where)
         super().__init__(optimizer, name=name)
         self.free_steps = free_steps
-        self.exclude = exclude
+        self.where = where
 
     def build(self, variables: list[keras.Variable]) -> None:
         self._radii = [
@@ -97,9 +100,9 @@ class LAWN(OptimizerWrapper):
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
         fixed = ops.greater_equal(self.iterations, self.free_steps)
-        tangents, spheres = [], []
+        chosen, tangents, spheres = chooser(self.where, is_matrix), [], []
         for gradient, variable in zip(grads, variables):
-            if len(variable.shape) >= 2 and not is_named(variable, self.exclude):
+            if chosen(variable):
                 value, wide = upcast(variable), upcast(gradient)
                 norm, slot = safe_norm(value), self._radii[self._get_variable_index(variable)]
                 known = ops.convert_to_tensor(slot)

@@ -1,6 +1,6 @@
 """LOBSTER: weights that the loss does not feel shrink."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -8,13 +8,9 @@ from keras import ops
 
 from keras_regularize.numerics import upcast
 from keras_regularize.optimizers.masked import Masked
-from keras_regularize.optimizers.wrapper import (
-    NORMALIZATION,
-    checked_names,
-    global_gradients,
-    is_named,
-)
+from keras_regularize.optimizers.wrapper import global_gradients
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import NORMALIZATION, AllBut, check_where, chooser
 from keras_regularize.validation import check_number
 
 
@@ -38,7 +34,9 @@ class LOBSTER(Masked):
         optimizer: The Keras optimizer to wrap, or its name. Without gradient accumulation and moving
             averages of the weights. Its `learning_rate` is also this optimizer's.
         factor: $\lambda \ge 0$, at most a small part of 1, or a schedule of it. Zero is the wrapped optimizer.
-        exclude: Names of variables, or of layers, that do not decay.
+        where: Which variables decay: the name of a variable, a list of names of variables or of layers on their
+            path, or a function of the variable such as `kr.utils.AllBut`; `None` for all but those that
+            normalization layers learn.
         name: Name of the optimizer.
 
     Raises:
@@ -62,28 +60,29 @@ class LOBSTER(Masked):
     ```
 
     Reference: Enzo Tartaglione, Andrea Bragagnolo, Attilio Fiandrotti and Marco Grangetto, *LOss-Based
-    SensiTivity rEgulaRization: towards deep sparse neural networks*, 2022, Neural Networks, arXiv:2011.09905.
+    SensiTivity rEgulaRization: towards deep sparse neural networks*, Neural Networks 2022, arXiv:2011.09905.
     """
 
     def __init__(
         self,
         optimizer: Any,
         factor: Any = 1e-4,
-        exclude: Sequence[str] = NORMALIZATION,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
         name: str | None = None,
     ):
         factor = check_number("factor", factor, minimum=0, schedule=True)
-        exclude = checked_names("exclude", exclude)
+        where = check_where(where)
         super().__init__(optimizer, name=name)
         self.factor = factor
-        self.exclude = exclude
+        self.where = where
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
         factor = ops.cast(self.scheduled(self.factor), "float32")
         insensitive = [ops.relu(1.0 - ops.abs(upcast(g))) for g in global_gradients(grads)]
         super().step(grads, variables)
+        chosen = chooser(self.where, AllBut(NORMALIZATION))
         for variable, share in zip(variables, insensitive):
-            if not is_named(variable, self.exclude):
+            if chosen(variable):
                 value = upcast(variable)
                 share = ops.cast(factor, value.dtype) * ops.cast(share, value.dtype)
                 variable.assign(ops.cast(value - share * value, variable.dtype))

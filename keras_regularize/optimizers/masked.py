@@ -50,7 +50,7 @@ class Masked(OptimizerWrapper):
     ```
 
     Reference: Song Han, Jeff Pool, John Tran and William Dally, *Learning both Weights and Connections for
-    Efficient Neural Networks*, 2015, NeurIPS, arXiv:1506.02626, who prune and train on in this form.
+    Efficient Neural Networks*, NeurIPS 2015, arXiv:1506.02626, who prune and train on in this form.
     """
 
     def build(self, variables: list[keras.Variable]) -> None:

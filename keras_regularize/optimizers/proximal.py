@@ -1,5 +1,6 @@
 """Proximal training: penalties with a kink, by their proximal map instead of a subgradient."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras_regularize.constraints.sparsity import (
 from keras_regularize.numerics import upcast
 from keras_regularize.optimizers.wrapper import OptimizerWrapper
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, is_matrix
 from keras_regularize.validation import check_choice, check_number
 
 _MAPS = {"l1": soft_threshold, "group_l1": group_soft_threshold, "l0": hard_threshold}
@@ -37,10 +39,9 @@ class Proximal(OptimizerWrapper):
     threshold $t$ it is the proximal map of $\tfrac12 t^2$ per nonzero weight, so here $\lambda$ is not the
     price of a weight. A factor of 0 leaves the wrapped optimizer as it is.
 
-    Only kernels, that is variables of rank 2 or more that have a gradient, are thresholded; biases and
-    normalization parameters are not. With Adam and its kin the threshold uses the scalar learning rate, not
-    the rate of the single weight, so the solution is not exactly that of the penalized loss. Constraints of
-    the variables act before the thresholding.
+    Only variables that have a gradient are thresholded. With Adam and its kin the threshold uses the scalar
+    learning rate, not the rate of the single weight, so the solution is not exactly that of the penalized loss.
+    Constraints of the variables act before the thresholding.
 
     Args:
         optimizer: The Keras optimizer to wrap, or its name. Without gradient accumulation and moving
@@ -48,6 +49,9 @@ class Proximal(OptimizerWrapper):
         factor: $\lambda \ge 0$, in units of the loss per unit of weight, or a
             `keras.optimizers.schedules.LearningRateSchedule` of it. No L1 regularizer besides.
         penalty: `"l1"`, `"group_l1"` or `"l0"`.
+        where: Which variables are thresholded: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for kernels, that is
+            all of rank 2 and more: not for biases and normalization parameters.
         name: Name of the optimizer.
 
     Raises:
@@ -72,23 +76,33 @@ class Proximal(OptimizerWrapper):
 
     Reference: Siddharth Krishna Kumar, *GD doesn't make the cut: Three ways that non-differentiability affects
     neural network training*, 2024, arXiv:2401.08426, on the failure of subgradients; the method is
-    forward-backward splitting: Neal Parikh and Stephen Boyd, *Proximal Algorithms*, 2014, Foundations and
-    Trends in Optimization.
+    forward-backward splitting: Neal Parikh and Stephen Boyd, *Proximal Algorithms*, Foundations and Trends in
+    Optimization 2014.
     """
 
-    def __init__(self, optimizer: Any, factor: Any, penalty: str = "l1", name: str | None = None):
+    def __init__(
+        self,
+        optimizer: Any,
+        factor: Any,
+        penalty: str = "l1",
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
+        name: str | None = None,
+    ):
         factor = check_number("factor", factor, minimum=0, schedule=True)
         check_choice("penalty", penalty, tuple(_MAPS))
+        where = check_where(where)
         super().__init__(optimizer, name=name)
         self.factor = factor
         self.penalty = penalty
+        self.where = where
 
     def step(self, grads: list[Any], variables: list[keras.Variable]) -> None:
         rate = ops.cast(self.learning_rate, "float32")
         threshold = rate * ops.cast(self.scheduled(self.factor), "float32")
         super().step(grads, variables)
+        chosen = chooser(self.where, is_matrix)
         for variable in variables:
-            if len(variable.shape) >= 2:
+            if chosen(variable):
                 value = upcast(variable)
                 shrunk = _MAPS[self.penalty](value, ops.cast(threshold, value.dtype))
                 variable.assign(ops.cast(shrunk, variable.dtype))

@@ -1,16 +1,13 @@
 """The base of optimizers that act around the step of another optimizer."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured, with_arguments
-
-#: Names of what normalization layers learn: scales and shifts that pruning and decay leave alone.
-NORMALIZATION = ("gamma", "beta", "scale")
 
 
 def chain(optimizer: Any) -> Iterator[keras.optimizers.Optimizer]:
@@ -19,19 +16,6 @@ def chain(optimizer: Any) -> Iterator[keras.optimizers.Optimizer]:
         yield optimizer
         inner = getattr(optimizer, "inner_optimizer", None)  # That of loss scaling.
         optimizer = inner if inner is not None else getattr(optimizer, "optimizer", None)
-
-
-def checked_names(name: str, value: Any) -> list[str]:
-    """`value` as a list of strings."""
-    listed = isinstance(value, Sequence) and not isinstance(value, str)
-    if not listed or not all(isinstance(entry, str) for entry in value):
-        raise ValueError(f"`{name}` must be a list of names. Received: {name}={value!r}")
-    return list(value)
-
-
-def is_named(variable: keras.Variable, names: Sequence[str]) -> bool:
-    """Whether a name is that of the variable or of a layer on its path."""
-    return not set(variable.path.split("/")).isdisjoint(names)
 
 
 def is_schedule(value: Any) -> bool:

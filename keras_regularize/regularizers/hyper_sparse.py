@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_regularize.configuration import Configured
-from keras_regularize.numerics import maximum, safe_abs, upcast
+from keras_regularize.numerics import GUARD, maximum, safe_abs, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 
@@ -87,7 +87,7 @@ def hyper_sparse_loss(w: Any, sparsity: float) -> Any:
     size = magnitudes.shape[0]
     ordered = ops.sort(ops.stop_gradient(magnitudes))
     threshold = ordered[min(int(sparsity * size), size - 1)]
-    total = ops.sum(ops.tanh(magnitudes * (INFLECTION / maximum(threshold, 1e-12))))
+    total = ops.sum(ops.tanh(magnitudes * (INFLECTION / maximum(threshold, GUARD))))
     fixed = ops.stop_gradient(total)
     scale = ops.stop_gradient(ops.sum(magnitudes)) / ops.where(fixed > 0, fixed, 1.0)
     return scale * (total - fixed)

@@ -1,5 +1,6 @@
 """Helpers for data and models that Keras lacks."""
 
 from keras_regularize.utils.columns import with_index
+from keras_regularize.utils.variables import AllBut
 
-__all__ = ["with_index"]
+__all__ = ["AllBut", "with_index"]

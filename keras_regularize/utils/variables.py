@@ -7,6 +7,12 @@ from typing import Any
 
 import keras
 
+from keras_regularize.configuration import Configured
+from keras_regularize.registration import export
+
+#: Names of what normalization layers learn: scales and shifts that pruning and decay leave alone.
+NORMALIZATION = ("gamma", "beta", "scale")
+
 # Attributes under which Keras' wrappers and recurrent layers keep the layers that their config contains.
 _INNER_LAYERS = ("cell", "cells", "layer", "forward_layer", "backward_layer")
 
@@ -26,7 +32,7 @@ def attach(model: keras.Layer, value: Any, where: Any, kind: str) -> list[keras.
             f"`attach` needs a built model, whose weights exist. Received: {model.name!r}, which is not "
             "built; call it on data or give it an `Input` first."
         )
-    chosen = _chooser(where)
+    chosen = chooser(where)
     make = _maker(value, kind)
     owners, saved = all_owners(model), {id(layer) for layer in _in_config(model)}
     touched, lost = [(v, make(v)) for v in model.weights if chosen(v)], []
@@ -52,15 +58,95 @@ def attach(model: keras.Layer, value: Any, where: Any, kind: str) -> list[keras.
     return [variable for variable, _ in touched]
 
 
-def _chooser(where: Any) -> Callable[[keras.Variable], bool]:
+@export
+class AllBut(Configured):
+    """Chooses all variables but those of some names, as the `where` of a method.
+
+    It is saved with the model or the optimizer that it is part of, as names, lists of them and functions
+    registered with Keras are. A plain `lambda` serves as well, but Keras warns of it at saving and refuses to
+    load it.
+
+    Args:
+        names: Names of variables, or of layers on their path, that are left out.
+
+    Input: a variable. Output: whether it is chosen.
+
+    Raises:
+        ValueError: If `names` is not a list of strings.
+
+    Cost: none during training.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_regularize as kr
+
+    where = kr.utils.AllBut(["bias", "gamma", "beta"])
+    optimizer = kr.optimizers.DecoupledWeightDecay(keras.optimizers.Adam(), 0.01, where=where)
+    ```
+    """
+
+    def __init__(self, names: Sequence[str]):
+        if not _are_names(names):
+            raise ValueError(f"`names` must be a list of names. Received: names={names!r}")
+        self.names = list(names)
+
+    def __call__(self, variable: keras.Variable) -> bool:
+        return not is_named(variable, self.names)
+
+    def __repr__(self) -> str:
+        return f"AllBut({self.names!r})"
+
+
+def check_where(where: Any, optional: bool = True) -> Any:
+    """The argument `where`, as `chooser` takes it, checked and as a plain value."""
+    if isinstance(where, str) or callable(where) or (optional and where is None):
+        return where
+    if _are_names(where):
+        return list(where)
+    raise ValueError(
+        "`where` must be the name of a variable, a list of names of variables or layers, or a function of the "
+        f"variable{', or None' if optional else ''}. Received: where={where!r}"
+    )
+
+
+def chooser(
+    where: Any, default: Callable[[keras.Variable], bool] | None = None
+) -> Callable[[keras.Variable], bool]:
+    """A function that says of a variable whether a method acts on it.
+
+    `where` is the name of the variable; a list of names of variables, or of layers on their path; a function of
+    the variable such as `AllBut`; or `None` for `default`, the rule of the method.
+    """
+    where = check_where(where, optional=default is not None)
+    if where is None and default is not None:
+        return default
     if isinstance(where, str):
         return lambda variable: variable.name == where
     if callable(where):
         return where
-    raise ValueError(
-        "`where` must be the name of a variable or a function of the variable. "
-        f"Received: where={where!r}"
-    )
+    return lambda variable: is_named(variable, where)
+
+
+def everything(variable: keras.Variable) -> bool:
+    """The default rule of methods that act on all variables."""
+    return True
+
+
+def is_matrix(variable: keras.Variable) -> bool:
+    """The default rule of methods that act on kernels and embeddings: of rank 2 and more."""
+    return len(variable.shape) >= 2
+
+
+def is_named(variable: keras.Variable, names: Sequence[str]) -> bool:
+    """Whether a name is that of the variable or of a layer on its path."""
+    return not set(variable.path.split("/")).isdisjoint(names)
+
+
+def _are_names(value):
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return listed and all(isinstance(entry, str) for entry in value)
 
 
 def _maker(value: Any, kind: str) -> Callable[[keras.Variable], Any]:
@@ -72,28 +158,16 @@ def _maker(value: Any, kind: str) -> Callable[[keras.Variable], Any]:
     return lambda variable: shared
 
 
-def owners_of(model: keras.Layer, further: Sequence[str] = ()) -> dict[int, keras.Layer]:
-    """The innermost layer whose own config describes the variable, by the variable's id.
-
-    `further` names attributes of layers that the config of the layer around them leaves out.
-    """
-    owners = {}
-    for layer in layers_of(model, further):
-        for variable in layer.weights:
-            owners[id(variable)] = layer  # Outer layers come first, inner ones replace them.
-    return owners
-
-
-def layers_of(layer: keras.Layer, further: Sequence[str] = ()) -> Iterator[keras.Layer]:
-    """A layer and all layers in it, those of nested models and wrappers too; `further` as in `owners_of`."""
+def layers_of(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer and all layers in it whose config its own contains, those of nested models and wrappers too."""
     yield layer
     inner = list(layer.layers) if isinstance(layer, keras.Model) else []
-    for name in (*_INNER_LAYERS, *further):
+    for name in _INNER_LAYERS:
         found = getattr(layer, name, None)
         inner.extend(found if isinstance(found, (list, tuple)) else [found])
     for child in inner:
         if isinstance(child, keras.Layer):
-            yield from layers_of(child, further)
+            yield from layers_of(child)
 
 
 def all_owners(model: keras.Layer) -> dict[int, keras.Layer]:

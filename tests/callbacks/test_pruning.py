@@ -49,7 +49,7 @@ def test_best_weights_return_and_training_ends_when_nothing_is_left_to_prune():
     # The validation data ask for other weights: the first epoch is the best.
     x, y = X, Y + 3.0
     net = model(LOBSTER(SGD(0.005), 0.0))
-    pruning = ThresholdPruning((X, Y), tolerance=0.0, patience=1, rank_filter=2)
+    pruning = ThresholdPruning((X, Y), tolerance=0.0, patience=1, where="kernel")
     history = net.fit(x, y, epochs=9, batch_size=8, verbose=0, callbacks=[pruning]).history
     assert len(history["loss"]) == 2 and history["sparsity"][-1] == 0
     np.testing.assert_allclose(net.get_weights()[1], 1 + 2 * 0.005 * 3, rtol=1e-5)
@@ -57,7 +57,7 @@ def test_best_weights_return_and_training_ends_when_nothing_is_left_to_prune():
 
 def test_pruned_weights_stay_zero_in_training_and_after_saving(tmp_path):
     net = model(IrrelevantWeightDecay(Masked(SGD(0.05, momentum=0.5)), 1e-3))
-    pruning = IterativePruning(1e9, "loss", fraction=0.2, rank_filter=2)
+    pruning = IterativePruning(1e9, "loss", fraction=0.2, where="kernel")
     net.fit(X, Y, epochs=4, batch_size=4, verbose=0, callbacks=[pruning])
     zeros = net.get_weights()[0] == 0
     assert zeros.sum() == 4 and pruning.sparsity() == zeros.mean()
@@ -124,7 +124,7 @@ def test_pruning_restarts_the_schedule_of_the_factor():
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, {**logs, "gate": float(epoch == 4)})
 
-    callbacks = [Record(), Once(1.0, "gate", fraction=0.2, rank_filter=2)]
+    callbacks = [Record(), Once(1.0, "gate", fraction=0.2, where="kernel")]
     net.fit(x, x[:, :1] + 1, epochs=10, batch_size=2, verbose=0, callbacks=callbacks)
     halvings = [1, 2, 3, 4, 4]  # The step of the boundary is the last of the first value.
     np.testing.assert_allclose(history[:5], 0.5 ** np.array(halvings), rtol=1e-6)
@@ -138,7 +138,7 @@ def test_errors():
     for make, message in [
         (lambda: ThresholdPruning(TEST, tolerance=-1), "`tolerance` must be a number at least 0"),
         (lambda: ThresholdPruning(TEST, patience=0), "`patience` must be an integer of at least 1"),
-        (lambda: ThresholdPruning(TEST, rank_filter=0), "`rank_filter` must be an integer"),
+        (lambda: ThresholdPruning(TEST, where=2), "`where` must be the name of a variable"),
         (lambda: IterativePruning(None), "`bound` must be a number"),
         (lambda: IterativePruning(0.5, mode="best"), "`mode` must be one of 'auto', 'max', 'min'"),
         (

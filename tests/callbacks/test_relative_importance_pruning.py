@@ -76,6 +76,24 @@ def test_what_is_pruned_stays_so_inside_wrappers_and_counts():
         assert (kernel[zeros] == 0).all() and (kernel == 0).sum() == int(0.75 * kernel.size)
 
 
+def test_a_layer_that_is_called_twice_is_judged_by_all_calls():
+    keras.utils.set_random_seed(1)
+    shared = layers.Dense(3, bias_initializer="ones")
+    layers.Dense(1)(shared(keras.Input((4,))))  # A call elsewhere, which does not count.
+    a, b = keras.Input((4,)), keras.Input((2, 4))
+    model = keras.Model([a, b], [shared(a), shared(b)])
+    model.compile(Masked("sgd"), "mse")
+    kernel, bias = model.get_weights()
+    rng = np.random.default_rng(0)
+    x = rng.random((6, 4), dtype="float32") * [1, 0, 0, 1], rng.random((6, 2, 4)) * [0, 5, 0, 1]
+    pruning = RelativeImportancePruning(list(x), sparsity=0.5)
+    pruning.set_model(model)
+    pruning.on_train_begin()
+    r = shares(np.concatenate([x[0], x[1].reshape(-1, 4)]), kernel, bias)
+    kept = r > np.sort(r, axis=None)[5]
+    np.testing.assert_array_equal(model.get_weights()[0], np.where(kept, kernel, 0))
+
+
 def test_errors():
     for wrong in ({}, {"sparsity": 0.5, "threshold": 1.0}, {"sparsity": 1.0}, {"threshold": -1.0}):
         with pytest.raises(ValueError, match="`sparsity`|`threshold`"):

@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from keras_regularize import autodiff
 from keras_regularize.layers import WeightConditioning
+from keras_regularize.layers.reparameterization.kernels import fan_in, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import is_kernel
 from keras_regularize.testing._common import fused, to_numpy
 
@@ -129,6 +130,32 @@ def test_attention_has_an_output_unit_per_head_and_key():
     np.testing.assert_allclose(np.linalg.norm(query, axis=0), np.ones((2, 3)), rtol=1e-4)
     output = to_numpy(plain.output_dense.kernel)
     np.testing.assert_allclose(np.linalg.norm(output, axis=(0, 1)), np.ones(5), rtol=1e-4)
+
+
+def test_axes_and_fan_in_of_attention_do_not_depend_on_the_kind_of_attention():
+    heads, size, features = 2, 3, 5
+    layer = layers.MultiHeadAttention(heads, size)
+    grouped = layers.GroupQueryAttention(size, heads, 1)
+    x = normal(2, 4, features)
+    found = {}
+    for attention in (layer, grouped):
+        attention(x, x)
+        kernels = kernels_of(attention)
+        assert [k.path.split("/")[-2] for k in kernels] == [
+            "query",
+            "key",
+            "value",
+            "attention_output",
+        ]
+        found[attention] = output_axes(attention)
+        # A column of a head is fed by the features, one of the output by the heads and their columns.
+        inputs = [fan_in(tuple(k.shape), axes) for k, axes in zip(kernels, found[attention])]
+        assert inputs == [features, features, features, heads * size]
+    assert found[layer] == found[grouped] == [(1, 2), (1, 2), (1, 2), (2,)]
+    wrapper = WeightConditioning(grouped)
+    wrapper(x, x)
+    for kernel, axis in zip(kernels_of(wrapper.fold()), [0, 0, 0, (0, 1)]):
+        np.testing.assert_allclose(np.linalg.norm(to_numpy(kernel), axis=axis), 1.0, rtol=1e-4)
 
 
 def test_bad_arguments():

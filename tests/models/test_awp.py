@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -18,11 +19,15 @@ class Scaled:
         return 0.0, None, [self.scale * w for w in weights]
 
 
+def batch(*weights):
+    return kr.autodiff.Batch(None, variables=[keras.Variable(w) for w in weights])
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-20, 1e15])
 def test_the_perturbation_does_not_depend_on_the_scale_of_the_loss(scale):
     awp = kr.models.AWP(network(), gamma=0.1)
     weights = [ops.convert_to_tensor(WEIGHT), ops.convert_to_tensor(WEIGHT[0])]
-    _, _, (kernel, bias) = awp.gradients(Scaled(scale), weights, kr.autodiff.Batch(None))
+    _, _, (kernel, bias) = awp.gradients(Scaled(scale), weights, batch(WEIGHT, WEIGHT[0]))
     # Along the gradient, which is the weight here, it is 0.1 times as long as the weight.
     np.testing.assert_allclose(ops.convert_to_numpy(kernel) / scale, 1.1 * WEIGHT, rtol=1e-2)
     np.testing.assert_allclose(ops.convert_to_numpy(bias) / scale, WEIGHT[0], rtol=1e-5)
@@ -30,5 +35,5 @@ def test_the_perturbation_does_not_depend_on_the_scale_of_the_loss(scale):
 
 def test_a_kernel_without_gradient_stays():
     awp = kr.models.AWP(network(), gamma=0.1)
-    gradients = awp.gradients(Scaled(0.0), [ops.convert_to_tensor(WEIGHT)], kr.autodiff.Batch(None))
+    gradients = awp.gradients(Scaled(0.0), [ops.convert_to_tensor(WEIGHT)], batch(WEIGHT))
     assert np.array_equal(ops.convert_to_numpy(gradients[2][0]), 0 * WEIGHT)

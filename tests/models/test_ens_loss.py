@@ -64,10 +64,10 @@ def test_under_a_rule_all_queries_meet_the_same_loss_and_evaluate_the_compiled_o
     model = compiled(kr.models.SAM(inner, rho=0.1))
     seeds = []
     assert tuple(count(counter, lambda: model.train_on_batch(X, Y))) == (2, 2, 2)
-    seeds.append(inner.generator.state.numpy().tolist())
+    seeds.append(inner.seed_generator.state.numpy().tolist())
     once = kr.models.EnsLoss(network(), seed=4)
     compiled(once).train_on_batch(X, Y)
-    assert once.generator.state.numpy().tolist() == seeds[0]
+    assert once.seed_generator.state.numpy().tolist() == seeds[0]
     once.compile("sgd")  # Without a loss: cross-entropy of scores.
     assert once.evaluate(X, Y, verbose=0) == pytest.approx(
         compiled(network_like(once)).evaluate(X, Y, verbose=0), rel=1e-5

@@ -88,6 +88,22 @@ def test_floating_ids_are_refused_in_training(name, kind):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_ids_of_an_embedding_that_several_inputs_share_are_refused(position):
+    table = layers.Embedding(7, 3)
+    table(keras.Input((4,)))  # A call elsewhere.
+    ids = [keras.Input((4,), name="first"), keras.Input((4,), name="second")]
+    features = keras.Input((4, 3), name="features")
+    read = layers.Add()([table(ids[0]), table(ids[1]), features])
+    net = keras.Model([*ids, features], layers.Dense(3)(layers.Flatten()(read)))
+    net.compile("sgd", LOSS)
+    x = [IDS.astype("float32"), IDS.astype("float32"), RNG.random((*IDS.shape, 3), dtype="float32")]
+    found = kr.attacks.FGSM(0.1, bounds=None, inputs=[2])(net, x, Y)
+    np.testing.assert_array_equal(ops.convert_to_numpy(found[position]), x[position])
+    with pytest.raises(ValueError, match=f"input {position} is read as ids by the embedding"):
+        kr.attacks.FGSM(0.1, bounds=None, inputs=[position, 2])(net, x, Y)
+
+
 def test_tied_weights_are_no_ids():
     """An embedding that maps features back, as language models do, is fed floats rightly."""
     features = keras.Input((4, 3))

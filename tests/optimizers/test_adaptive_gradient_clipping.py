@@ -97,7 +97,7 @@ def test_small_gradients_and_what_is_excluded_pass_and_zero_weights_can_move():
     variable = keras.Variable(w, name="kernel")
     step = change(AdaptiveGradientClipping(SGD(1.0), 0.1), variable, small)
     np.testing.assert_allclose(step, small, atol=1e-6)
-    free = AdaptiveGradientClipping(SGD(1.0), 1e-6, exclude=["kernel"])
+    free = AdaptiveGradientClipping(SGD(1.0), 1e-6, where=[])
     np.testing.assert_allclose(change(free, variable, w), w, atol=1e-6)
     zero = keras.Variable(0 * w, name="kernel")
     step = change(AdaptiveGradientClipping(SGD(1.0), 0.1, epsilon=0.01), zero, w)
@@ -129,7 +129,7 @@ def test_it_tames_a_rate_at_which_plain_training_diverges():
     [
         ({"clipping": 0}, "`clipping` must be a number above 0"),
         ({"epsilon": -1}, "`epsilon` must be a number above 0"),
-        ({"exclude": "head"}, "`exclude` must be a list of names"),
+        ({"where": 1}, "`where` must be the name of a variable, a list of names"),
         ({"axes": [-1]}, "`axes` must be a dictionary from names to axes"),
         ({"axes": {"kernel": [0, 0]}}, "`axis` must be an integer, a tuple of distinct"),
     ],

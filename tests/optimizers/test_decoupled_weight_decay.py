@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+import keras_regularize as kr
 from keras_regularize.optimizers import DecoupledWeightDecay, normalized_weight_decay
 from keras_regularize.testing._common import to_numpy
 
@@ -53,7 +54,7 @@ def test_a_rate_that_is_a_schedule_acts_and_is_not_multiplied_by_a_second():
 
 
 def test_what_is_excluded_does_not_decay():
-    by_name = DecoupledWeightDecay(SGD(0.1), 0.5, exclude=["bias"])
+    by_name = DecoupledWeightDecay(SGD(0.1), 0.5, where=kr.utils.AllBut(["bias"]))
     by_method = DecoupledWeightDecay(SGD(0.1), 0.5)
     by_method.exclude_from_weight_decay(var_names=["bias"])
     for optimizer in (by_name, by_method):
@@ -62,13 +63,14 @@ def test_what_is_excluded_does_not_decay():
         np.testing.assert_array_equal(bias, START[1])
     # Part of a name is not the name.
     np.testing.assert_allclose(
-        run(DecoupledWeightDecay(SGD(0.1), 0.5, exclude=["kern"]), zeros(1))[0], 0.5 * START[0]
+        run(DecoupledWeightDecay(SGD(0.1), 0.5, where=kr.utils.AllBut(["kern"])), zeros(1))[0],
+        0.5 * START[0],
     )
     net = keras.Sequential(
         [keras.Input((3,)), layers.Dense(2, name="free"), layers.Dense(1, name="tied")]
     )
     before = net.get_weights()
-    net.compile(DecoupledWeightDecay(SGD(0.0), 0.5, exclude=["free"]), "mse")
+    net.compile(DecoupledWeightDecay(SGD(0.0), 0.5, where=kr.utils.AllBut(["free"])), "mse")
     net.train_on_batch(np.ones((2, 3)), np.ones((2, 1)))
     for i, share in enumerate([1.0, 1.0, 0.5, 0.5]):
         np.testing.assert_allclose(net.get_weights()[i], share * before[i], rtol=1e-6)
@@ -101,7 +103,7 @@ def test_normalized_decay_is_that_of_the_formula():
     [
         ((SGD(0.1), 1.5), "`weight_decay` must be a number at least 0 and at most 1"),
         ((SGD(0.1), 0.1, 0.5), "`schedule` must be None or"),
-        ((SGD(0.1), 0.1, None, "bias"), "`exclude` must be a list of names"),
+        ((SGD(0.1), 0.1, None, 2), "`where` must be the name of a variable, a list"),
         ((keras.optimizers.AdamW(), 0.1), "whose `weight_decay` must be None"),
     ],
 )

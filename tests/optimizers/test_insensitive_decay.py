@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_regularize.optimizers import LOBSTER, IrrelevantWeightDecay
 from keras_regularize.testing._common import to_numpy
+from keras_regularize.utils import AllBut
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 BOTH = pytest.mark.parametrize("method", [LOBSTER, IrrelevantWeightDecay])
@@ -49,15 +50,17 @@ def test_schedule_names_and_errors(method):
     none, half = 0 * W, SGD(0.5)
     np.testing.assert_allclose(run(method(half, schedule), none, none), W * 0.5)
     np.testing.assert_array_equal(
-        run(method(SGD(0.5), 0.5, exclude=["gamma"]), none, name="gamma"), W
+        run(method(SGD(0.5), 0.5, where=AllBut(["gamma"])), none, name="gamma"), W
     )
-    np.testing.assert_allclose(run(method(SGD(0.5), 0.5, exclude=[]), none, name="gamma"), W * 0.5)
-    restored = method.from_config(method(SGD(0.1), schedule, exclude=["bias"]).get_config())
-    assert restored.exclude == ["bias"] and float(to_numpy(restored.factor(1))) == 0.0
+    np.testing.assert_allclose(
+        run(method(SGD(0.5), 0.5, where=lambda v: True), none, name="gamma"), W * 0.5
+    )
+    restored = method.from_config(method(SGD(0.1), schedule, where=AllBut(["bias"])).get_config())
+    assert restored.where.names == ["bias"] and float(to_numpy(restored.factor(1))) == 0.0
     with pytest.raises(ValueError, match="`factor` must be a number at least 0 or a schedule"):
         method(SGD(0.1), -1.0)
-    with pytest.raises(ValueError, match="`exclude` must be a list of names"):
-        method(SGD(0.1), exclude="bias")
+    with pytest.raises(ValueError, match="`where` must be the name of a variable, a list of names"):
+        method(SGD(0.1), where=2)
 
 
 def test_which_variables_decay_by_default():

@@ -39,7 +39,8 @@ class AdaFace(CosineHead):
         margin: $m \ge 0$.
         concentration: $h \ge 0$: at 1/3, about two thirds of the samples lie at $|q| < 1/3$.
         scale: $s > 0$. With few classes or features, lower it.
-        momentum: Weight of a batch's statistics in the running ones, from 0 to 1.
+        momentum: Share of the new value, the opposite of Keras' `momentum`, as in the authors' code:
+            of a batch's statistics in the running ones, from 0 to 1.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
     Input: `[features, labels]`, where features are `(batch, features)`, neither normalised nor activated, and

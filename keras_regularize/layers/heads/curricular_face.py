@@ -36,7 +36,8 @@ class CurricularFace(CosineHead):
         units: Number of classes.
         margin: $m$ in radians, from 0 to $\pi / 2$.
         scale: $s > 0$. With few classes or features, lower it.
-        momentum: Weight of a batch's mean in $\tau$, from 0 to 1; it moves before it is used.
+        momentum: Share of the new value, the opposite of Keras' `momentum`, as in the authors' code:
+            of a batch's mean in $\tau$, from 0 to 1; it moves before it is used.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
     Input: `[features, labels]`, where features are `(batch, features)`, neither normalised nor activated, and

@@ -34,7 +34,8 @@ class RationaleDense(Configured, keras.layers.Layer):
 
     Args:
         units: Number of classes $K$.
-        momentum: Weight $\beta$ of a batch in the running mean, from 0 to 1. The authors search 0.0001 to 0.1.
+        momentum: Share of the new value, the opposite of Keras' `momentum`, as in the authors' code:
+            $\beta$, of a batch in the running mean, from 0 to 1. The authors search 0.0001 to 0.1.
         factor: $\lambda \ge 0$. The authors search 0.01 to 0.1.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 

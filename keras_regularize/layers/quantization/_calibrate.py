@@ -38,7 +38,8 @@ def calibrate_quantizers(model: keras.layers.Layer, x: Any) -> None:
     kr.layers.calibrate_quantizers(model, np.random.default_rng(0).normal(size=(64, 4)))
     ```
 
-    Reference: the search of *EQ-Net: Elastic Quantization Neural Networks*, 2023, arXiv:2308.07650.
+    Reference: Xu, Han, Tian, Yang and Zhang, *EQ-Net: Elastic Quantization Neural Networks*, ICCV 2023,
+    arXiv:2308.07650.
     """
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(f"`model` must be a Keras model or layer. Received: model={model!r}")

@@ -35,7 +35,7 @@ class BitWeights(Reparameterized):
 
     The scale $\alpha$ is fixed when the layer is built, so that the kernel has the standard deviation
     $\sqrt{2 / \text{fan-in}}$. Use Adam at 9e-4 and lower it twice by ten, as the authors do; weight decay on
-    virtual bits only shuffles them, so exclude the `bit` and `sign` variables. A bias is trained as
+    virtual bits only shuffles them, so leave out the `bit` and `sign` variables. A bias is trained as
     usual (the authors have none). The wrapped layer's own kernel is not used and not trained. `fold()` gives a
     plain layer with the composed kernel.
 

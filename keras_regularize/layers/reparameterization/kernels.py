@@ -6,11 +6,10 @@ import keras
 from keras import layers
 
 from keras_regularize.layers.reparameterization.reparameterized import is_kernel
-from keras_regularize.utils.variables import owners_of
+from keras_regularize.utils.variables import all_owners
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-_ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
 
 
 def kernels_of(layer: keras.layers.Layer) -> list[keras.Variable]:
@@ -33,7 +32,7 @@ def output_axes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
     The last axis; in depthwise kernels `(…, channels, multiplier)` the last two, in kernels of transposed
     convolutions `(…, out, in)` the last but one, in `EinsumDense` those of the labels in the output.
     """
-    owners = owners_of(layer, further=_ATTENTION)
+    owners = all_owners(layer)
     return [_axes(owners[id(kernel)], kernel) for kernel in kernels_of(layer)]
 
 

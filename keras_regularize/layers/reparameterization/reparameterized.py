@@ -61,7 +61,7 @@ class Reparameterized(Configured, keras.layers.Wrapper):
     plain = layer.fold()  # a Dense layer with the positive kernel
     ```
 
-    Reference: the mechanism is this package's own; see the subclasses for methods.
+    Reference: None; the mechanism is this package's own; see the subclasses for methods.
     """
 
     def __init__(self, layer: keras.layers.Layer, **kwargs: Any):

@@ -67,9 +67,8 @@ class MaxSup(ClassLoss):
     model.fit(x, y, verbose=0)
     ```
 
-    Reference:
-        Yuxuan Zhou et al., "MaxSup: Overcoming Representation Collapse in Label Smoothing",
-        NeurIPS 2025, arXiv:2502.15798.
+    Reference: Yuxuan Zhou and others, *MaxSup: Overcoming Representation Collapse in Label Smoothing*, NeurIPS
+    2025, arXiv:2502.15798.
     """
 
     from_logits = True

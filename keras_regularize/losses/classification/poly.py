@@ -74,9 +74,8 @@ class PolyLoss(ClassLoss):
     model.fit(x, y, verbose=0)
     ```
 
-    Reference:
-        Zhaoqi Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss
-        Functions", ICLR 2022, arXiv:2204.12511.
+    Reference: Zhaoqi Leng and others, *PolyLoss: A Polynomial Expansion Perspective of Classification Loss
+    Functions*, ICLR 2022, arXiv:2204.12511.
     """
 
     def __init__(

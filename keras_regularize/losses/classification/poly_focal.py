@@ -60,7 +60,7 @@ class PolyFocal(ClassLoss):
     model.fit(x, y, verbose=0)
     ```
 
-    Reference: Zhaoqi Leng et al., *PolyLoss: A Polynomial Expansion Perspective of Classification Loss
+    Reference: Zhaoqi Leng and others, *PolyLoss: A Polynomial Expansion Perspective of Classification Loss
     Functions*, ICLR 2022, arXiv:2204.12511.
     """
 

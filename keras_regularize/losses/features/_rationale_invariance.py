@@ -36,7 +36,8 @@ def rationale_invariance(
         kernel: $W$, `(features, classes)`.
         bank: $\bar R$, `(classes, classes, features)`.
         initialized: Flags `(classes,)`, whether $\bar R_c$ is set already; 0 or 1.
-        momentum: $\beta$, from 0 to 1.
+        momentum: Share of the new value, the opposite of Keras' `momentum`, as in the authors' code:
+            $\beta$, of a batch in the running mean, from 0 to 1.
 
     Returns:
         The loss, a scalar in at least float32, and the new memory. Classes that occur in the batch are set in it.

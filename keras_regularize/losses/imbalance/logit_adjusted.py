@@ -61,8 +61,9 @@ class LogitAdjusted(ClassLoss):
     model.fit(x, y, verbose=0)
     ```
 
-    Reference: Aditya Krishna Menon et al., *Long-Tail Learning via Logit Adjustment*, ICLR 2021, arXiv:2007.07314.
-    Jiawei Ren et al., *Balanced Meta-Softmax for Long-Tailed Visual Recognition*, NeurIPS 2020, arXiv:2007.10740.
+    Reference: Aditya Krishna Menon and others, *Long-Tail Learning via Logit Adjustment*, ICLR 2021,
+    arXiv:2007.07314. Jiawei Ren and others, *Balanced Meta-Softmax for Long-Tailed Visual Recognition*,
+    NeurIPS 2020, arXiv:2007.10740.
     """
 
     from_logits = True

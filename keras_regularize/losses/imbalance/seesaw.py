@@ -72,7 +72,8 @@ class Seesaw(ClassLoss):
     model.fit(x, y, verbose=0)
     ```
 
-    Reference: Jiaqi Wang et al., *Seesaw Loss for Long-Tailed Instance Segmentation*, CVPR 2021, arXiv:2008.10032.
+    Reference: Jiaqi Wang and others, *Seesaw Loss for Long-Tailed Instance Segmentation*, CVPR 2021,
+    arXiv:2008.10032.
     """
 
     from_logits = True

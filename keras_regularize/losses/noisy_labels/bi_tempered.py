@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize.labels import label_rows, mean_under, number_of_classes, pick
 from keras_regularize.losses.loss import ClassLoss
-from keras_regularize.numerics import xlogy
+from keras_regularize.numerics import GUARD, xlogy
 from keras_regularize.registration import export
 from keras_regularize.scores import class_logits, shifted
 from keras_regularize.validation import check_integer, check_number
@@ -146,7 +146,7 @@ def _log_exp(u, t):
     if t > 1:
         return -ops.log1p((1.0 - t) * u) / (t - 1.0)
     base = 1.0 + (1.0 - t) * u
-    return ops.log(ops.where(base <= 1e-12, 1e-12, base)) / (1.0 - t)
+    return ops.log(ops.where(base <= GUARD, GUARD, base)) / (1.0 - t)
 
 
 def _newton(x, normalizer, t):

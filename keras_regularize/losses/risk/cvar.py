@@ -59,8 +59,8 @@ class CVaR(SpectralRisk):
     model.fit(x, y, batch_size=64, verbose=0)
     ```
 
-    Reference: Rockafellar and Uryasev, *Optimization of Conditional Value-at-Risk*, Journal of Risk, 2000; as
-    a training loss: Fan, Lyu, Ying and Hu, *Learning with Average Top-k Loss*, NeurIPS 2017, arXiv:1705.08826.
+    Reference: Rockafellar and Uryasev, *Optimization of Conditional Value-at-Risk*, Journal of Risk 2000; as a
+    training loss: Fan, Lyu, Ying and Hu, *Learning with Average Top-k Loss*, NeurIPS 2017, arXiv:1705.08826.
     """
 
     def __init__(

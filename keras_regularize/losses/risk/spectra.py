@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import cumsum, maximum, minimum, upcast, xlogy
+from keras_regularize.numerics import TINY, cumsum, maximum, minimum, upcast, xlogy
 from keras_regularize.validation import check_choice, check_number
 
 SPECTRA = {
@@ -145,7 +145,7 @@ def _spectrum(spectrum, parameter, rank, size):
     """The spectrum at ranks 1 … n; differences of $F$ written so that nothing cancels."""
     if spectrum == "cvar":
         inside = ops.clip((rank - size) + size * parameter, 0.0, 1.0)
-        return inside / maximum(ops.sum(inside), 1e-30)
+        return inside / maximum(ops.sum(inside), TINY)
     if spectrum == "extremile":
         first, rank = rank <= 1.0, maximum(rank, 1.0)
         step = ops.log1p(-1.0 / ops.where(first, 2.0, rank))

@@ -28,7 +28,7 @@ class AdversarialTraining(AttackedModel):
     Args:
         model: The model to train, or another wrapper.
         attack: The attack, such as `kr.attacks.PGD(...)`. One with `layer=` perturbs that layer's output.
-        clean_weight: Weight $c$ of the loss on clean inputs, from 0 to 1.
+        clean_weight: Weight $c$ of the loss on clean inputs, from 0 to 1; or a schedule.
         **kwargs: `evaluate_attack`, an attack under which `evaluate` and validation report `robust_accuracy`
             too, as `kr.analysis.robust_accuracy` defines it; `name` and other arguments of `keras.Model`.
 
@@ -37,8 +37,8 @@ class AdversarialTraining(AttackedModel):
             labels are missing, the inputs are integers and the attack has no `layer`, or they lie farther
             than `epsilon` outside its bounds.
 
-    Cost: the attack (PGD: `steps` forward and input-backward passes) and one forward-backward pass, two if
-    `clean_weight` is above 0.
+    Cost: the attack (PGD: `steps` forward and input-backward passes) and one forward-backward pass, two unless
+    `clean_weight` is the number 0.
 
     Example:
 
@@ -58,17 +58,16 @@ class AdversarialTraining(AttackedModel):
     Adversarial Attacks*, ICLR 2018, arXiv:1706.06083.
     """
 
-    def __init__(
-        self, model: keras.Model, attack: Attack, clean_weight: float = 0.0, **kwargs: Any
-    ):
-        check_number("clean_weight", clean_weight, minimum=0, maximum=1)
+    def __init__(self, model: keras.Model, attack: Attack, clean_weight: Any = 0.0, **kwargs: Any):
         super().__init__(model, attack, **kwargs)
-        self.clean_weight = clean_weight
+        self.clean_weight = check_number(
+            "clean_weight", clean_weight, minimum=0, maximum=1, schedule=True
+        )
 
     def objective(self, batch, forward):
-        clean_weight = self.clean_weight
-        if clean_weight == 0:
+        if self.clean_weight == 0:
             return self.attacked_objective(batch, forward)
+        clean_weight = self.scheduled(self.clean_weight, batch)
         clean_loss, clean_values = super().objective(batch, forward)
         loss, values = self.attacked_objective(batch, forward)
         return (1 - clean_weight) * loss + clean_weight * clean_loss, {**values, **clean_values}

@@ -104,7 +104,7 @@ class ELLE(AttackedModel):
         self.decay = check_number("decay", decay, minimum=0, maximum=1)
         self.sensitivity = check_number("sensitivity", sensitivity, minimum=0)
         self.seed = seed
-        self.points_seed = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         if adaptive:
             self.current_factor, *self._statistics = (
                 self.add_weight(
@@ -120,7 +120,7 @@ class ELLE(AttackedModel):
         else:
             around = [ops.zeros_like(upcast(leaf)) for leaf in self.found(batch)]
         x_a, x_b = ([x + self._uniform(ops.shape(x)) for x in around] for _ in range(2))
-        alpha = keras.random.uniform(ops.shape(around[0])[:1], seed=self.points_seed)
+        alpha = keras.random.uniform(ops.shape(around[0])[:1], seed=self.seed_generator)
         return batch.add(**{f"{self.key}_points": (x_a, x_b, alpha)})
 
     def objective(self, batch, forward):
@@ -215,7 +215,7 @@ class ELLE(AttackedModel):
         return ops.square((at_c - at_a) - alpha * (at_b - at_a))  # Exactly 0 where all are equal.
 
     def _uniform(self, shape):
-        return keras.random.uniform(shape, -self.epsilon, self.epsilon, seed=self.points_seed)
+        return keras.random.uniform(shape, -self.epsilon, self.epsilon, seed=self.seed_generator)
 
 
 def _three_times(leaf):

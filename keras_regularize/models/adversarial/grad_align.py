@@ -9,7 +9,7 @@ from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.models._input_gradients import inner_products, input_gradients
 from keras_regularize.models.attacked_model import AttackedModel
-from keras_regularize.numerics import maximum, mean
+from keras_regularize.numerics import GUARD, TINY, maximum, mean
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 
@@ -87,7 +87,7 @@ class GradAlign(AttackedModel):
             )
         self.factor = factor
         self.seed = seed
-        self.noise_seed = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
@@ -101,11 +101,11 @@ class GradAlign(AttackedModel):
         noise = iter(noise)
         gradients = self._gradients(forward, batch, lambda leaf: next(noise))
         size, aim_size = inner_products(gradients, gradients), inner_products(aims, aims)
-        kept = ops.logical_and(size > 1e-30, aim_size > 1e-30)
+        kept = ops.logical_and(size > TINY, aim_size > TINY)
         sizes = ops.where(kept, size, 1.0), ops.where(kept, aim_size, 1.0)
         cosine = inner_products(gradients, aims) / (ops.sqrt(sizes[0]) * ops.sqrt(sizes[1]))
         kept = ops.cast(kept, cosine.dtype)
-        share = maximum(mean(kept), 1e-12)
+        share = maximum(mean(kept), GUARD)
         misalignment = forward.sample_mean(kept * (1.0 - cosine) / share, batch)
         factor = self.scheduled(self.factor, batch)
         return loss + ops.cast(factor * misalignment, loss.dtype), values
@@ -116,5 +116,5 @@ class GradAlign(AttackedModel):
     def _noise(self, like):
         epsilon = self.attack.epsilon
         return keras.random.uniform(
-            ops.shape(like), -epsilon, epsilon, like.dtype, seed=self.noise_seed
+            ops.shape(like), -epsilon, epsilon, like.dtype, seed=self.seed_generator
         )

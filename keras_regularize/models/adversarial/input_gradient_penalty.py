@@ -64,7 +64,7 @@ class InputGradientPenalty(RegularizedModel):
     ```
 
     Reference: Drucker and Le Cun, *Improving Generalization Performance Using Double Backpropagation*, IEEE
-    Transactions on Neural Networks, 1992. Ross and Doshi-Velez, *Improving the Adversarial Robustness and
+    Transactions on Neural Networks 1992. Ross and Doshi-Velez, *Improving the Adversarial Robustness and
     Interpretability of Deep Neural Networks by Regularizing their Input Gradients*, AAAI 2018,
     arXiv:1711.09404.
     """

@@ -140,7 +140,7 @@ class ELRPlus(TwoNetworks):
         self.ema_warmup_steps = check_integer("ema_warmup_steps", ema_warmup_steps, minimum=1)
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.seed = check_integer("seed", seed, optional=True)
-        self.generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
         self.memory = add_memory(self, self.num_samples, 2, self.num_classes)
         self.averages = Slots(self, "averages")
 
@@ -195,8 +195,10 @@ class ELRPlus(TwoNetworks):
             "known": known,
             "rows": rows,
             "averages": averages,
-            "share": keras.random.uniform((), 0.5, 1.0, seed=self.generator),
-            "partners": keras.random.shuffle(ops.arange(ops.shape(index)[0]), seed=self.generator),
+            "share": keras.random.uniform((), 0.5, 1.0, seed=self.seed_generator),
+            "partners": keras.random.shuffle(
+                ops.arange(ops.shape(index)[0]), seed=self.seed_generator
+            ),
         }
         return batch.add(**{self.key: found})
 

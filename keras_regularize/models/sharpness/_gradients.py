@@ -6,7 +6,8 @@ comes first.
 
 from keras import ops
 
-from keras_regularize.numerics import global_norm, joint_sum, upcast
+from keras_regularize.numerics import GUARD, global_norm, joint_sum, upcast
+from keras_regularize.utils.variables import everything
 
 _UNSCALED = ("bias", "beta")
 
@@ -40,18 +41,21 @@ def dot(first, second):
     return joint_sum([ops.sum(upcast(x) * upcast(y)) for x, y in zip(first, second)])
 
 
-def climb(weights, gradients, length, epsilon=1e-12):
+def climb(weights, gradients, length, epsilon=GUARD):
     """The weights moved by `length` along the gradients. A gradient of 0 leaves them where they are."""
     norm = global_norm(gradients)
     return move(weights, gradients, length / ops.where(norm > 0, norm + epsilon, 1.0))
 
 
-def climb_adaptively(weights, gradients, variables, length, eta=0.01):
-    """The weights moved by `length` in units of their own sizes, as in `ASAM`."""
-    scales = [
-        ops.ones_like(w) if variable.name in _UNSCALED else ops.abs(w) + eta
-        for w, variable in zip(map(upcast, weights), variables)
-    ]
+def climb_adaptively(weights, gradients, variables, length, eta=0.01, chosen=everything):
+    """The weights of chosen variables moved by `length` in units of their own sizes, as in `ASAM`."""
+
+    def scale(weight, variable):
+        if not chosen(variable):
+            return ops.zeros_like(weight)
+        return ops.ones_like(weight) if variable.name in _UNSCALED else ops.abs(weight) + eta
+
+    scales = [scale(upcast(w), variable) for w, variable in zip(weights, variables)]
     scaled = [t * ops.cast(g, t.dtype) for t, g in zip(scales, gradients)]
     directions = [t * s for t, s in zip(scales, scaled)]
     return move(weights, directions, length / (global_norm(scaled) + 1e-16))

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import combine, move, multiply
-from keras_regularize.numerics import global_norm
+from keras_regularize.numerics import GUARD, global_norm
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
 
@@ -89,5 +89,5 @@ class AMP(RegularizedModel):
         projected = []
         for ball in balls:
             norm = global_norm(ball)
-            projected += multiply(ops.where(norm > epsilon, epsilon / (norm + 1e-12), 1.0), ball)
+            projected += multiply(ops.where(norm > epsilon, epsilon / (norm + GUARD), 1.0), ball)
         return projected

@@ -1,5 +1,6 @@
 """Adaptive sharpness-aware minimization."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import climb_adaptively
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, everything
 from keras_regularize.validation import check_number
 
 
@@ -26,6 +28,8 @@ class ASAM(RegularizedModel):
         model: The model to train, or another wrapper.
         rho: Length of the perturbation in units of $T$, at least 0; or a schedule.
         eta: Smallest scale $\eta$ of a weight, at least 0.
+        where: Which variables are perturbed: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -50,14 +54,23 @@ class ASAM(RegularizedModel):
     Learning of Deep Neural Networks*, ICML 2021, arXiv:2102.11600.
     """
 
-    def __init__(self, model: keras.Model, rho: Any = 0.5, eta: float = 0.01, **kwargs: Any):
+    def __init__(
+        self,
+        model: keras.Model,
+        rho: Any = 0.5,
+        eta: float = 0.01,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(model, **kwargs)
         self.rho = check_number("rho", rho, minimum=0, schedule=True)
         self.eta = check_number("eta", eta, minimum=0)
+        self.where = check_where(where)
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
         rho = self.scheduled(self.rho, batch)
-        perturbed = climb_adaptively(weights, gradients, batch.variables, rho, self.eta)
+        chosen = chooser(self.where, everything)
+        perturbed = climb_adaptively(weights, gradients, batch.variables, rho, self.eta, chosen)
         _, _, gradients = super().gradients(objective, perturbed, batch)
         return loss, aux, gradients

@@ -1,5 +1,6 @@
 """Adversarial weight perturbation."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -7,8 +8,9 @@ from keras import ops
 
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.sharpness._gradients import move
-from keras_regularize.numerics import global_norm, upcast
+from keras_regularize.numerics import TINY, global_norm, upcast
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import check_where, chooser, is_matrix
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -18,15 +20,18 @@ class AWP(RegularizedModel):
 
     $$e_v = \gamma\,\|w_v\|_2\,\frac{\nabla_v L(w)}{\|\nabla_v L(w)\|_2 + 10^{-20}}$$
 
-    for every variable $v$ of rank 2 or more; biases and normalization weights stay. The step uses the gradient
-    at $w + e$, on the same adversarial inputs. Meant around adversarial training, against robust overfitting:
-    `AWP(AdversarialTraining(model, attack))`.
+    for every variable $v$ of rank 2 or more (or those of `where`); biases and normalization weights stay. The
+    step uses the gradient at $w + e$, on the same adversarial inputs. Meant around adversarial training, against
+    robust overfitting: `AWP(AdversarialTraining(model, attack))`.
 
     Args:
         model: The model to train, usually another wrapper.
         gamma: Length of the perturbation relative to that of the kernel, at least 0; or a schedule. The
             authors use 0.01 around adversarial training, 0.005 around TRADES.
         warmup_steps: Number of steps that are plain at first, at least 0.
+        where: Which variables are perturbed: the name of a variable, a list of names of variables or of layers
+            on their path, or a function of the variable such as `kr.utils.AllBut`; `None` for all of rank 2 or
+            more.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
@@ -53,21 +58,29 @@ class AWP(RegularizedModel):
     of the perturbation.
     """
 
-    def __init__(self, model: keras.Model, gamma: Any = 0.01, warmup_steps: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        model: keras.Model,
+        gamma: Any = 0.01,
+        warmup_steps: int = 0,
+        where: str | Sequence[str] | Callable[[keras.Variable], bool] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(model, **kwargs)
         self.gamma = check_number("gamma", gamma, minimum=0, schedule=True)
         self.warmup_steps = check_integer("warmup_steps", warmup_steps, minimum=0)
+        self.where = check_where(where)
 
     def gradients(self, objective, weights, batch):
         loss, aux, gradients = super().gradients(objective, weights, batch)
         gamma = self.scheduled(self.gamma, batch)
         if self.warmup_steps:
             gamma = ops.where(batch.step < self.warmup_steps, 0.0, gamma)
-        perturbed = []
-        for w, g in zip(weights, gradients):
-            if len(w.shape) > 1:
+        chosen, perturbed = chooser(self.where, is_matrix), []
+        for w, g, variable in zip(weights, gradients, batch.variables):
+            if chosen(variable):
                 # In units of the largest entry: squares of tiny gradients would round to 0.
-                unit = ops.maximum(ops.max(ops.abs(upcast(g))), 1e-30)
+                unit = ops.maximum(ops.max(ops.abs(upcast(g))), TINY)
                 norm = unit * global_norm([upcast(g) / unit])
                 length = ops.cast(gamma, norm.dtype) * global_norm([w]) / (norm + 1e-20)
                 (w,) = move([w], [g], length)

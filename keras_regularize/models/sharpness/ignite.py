@@ -32,7 +32,8 @@ class IGNITE(RegularizedModel):
 
     Args:
         model: The model to train, a regressor, or another wrapper.
-        rho: Radius $\rho$ in which the prediction shall not move, in units of the weights, at least 0.
+        rho: Radius $\rho$ in which the prediction shall not move, in units of the weights, at least 0;
+            or a schedule.
         step: Length $r$ of the finite difference, above 0.
         factor: Multiplier $\lambda$ at the start, at least 0. The current one is the variable `factor`; as in the
             authors' code it may become negative.
@@ -67,7 +68,7 @@ class IGNITE(RegularizedModel):
     def __init__(
         self,
         model: keras.Model,
-        rho: float = 0.05,
+        rho: Any = 0.05,
         step: float = 0.05,
         factor: float = 1e-3,
         threshold: float = 1e-3,
@@ -75,7 +76,7 @@ class IGNITE(RegularizedModel):
         **kwargs: Any,
     ):
         super().__init__(model, **kwargs)
-        self.rho = check_number("rho", rho, minimum=0)
+        self.rho = check_number("rho", rho, minimum=0, schedule=True)
         self.step = check_number("step", step, above=0)
         self.initial_factor = check_number("factor", factor, minimum=0)
         self.threshold = check_number("threshold", threshold, minimum=0)
@@ -99,10 +100,11 @@ class IGNITE(RegularizedModel):
         moved = climb(weights, here, self.step)
         there = self._sensitivity(objective, moved, batch)
         factor = self.factor.value
-        share = factor * (self.rho / self.step)
+        rho = self.scheduled(self.rho, batch)
+        share = factor * (rho / self.step)
         added = combine(share, there, -share, here)
         gradients = combine(1.0, gradients, 1.0, added)
-        excess = self.rho * ops.cast(norm, "float32") - self.threshold
+        excess = rho * ops.cast(norm, "float32") - self.threshold
         updated = factor + self.factor_learning_rate * excess
         return loss, aux._replace(states={**aux.states, self.key: updated}), gradients
 

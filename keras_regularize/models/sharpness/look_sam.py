@@ -68,8 +68,8 @@ class LookSAM(SlottedModel):
     ```
 
     Reference: Liu, Mai, Chen, Hsieh and You, *Towards Efficient and Scalable Sharpness-Aware Minimization*,
-    CVPR 2022, arXiv:2203.02714. Follows the implementation that comes with *Momentum-SAM* (see
-    `MomentumSAM`), with joint norms; the guard against directions made of rounding is ours.
+    CVPR 2022, arXiv:2203.02714. Follows the implementation that comes with the paper of `MomentumSAM`, with
+    joint norms; the guard against directions made of rounding is ours.
     """
 
     slots_name = "direction"
