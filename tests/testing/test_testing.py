@@ -753,6 +753,9 @@ class Forgetting(kr.models.RegularizedModel):
         super().__init__(model, **kwargs)
         self.strength = strength
 
+    def get_config(self):
+        return {n: value for n, value in super().get_config().items() if n != "strength"}
+
 
 @register
 class Permissive(keras.Model):
