@@ -90,7 +90,7 @@ def unit_vectors(x: Any, axis: int = -1) -> Any:
     x = ops.convert_to_tensor(x)
     wide = upcast(x)
     squares = ops.sum(wide * wide, axis=axis, keepdims=True)
-    return ops.cast(wide / ops.sqrt(ops.where(squares > 1e-24, squares, 1.0)), x.dtype)
+    return ops.cast(wide / ops.sqrt(ops.where(squares > GUARD**2, squares, 1.0)), x.dtype)
 
 
 def global_norm(tensors: Sequence[Any]) -> Any:
@@ -176,9 +176,9 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def standardized(x: Any) -> Any:
     """`ops.layer_normalization` over the last axis that stays in float64: 0 where all entries are equal."""
     if keras.backend.standardize_dtype(x.dtype) != "float64":
-        return ops.layer_normalization(x, epsilon=1e-24)
+        return ops.layer_normalization(x, epsilon=GUARD**2)
     centred = x - mean(x, axis=-1, keepdims=True)
-    return centred / ops.sqrt(mean(centred * centred, axis=-1, keepdims=True) + 1e-24)
+    return centred / ops.sqrt(mean(centred * centred, axis=-1, keepdims=True) + GUARD**2)
 
 
 def matmul(x: Any, y: Any) -> Any:

@@ -115,7 +115,7 @@ class _Inputs(keras.Model):
     """What some layers of a model take, at each of their calls."""
 
     def __init__(self, model, found):
-        super().__init__()
+        super().__init__(name="inputs_of_layers")  # TensorFlow takes no leading underscore.
         self.model, self.found = model, found
 
     def call(self, inputs):

@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_regularize.labels import at_label
 from keras_regularize.losses.loss import ClassLoss
-from keras_regularize.numerics import standardized
+from keras_regularize.numerics import GUARD, standardized
 from keras_regularize.registration import export
 from keras_regularize.scores import class_logits
 from keras_regularize.validation import check_number
@@ -89,7 +89,7 @@ class ZLoss(ClassLoss):
         centred = logits - mean
         variance = ops.sum(ops.square(ops.stop_gradient(centred)), axis=-1) / logits.shape[-1]
         # A spread that is all rounding of the mean is none. Not `>`: NaN has to stay NaN.
-        none = variance <= 1e-12 * ops.square(mean[..., 0]) + 1e-24
+        none = variance <= GUARD * ops.square(mean[..., 0]) + GUARD**2
         # One operation forward and one backward on torch, but on logits far from 0 it would round.
         zeta = ops.where(none, 0.0, at_label(labels, standardized(centred)))
         return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
