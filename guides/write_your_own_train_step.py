@@ -42,7 +42,8 @@ to their mean. That is another objective, so it overrides `objective`. `forward.
 is the compiled loss with everything Keras adds to it; `forward.outputs_at` has the outputs of that same pass, and
 `forward.sample_losses` the compiled loss per sample.
 
-Three things to note. The hook returns the loss and a dictionary of values for `after_update`. It assigns nothing, since a
+Four things to note. The class has no `get_config`: what its constructor takes is kept under the same name, so
+that a saved model has it. The hook returns the loss and a dictionary of values for `after_update`. It assigns nothing, since a
 gradient method may call it several times a step. And the derivative of a square root at zero is
 infinite, so `kr.numerics` has one that is not.
 """
@@ -61,9 +62,6 @@ class VariancePenalty(kr.models.RegularizedModel):
         losses = forward.sample_losses(batch.y, forward.outputs_at(batch.x))
         deviation = kr.numerics.safe_sqrt(ops.var(losses))
         return loss + self.factor * ops.cast(deviation, loss.dtype), values
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
 
 
 def network():
@@ -128,10 +126,6 @@ class SkipOutliers(kr.models.RegularizedModel):
         super().after_update(batch, aux, gradients)
         mean = batch.extra[self.key]
         self.running_mean.assign(self.momentum * self.running_mean + (1 - self.momentum) * mean)
-
-    def get_config(self):
-        config = {"multiple": self.multiple, "momentum": self.momentum}
-        return {**super().get_config(), **config}
 
 
 generator = np.random.default_rng(0)
