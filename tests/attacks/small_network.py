@@ -2,11 +2,8 @@
 
 import keras
 import numpy as np
-from keras import ops
 
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
+from tests.helpers import array
 
 
 def softmax(z):

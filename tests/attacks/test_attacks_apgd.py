@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from counting import Passes, count, counting_model
 from keras import ops
-from small_network import Network, array, assert_same, sample
+from small_network import Network, assert_same, sample
 
 import keras_regularize as kr
 from keras_regularize.attacks.auto_projected_gradient import checkpoints
+from tests.helpers import array
 
 BACKEND = keras.backend.backend()
 APGD = kr.attacks.APGD

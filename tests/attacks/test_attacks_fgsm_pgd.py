@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from counting import Passes, count, counting_model
 from keras import ops
-from small_network import Network, array, assert_same, sample, softmax
+from small_network import Network, assert_same, sample, softmax
 
 import keras_regularize as kr
 from keras_regularize.attacks.points import perturbed_output
+from tests.helpers import array
 
 BACKEND = keras.backend.backend()
 FGSM, PGD = kr.attacks.FGSM, kr.attacks.PGD

@@ -5,15 +5,11 @@ import functools
 import keras
 import numpy as np
 import pytest
-from keras import ops
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 from keras_regularize.attacks import APGD, FGSM, PGD, PenalizedAscent, VirtualAdversarial
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
+from tests.helpers import array
 
 
 def linear(kernel, bias=0.0, last=None):

@@ -4,17 +4,13 @@ import keras
 import numpy as np
 import pytest
 from counting import Passes, count, counting_model
-from keras import ops
 
 import keras_regularize as kr
+from tests.helpers import array
 
 PenalizedAscent = kr.attacks.PenalizedAscent
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(6, 4)).astype("float32"), RNG.integers(0, 3, 6)
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
 
 
 def regression():

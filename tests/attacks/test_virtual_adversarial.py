@@ -10,20 +10,12 @@ from keras import ops
 
 import keras_regularize as kr
 from keras_regularize.autodiff import Forward
+from tests.helpers import array, softmax
 
 BACKEND = keras.backend.backend()
 VirtualAdversarial = kr.attacks.VirtualAdversarial
 
 INPUTS, CLASSES, ROWS = 5, 4, 6  # as in the tests of the other attacks, which saves compilations
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def unit(d):

@@ -7,13 +7,10 @@ from keras import layers, ops
 
 from keras_regularize.autodiff import Batch, Forward
 from keras_regularize.autodiff.compiled_losses import sample_losses
+from tests.helpers import array
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype("float32")
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
 
 
 def two_outputs(kind):

@@ -9,12 +9,9 @@ from keras import ops, tree
 
 import keras_regularize as kr
 from keras_regularize.autodiff import backend
+from tests.helpers import array, softmax
 
 BACKEND = keras.backend.backend()
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
 
 
 def tensor(x, dtype="float32"):
@@ -439,11 +436,6 @@ def test_embedding_gathers_have_dense_derivatives():
 
     gradient = kr.autodiff.grad(third)(tensor(table))
     np.testing.assert_allclose(array(gradient), -counts * np.cos(table), rtol=1e-4, atol=1e-6)
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def attend(query, key, value):

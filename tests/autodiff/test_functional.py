@@ -11,12 +11,9 @@ import keras_regularize as kr
 from keras_regularize.autodiff import Batch, Forward
 from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.autodiff.functional import read_state
+from tests.helpers import array
 
 BACKEND = keras.backend.backend()
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
 
 
 def arrays(structure):

@@ -10,6 +10,7 @@ from keras import layers, ops
 
 import keras_regularize as kr
 from keras_regularize.autodiff.taps import tap
+from tests.helpers import array
 
 
 class Scale(kr.layers.Reparameterized):
@@ -50,10 +51,6 @@ MODELS = {
     "nested": lambda: functional(functional(layers.Dense(3, name="tapped"))),
     "reparameterized": lambda: functional(Scale(layers.Dense(3), name="tapped")),
 }
-
-
-def array(x):
-    return np.asarray(ops.convert_to_numpy(x))
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_regularize.constraints import GroupSoftThreshold, HardThreshold, SoftThreshold
+from tests.helpers import tensor
 
 numbers = st.floats(-10, 10, width=32, allow_subnormal=False)  # JAX flushes subnormals to 0.
-
-
-def tensor(x, dtype="float32"):
-    return ops.cast(ops.convert_to_tensor(np.asarray(x, "float32")), dtype)
 
 
 def apply(threshold, w):

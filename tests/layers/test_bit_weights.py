@@ -8,10 +8,7 @@ from keras import layers, ops
 from keras_regularize import autodiff
 from keras_regularize.layers import BitWeights
 from keras_regularize.testing._common import fused, to_numpy
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+from tests.helpers import normal
 
 
 def composed(planes, scale):

@@ -19,10 +19,7 @@ from keras_regularize.layers import (
 )
 from keras_regularize.layers.quantization._rounding import fitted_range
 from keras_regularize.testing._common import fused, to_numpy
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+from tests.helpers import normal
 
 
 def run(function, *arguments):

@@ -9,10 +9,7 @@ from keras_regularize.layers import WeightConditioning
 from keras_regularize.layers.reparameterization.kernels import fan_in, kernels_of, output_axes
 from keras_regularize.layers.reparameterization.reparameterized import is_kernel
 from keras_regularize.testing._common import fused, to_numpy
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+from tests.helpers import normal
 
 
 def condition_number(w):

@@ -7,7 +7,8 @@ from keras import ops
 
 import keras_regularize as kr
 from keras_regularize.losses import BiTempered
-from keras_regularize.testing._common import to_numpy, values_and_gradients
+from keras_regularize.testing._common import to_numpy
+from tests.helpers import evaluate_loss
 
 TEMPERATURES = [(0.8, 1.2), (0.2, 4.0), (1.0, 1.5), (0.5, 0.6), (0.0, 1.0), (1.0, 1.0), (0.9, 1.01)]
 
@@ -60,24 +61,19 @@ def random_case(batch=5, classes=4, scale=2.0, seed=0):
     return rng.integers(0, classes, batch), z
 
 
-def evaluate(loss, y_true, y_pred):
-    run = values_and_gradients(lambda z: loss.call(y_true, z))
-    return tuple(map(to_numpy, run(np.asarray(y_pred, "float32"))))
-
-
 @pytest.mark.parametrize("t1, t2", TEMPERATURES)
 def test_equals_the_formula_with_a_normalization_by_halving(t1, t2):
     ids, z = random_case(scale=2.0 if t2 > 0.9 else 0.5)  # Of probabilities above 0.
     rows = np.eye(4)[ids]
     for labels in (ids, rows):
-        value, slope = evaluate(BiTempered(t1, t2), labels, z)
+        value, slope = evaluate_loss(BiTempered(t1, t2), labels, z)
         np.testing.assert_allclose(value, oracle(rows, z, t1, t2), rtol=2e-4, atol=2e-6)
         np.testing.assert_allclose(slope, authors_gradient(rows, z, t1, t2), rtol=1e-3, atol=2e-5)
     soft = 0.6 * rows + 0.1
-    value, slope = evaluate(BiTempered(t1, t2), soft, z)
+    value, slope = evaluate_loss(BiTempered(t1, t2), soft, z)
     np.testing.assert_allclose(value, oracle(soft, z, t1, t2), rtol=2e-4, atol=2e-6)
     np.testing.assert_allclose(slope, authors_gradient(soft, z, t1, t2), rtol=1e-3, atol=2e-5)
-    smooth, _ = evaluate(BiTempered(t1, t2, label_smoothing=0.3), ids, z)
+    smooth, _ = evaluate_loss(BiTempered(t1, t2, label_smoothing=0.3), ids, z)
     np.testing.assert_allclose(smooth, oracle(rows, z, t1, t2, 0.3), rtol=2e-4, atol=2e-6)
 
 
@@ -86,7 +82,7 @@ def test_equals_the_formula_with_a_normalization_by_halving(t1, t2):
 def test_probabilities_sum_to_1_for_any_number_of_classes(t2, classes, scale):
     ids, z = random_case(3, classes, scale)
     rows = np.eye(classes)[ids]
-    value, slope = evaluate(BiTempered(0.5, t2), ids, z)
+    value, slope = evaluate_loss(BiTempered(0.5, t2), ids, z)
     np.testing.assert_allclose(value, oracle(rows, z, 0.5, t2), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(slope.sum(-1), 0.0, atol=1e-5)
 
@@ -96,9 +92,9 @@ def test_temperatures_of_1_are_crossentropy():
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")(
         ids, z
     )
-    value, _ = evaluate(BiTempered(1.0, 1.0), ids, z)
+    value, _ = evaluate_loss(BiTempered(1.0, 1.0), ids, z)
     np.testing.assert_allclose(value, to_numpy(expected), rtol=1e-5)
-    near, _ = evaluate(BiTempered(1.0 - 1e-3, 1.0 + 1e-3), ids, z)
+    near, _ = evaluate_loss(BiTempered(1.0 - 1e-3, 1.0 + 1e-3), ids, z)
     np.testing.assert_allclose(near, value, rtol=2e-2)
 
 
@@ -113,7 +109,7 @@ def test_authors_normalization_of_five_iterations_and_label_smoothing():
     p = exp_t(w - normalizer, 1.2)
     y = (1 - 4 / 3 * 0.3) * np.eye(4)[ids] + 0.3 / 3
     expected = y * (log_t(y, 0.8) - log_t(p, 0.8)) - (y**1.2 - p**1.2) / 1.2
-    value, _ = evaluate(BiTempered(0.8, 1.2, label_smoothing=0.3), ids, z)
+    value, _ = evaluate_loss(BiTempered(0.8, 1.2, label_smoothing=0.3), ids, z)
     np.testing.assert_allclose(value, expected.sum(-1), rtol=1e-5)
 
 
@@ -121,14 +117,14 @@ def test_authors_normalization_of_five_iterations_and_label_smoothing():
 def test_rows_that_do_not_sum_to_1_have_the_divergence_of_the_formula(t2):
     ids, z = random_case()
     rows = 0.5 * np.eye(4)[ids] + 0.05
-    value, _ = evaluate(BiTempered(1.0, t2), rows, z)
+    value, _ = evaluate_loss(BiTempered(1.0, t2), rows, z)
     np.testing.assert_allclose(value, oracle(rows, z, 1.0, t2), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("t1, t2", [(0.2, 1.5), (0.8, 1.0), (0.5, 0.5)])
 def test_an_outlier_costs_no_more_than_the_bound(t1, t2):
     z = np.array([[1e4, 0, -1e4, 0]], "float32")
-    value, slope = evaluate(BiTempered(t1, t2), np.array([2]), z)
+    value, slope = evaluate_loss(BiTempered(t1, t2), np.array([2]), z)
     bound = 1 / (1 - t1)
     assert 0.5 * bound < value[0] <= bound + 1e-4
     assert np.isfinite(slope).all()
@@ -139,11 +135,11 @@ def test_a_constant_changes_nothing_and_the_own_label_costs_nothing(t1, t2):
     ids, z = random_case(scale=0.5)
     z = np.round(8 * z) / 8
     for found, expected in zip(
-        evaluate(BiTempered(t1, t2), ids, z + 1000), evaluate(BiTempered(t1, t2), ids, z)
+        evaluate_loss(BiTempered(t1, t2), ids, z + 1000), evaluate_loss(BiTempered(t1, t2), ids, z)
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     p = np.stack([tempered_softmax(row.astype("float64"), t2) for row in z])
-    value, slope = evaluate(BiTempered(t1, t2), p, z)
+    value, slope = evaluate_loss(BiTempered(t1, t2), p, z)
     np.testing.assert_allclose(value, 0.0, atol=1e-5)
     np.testing.assert_allclose(slope, 0.0, atol=1e-5)
 

@@ -11,6 +11,7 @@ from keras import ops, tree
 from sklearn.datasets import load_diabetes, load_digits
 
 import keras_regularize as kr
+from tests.helpers import softmax
 
 pytestmark = pytest.mark.rotating
 
@@ -255,11 +256,6 @@ def test_between_bag_and_instance_is_better_than_either():
     )
     error = {name: np.mean((z[:, 0] - y[240:]) ** 2) for name, z in predictions.items()}
     assert error["between"] < min(error["bag"], error["instance"]) - 0.05, error
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def weak_classifier(x, y, samples):

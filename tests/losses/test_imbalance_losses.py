@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_regularize.losses import LDAM, AnyLoss, LogitAdjusted, Seesaw, class_balanced_weights
-from keras_regularize.testing._common import to_numpy, values_and_gradients
+from tests.helpers import evaluate_loss
 
 COUNTS = [100, 30, 8, 3]
 
@@ -16,12 +16,6 @@ def random_case(batch=7, classes=4, scale=3.0, seed=0):
     return rng.integers(0, classes, batch), (scale * rng.normal(size=(batch, classes))).astype(
         "float32"
     )
-
-
-def evaluate(loss, y_true, y_pred):
-    """Values per sample, and the gradient of their sum."""
-    run = values_and_gradients(lambda z: loss.call(y_true, z))
-    return tuple(map(to_numpy, run(np.asarray(y_pred, "float32"))))
 
 
 def crossentropy(ids, z):
@@ -49,13 +43,15 @@ def test_seesaw_equals_a_loop(p, q):
     ids, z = random_case(batch=9)
     loss = Seesaw(COUNTS, p, q)
     for labels in (ids, np.eye(4)[ids]):
-        np.testing.assert_allclose(evaluate(loss, labels, z)[0], seesaw(ids, z, p, q), rtol=1e-4)
+        np.testing.assert_allclose(
+            evaluate_loss(loss, labels, z)[0], seesaw(ids, z, p, q), rtol=1e-4
+        )
 
 
 def test_large_logits_do_not_round_the_prior_away():
     ids, z = random_case()
     prior = np.array(COUNTS) / np.sum(COUNTS)
-    value, slope = evaluate(LogitAdjusted(COUNTS), ids, np.full_like(z, 1e4))
+    value, slope = evaluate_loss(LogitAdjusted(COUNTS), ids, np.full_like(z, 1e4))
     np.testing.assert_allclose(value, -np.log(prior[ids]), rtol=1e-5)
     np.testing.assert_allclose(slope, prior - np.eye(4)[ids], rtol=1e-5)
 
@@ -64,13 +60,13 @@ def test_large_logits_do_not_round_the_prior_away():
 def test_large_logits_round_nothing_else_away(loss):
     ids, z = random_case()
     z = np.round(8 * z) / 8  # Steps that float32 still has at 1e4.
-    for found, expected in zip(evaluate(loss, ids, z + 1e4), evaluate(loss, ids, z)):
+    for found, expected in zip(evaluate_loss(loss, ids, z + 1e4), evaluate_loss(loss, ids, z)):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_factors_have_no_gradient():
     ids, z = random_case()
-    value, slope = evaluate(Seesaw(COUNTS), ids, z)
+    value, slope = evaluate_loss(Seesaw(COUNTS), ids, z)
     np.testing.assert_allclose(slope[np.arange(7), ids], np.expm1(-value), rtol=1e-4, atol=1e-6)
 
 
@@ -92,15 +88,17 @@ def test_is_cross_entropy_of_changed_logits(loss, change):
     ids, z = random_case()
     expected = crossentropy(ids, change(ids, z.astype("float64")))
     for labels in (ids, np.eye(4)[ids]):
-        np.testing.assert_allclose(evaluate(loss, labels, z)[0], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            evaluate_loss(loss, labels, z)[0], expected, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("make", [LogitAdjusted, LDAM, Seesaw])
 def test_counts_of_two_classes_go_with_one_column(make):
     ids, score = np.array([0, 1, 1]), np.array([[0.3], [-1.0], [0.5]], "float32")
     both = np.concatenate([np.zeros_like(score), score], axis=-1)
-    expected = evaluate(make([50, 5]), ids, both)[0]
-    np.testing.assert_allclose(evaluate(make([50, 5]), ids, score)[0], expected, rtol=1e-5)
+    expected = evaluate_loss(make([50, 5]), ids, both)[0]
+    np.testing.assert_allclose(evaluate_loss(make([50, 5]), ids, score)[0], expected, rtol=1e-5)
     with pytest.raises(ValueError, match="Received 3 counts for y_pred with 2 classes"):
         make([50, 5, 1]).call(ids, ops.convert_to_tensor(both))
 
@@ -148,12 +146,12 @@ def soft_metric(name, y, p, amplification, beta):
 def test_any_loss_is_one_minus_the_metric(metric):
     loss = AnyLoss(metric, 10.0, 2.0)
     expected = 1 - soft_metric(metric, LABELS, SCORES, 10.0, 2.0)
-    value, _ = evaluate(loss, LABELS, SCORES)
+    value, _ = evaluate_loss(loss, LABELS, SCORES)
     np.testing.assert_allclose(value, [expected] * 8, rtol=1e-5)
-    value, _ = evaluate(loss, LABELS[:, None], SCORES[:, None])
+    value, _ = evaluate_loss(loss, LABELS[:, None], SCORES[:, None])
     np.testing.assert_allclose(value, [expected] * 8, rtol=1e-5)
     logits = np.log(SCORES / (1 - SCORES))
-    value, _ = evaluate(AnyLoss(metric, 10.0, 2.0, from_logits=True), LABELS, logits)
+    value, _ = evaluate_loss(AnyLoss(metric, 10.0, 2.0, from_logits=True), LABELS, logits)
     np.testing.assert_allclose(value, [expected] * 8, rtol=1e-4)
     # Steep enough, it is that of the decisions.
     hard = soft_metric(metric, LABELS, (SCORES > 0.5).astype(float), 1e3, 2.0)
@@ -165,11 +163,11 @@ def test_any_loss_is_one_minus_the_metric(metric):
 def test_the_gradient_of_any_loss_and_what_it_does_not_see():
     h = 1 / (1 + np.exp(-10 * (SCORES - 0.5)))
     # The value of the batch is that of each of its eight samples.
-    _, slope = evaluate(AnyLoss("accuracy", 10.0), LABELS, SCORES)
+    _, slope = evaluate_loss(AnyLoss("accuracy", 10.0), LABELS, SCORES)
     np.testing.assert_allclose(slope / 8, 10 * h * (1 - h) * (1 - 2 * LABELS) / 8, rtol=1e-4)
-    value, _ = evaluate(AnyLoss("f1"), LABELS, SCORES)
+    value, _ = evaluate_loss(AnyLoss("f1"), LABELS, SCORES)
     y, p = np.concatenate([LABELS, [0] * 5]), np.concatenate([SCORES, np.linspace(0, 0.2, 5)])
-    np.testing.assert_allclose(evaluate(AnyLoss("f1"), y, p)[0][0], value[0], rtol=1e-5)
+    np.testing.assert_allclose(evaluate_loss(AnyLoss("f1"), y, p)[0][0], value[0], rtol=1e-5)
 
 
 def test_any_loss_sees_the_least_of_a_rate():
@@ -178,7 +176,7 @@ def test_any_loss_sees_the_least_of_a_rate():
     h, rest = (1 / (1 + np.exp(s * 73 * (p - 0.5))) for s in (-1, 1))
     rate, miss = h[:2].sum() / (2 + 1e-7), rest[2] / (1 + 1e-7)
     expected = 73 * rate * h[2] * miss / (2 * np.sqrt(rate * miss + 1e-14))
-    slope = evaluate(AnyLoss("gmean"), labels, p)[1][2] / 3
+    slope = evaluate_loss(AnyLoss("gmean"), labels, p)[1][2] / 3
     assert slope == pytest.approx(expected, rel=1e-3)
 
 
@@ -190,7 +188,7 @@ def test_a_function_of_any_loss_survives_saving():
 @pytest.mark.parametrize("metric", ["f1", "gmean", "balanced_accuracy"])
 @pytest.mark.parametrize("labels", [np.zeros(8), np.ones(8)])
 def test_an_absent_class_has_rate_zero(metric, labels):
-    value, slope = evaluate(AnyLoss(metric), labels, SCORES)
+    value, slope = evaluate_loss(AnyLoss(metric), labels, SCORES)
     assert np.all(np.isfinite(value)) and np.all(np.isfinite(slope))
     if metric == "gmean" or (metric == "f1" and not labels.any()):
         np.testing.assert_allclose(value, 1, atol=1e-5)

@@ -11,14 +11,9 @@ from keras_regularize.losses import (
     early_learning_penalty,
 )
 from keras_regularize.testing._common import to_numpy, values_and_gradients
+from tests.helpers import evaluate_loss
 
 INFINITE = float("inf")
-
-
-def evaluate(loss, y_true, y_pred):
-    """Values per sample, and the gradient of their sum."""
-    run = values_and_gradients(lambda z: loss.call(y_true, z))
-    return tuple(map(to_numpy, run(np.asarray(y_pred, "float32"))))
 
 
 def test_symmetric_crossentropy_adds_a_bounded_error():
@@ -29,23 +24,23 @@ def test_symmetric_crossentropy_adds_a_bounded_error():
     expected = -0.3 * np.log(own) + 2.0 * -np.log(1e-4) * (1 - own)
     for labels in (ids, np.eye(4)[ids]):
         for outputs, logits in ((z, True), (p, False)):
-            value, _ = evaluate(SymmetricCrossentropy(0.3, 2.0, logits), labels, outputs)
+            value, _ = evaluate_loss(SymmetricCrossentropy(0.3, 2.0, logits), labels, outputs)
             np.testing.assert_allclose(value, expected, rtol=1e-4)
     soft = rng.dirichlet(np.ones(4), 6)
     expected = -0.3 * (soft * np.log(p)).sum(-1) - 2.0 * (p * np.log(soft)).sum(-1)
-    value, _ = evaluate(SymmetricCrossentropy(0.3, 2.0, True), soft, z)
+    value, _ = evaluate_loss(SymmetricCrossentropy(0.3, 2.0, True), soft, z)
     np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(9,), (9, 1)])
 def test_an_outlier_teaches_nothing(shape):
     y, f = np.zeros(9), np.array([0.1, -0.2, 0.3, 0.0, -0.1, 9.0, 0.2, -0.3, 0.1])
-    value, slope = evaluate(ZErrorMSE(), y, f.reshape(shape))
+    value, slope = evaluate_loss(ZErrorMSE(), y, f.reshape(shape))
     keep = np.arange(9) != 5
     np.testing.assert_allclose(value, np.where(keep, 9 / 8 * f**2, 0), rtol=1e-5)
     np.testing.assert_allclose(slope.ravel(), np.where(keep, 9 / 4 * f, 0), rtol=1e-5)
     # What counts is the distance to the other errors, not to zero.
-    moved, _ = evaluate(ZErrorMSE(), y + 50, f.reshape(shape))
+    moved, _ = evaluate_loss(ZErrorMSE(), y + 50, f.reshape(shape))
     np.testing.assert_array_equal(moved > 0, keep)
 
 
@@ -53,8 +48,10 @@ def test_columns_have_masks_of_their_own():
     rng = np.random.default_rng(0)
     y, f = np.zeros((12, 2)), rng.normal(size=(12, 2))
     f[3, 0], f[7, 1] = 40.0, -300.0
-    parts = [evaluate(ZErrorMSE(), y[:, k], f[:, k])[0] for k in (0, 1)]
-    np.testing.assert_allclose(evaluate(ZErrorMSE(), y, f)[0], np.mean(parts, axis=0), rtol=1e-5)
+    parts = [evaluate_loss(ZErrorMSE(), y[:, k], f[:, k])[0] for k in (0, 1)]
+    np.testing.assert_allclose(
+        evaluate_loss(ZErrorMSE(), y, f)[0], np.mean(parts, axis=0), rtol=1e-5
+    )
     assert parts[0][3] == 0 and parts[1][7] == 0
 
 
@@ -64,7 +61,7 @@ def test_the_logit_of_a_wrong_label_is_an_outlier_of_its_class():
     keep = np.arange(10) != 5
     bce = np.logaddexp(0, z) - y * z
     for labels, logits in ((y, z), (y[:, None], z[:, None])):
-        value, slope = evaluate(ZErrorBCE(), labels, logits)
+        value, slope = evaluate_loss(ZErrorBCE(), labels, logits)
         np.testing.assert_allclose(value, np.where(keep, 10 / 9 * bce, 0), rtol=1e-5)
         assert slope.ravel()[5] == 0 and np.all(slope.ravel()[keep] != 0)
 
@@ -81,9 +78,9 @@ def test_an_infinite_threshold_keeps_all():
 @pytest.mark.parametrize("threshold", [0.0, 2.0, INFINITE])
 def test_equal_errors_and_lone_members_are_kept(threshold):
     equal, f = np.full(7, 0.3), np.full(7, 1.4)
-    value, _ = evaluate(ZErrorMSE(threshold), equal, f)
+    value, _ = evaluate_loss(ZErrorMSE(threshold), equal, f)
     np.testing.assert_allclose(value, 1.1**2, rtol=1e-5)
-    value, _ = evaluate(ZErrorBCE(threshold), [1, 0, 0, 0], [-700.0, 0.1, 0.1, 0.1])
+    value, _ = evaluate_loss(ZErrorBCE(threshold), [1, 0, 0, 0], [-700.0, 0.1, 0.1, 0.1])
     np.testing.assert_allclose(value, [700, *[np.logaddexp(0, 0.1)] * 3], rtol=1e-4)
 
 

@@ -17,6 +17,7 @@ from keras_regularize.regularizers import (
     TernaryCauchySchwarz,
 )
 from keras_regularize.testing._common import cast, to_numpy, values_and_gradients
+from tests.helpers import evaluate_regularizer
 
 # The functions of each alphabet, the degree of their product form, and its zeros.
 ALPHABETS = {
@@ -24,11 +25,6 @@ ALPHABETS = {
     TernaryCauchySchwarz: (lambda x: x**3, lambda x: x, 8, [-1, 0, 1]),
     OneSidedBinaryCauchySchwarz: (np.square, lambda x: x, 6, [0, 1]),
 }
-
-
-def evaluate(regularizer, w):
-    value, gradient = values_and_gradients(lambda w: regularizer(w))(cast(w, "float32"))
-    return float(to_numpy(value)), to_numpy(gradient)
 
 
 def oracle(g, h, w, form):
@@ -82,12 +78,15 @@ def test_digits_are_right_near_the_alphabet_and_zero_on_it(kind):
     rng = np.random.default_rng(1)
     exact = rng.choice(letters, size=(30, 4)) * [3.3, 0.5, 0.1, 1.0]
     near = np.float32(exact * (1 + 1e-4 * rng.normal(size=exact.shape)))
-    value, gradient = evaluate(kind(1.0, normalize=False), near)
+    value, gradient = evaluate_regularizer(kind(1.0, normalize=False), near)
     # In float32 both sides of the inequality agree to all digits here.
     np.testing.assert_allclose(value, oracle(g, h, near, "product"), rtol=1e-2)
     expected = slopes(lambda v: oracle(g, h, v, "product"), near.astype("float64"), 1e-6)
     np.testing.assert_allclose(gradient, expected, atol=0.02 * np.abs(expected).max())
-    on = [evaluate(kind(1.0, normalize=False, form=f), exact) for f in ("product", "ratio")]
+    on = [
+        evaluate_regularizer(kind(1.0, normalize=False, form=f), exact)
+        for f in ("product", "ratio")
+    ]
     assert on[0][0] < 1e-10 * value and on[1][0] < 1e-20
     assert np.abs(on[0][1]).max() < 0.02 * np.abs(gradient).max()
 
@@ -114,10 +113,12 @@ def test_degree_permutations_and_signs(kind):
 
 def test_a_ratio_is_bounded_where_the_vectors_are_orthogonal():
     w = np.array([[1.0], [-1.0], [2.0], [-2.0], [0.5], [-0.5]])  # The sum of cubes is zero.
-    value, gradient = evaluate(OneSidedBinaryCauchySchwarz(1.0, form="ratio", normalize=False), w)
+    value, gradient = evaluate_regularizer(
+        OneSidedBinaryCauchySchwarz(1.0, form="ratio", normalize=False), w
+    )
     assert 1e5 < value < 1.1e6 and np.isfinite(gradient).all()
     for form in ("difference", "ratio"):
-        value, gradient = evaluate(TernaryCauchySchwarz(form=form), 1e-12 * w)
+        value, gradient = evaluate_regularizer(TernaryCauchySchwarz(form=form), 1e-12 * w)
         assert value == 0 and (gradient == 0).all()
 
 
@@ -125,27 +126,35 @@ def test_groups_are_those_of_the_axis():
     w = np.random.default_rng(3).normal(size=(2, 2, 3, 2))
     per_kernel = BinaryCauchySchwarz(1.0, axis=(-2, -1))
     expected = oracle(np.square, np.ones_like, w.reshape(4, 6), "product") / 24
-    np.testing.assert_allclose(evaluate(per_kernel, w)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(evaluate_regularizer(per_kernel, w)[0], expected, rtol=1e-5)
     whole = oracle(np.square, np.ones_like, w.reshape(24, 1), "product")
     np.testing.assert_allclose(
-        evaluate(BinaryCauchySchwarz(1.0, None, normalize=False), w)[0], whole, rtol=1e-5
+        evaluate_regularizer(BinaryCauchySchwarz(1.0, None, normalize=False), w)[0],
+        whole,
+        rtol=1e-5,
     )
     # One plane of bits is a binary tensor.
-    np.testing.assert_allclose(evaluate(MultiLevelCauchySchwarz(1.0), w[None])[0], whole, rtol=1e-5)
+    np.testing.assert_allclose(
+        evaluate_regularizer(MultiLevelCauchySchwarz(1.0), w[None])[0], whole, rtol=1e-5
+    )
 
 
 def test_planes_of_bits_near_their_levels():
     rng = np.random.default_rng(4)
     planes = np.float32(rng.choice([-1, 1], size=(3, 20)) * [[0.3], [0.6], [1.2]])
-    value, gradient = evaluate(MultiLevelCauchySchwarz(1.0), planes)
+    value, gradient = evaluate_regularizer(MultiLevelCauchySchwarz(1.0), planes)
     assert value < 1e-18 and np.abs(gradient).max() < 1e-2
     near = np.float32(planes * (1 + 1e-3 * rng.normal(size=planes.shape)))
     y = near.astype("float64")
     p = 4.0 ** np.arange(3)
     expected = (p**2).sum() * 20 * (y**4).sum() - (p @ (y**2).sum(axis=1)) ** 2
-    np.testing.assert_allclose(evaluate(MultiLevelCauchySchwarz(1.0), near)[0], expected, rtol=1e-2)
     np.testing.assert_allclose(
-        evaluate(MultiLevelCauchySchwarz(1.0, normalize=True), near)[0], expected / 60, rtol=1e-2
+        evaluate_regularizer(MultiLevelCauchySchwarz(1.0), near)[0], expected, rtol=1e-2
+    )
+    np.testing.assert_allclose(
+        evaluate_regularizer(MultiLevelCauchySchwarz(1.0, normalize=True), near)[0],
+        expected / 60,
+        rtol=1e-2,
     )
 
 
@@ -153,7 +162,7 @@ def test_planes_of_bits_near_their_levels():
 def test_orthogonality_is_the_spread_of_the_singular_values(shape):
     w = np.random.default_rng(5).normal(size=shape)
     s = np.linalg.svd(w.reshape(-1, shape[-1]), compute_uv=False)
-    value, _ = evaluate(OrthogonalCauchySchwarz(0.5), w)
+    value, _ = evaluate_regularizer(OrthogonalCauchySchwarz(0.5), w)
     np.testing.assert_allclose(value, 0.5 * len(s) ** 2 * np.var(s**2), rtol=1e-4, atol=1e-6)
 
 
@@ -162,13 +171,13 @@ def test_eigenvectors_of_any_length_cost_nothing():
     a = rng.normal(size=(4, 4))
     matrix = a + a.T
     vectors = np.linalg.eigh(matrix)[1] * [1, 2, 0.5, 0]
-    value, gradient = evaluate(EigenvectorCauchySchwarz(matrix), vectors)
+    value, gradient = evaluate_regularizer(EigenvectorCauchySchwarz(matrix), vectors)
     assert value < 1e-8 and np.abs(gradient).max() < 1e-4
     w = rng.normal(size=(2, 1, 2, 3))
     columns = w.reshape(4, 3)
     expected = sum((matrix @ x) @ (matrix @ x) * (x @ x) - (x @ matrix @ x) ** 2 for x in columns.T)
     np.testing.assert_allclose(
-        evaluate(EigenvectorCauchySchwarz(matrix, 2.0), w)[0], 2 * expected, rtol=1e-4
+        evaluate_regularizer(EigenvectorCauchySchwarz(matrix, 2.0), w)[0], 2 * expected, rtol=1e-4
     )
 
 

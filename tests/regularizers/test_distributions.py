@@ -6,12 +6,8 @@ import pytest
 
 from keras_regularize.analysis import outlier_channels
 from keras_regularize.regularizers import ActivationKurtosis, WeightDistribution
-from keras_regularize.testing._common import cast, to_numpy, values_and_gradients
-
-
-def evaluate(regularizer, w):
-    value, gradient = values_and_gradients(lambda w: regularizer(w))(cast(w, "float32"))
-    return float(to_numpy(value)), to_numpy(gradient)
+from keras_regularize.testing._common import to_numpy
+from tests.helpers import evaluate_regularizer
 
 
 def test_moments_of_weights_equal_the_formula_at_any_shift_and_scale():
@@ -20,7 +16,7 @@ def test_moments_of_weights_equal_the_formula_at_any_shift_and_scale():
     expected = 0.5 * ((z**4).mean() - 2) ** 2 + 0.1 * ((z**3).mean() - 0.5) ** 2
     regularizer = WeightDistribution(0.5, 0.1, 2.0, 0.5)
     for given in (w, 100 * w, 1e-20 * w, 1e18 * w, w + 5):
-        value, gradient = evaluate(regularizer, given)
+        value, gradient = evaluate_regularizer(regularizer, given)
         np.testing.assert_allclose(value, expected, rtol=1e-3)
         assert np.isfinite(gradient).all()
         np.testing.assert_allclose(gradient.sum(), 0, atol=1e-4 * np.abs(gradient).sum())
@@ -28,12 +24,12 @@ def test_moments_of_weights_equal_the_formula_at_any_shift_and_scale():
 
 def test_evenly_spread_weights_are_the_target():
     w = np.linspace(-1, 1, 4001)
-    assert evaluate(WeightDistribution(1.0), w)[0] < 1e-5
+    assert evaluate_regularizer(WeightDistribution(1.0), w)[0] < 1e-5
 
 
 @pytest.mark.parametrize("w", [np.full((3, 2), 0.7), np.zeros(4), np.ones(1)])
 def test_equal_weights_have_no_slope(w):
-    value, gradient = evaluate(WeightDistribution(1.0, 2.0, 1.8, 0.5), w)
+    value, gradient = evaluate_regularizer(WeightDistribution(1.0, 2.0, 1.8, 0.5), w)
     np.testing.assert_allclose(value, 1.8**2 + 2 * 0.25, rtol=1e-6)
     assert (gradient == 0).all()
 
@@ -49,7 +45,7 @@ def test_kurtosis_of_activations_equals_a_loop(shape, axis, target):
     values = values if target is None else [(k - target) ** 2 for k in values]
     regularizer = ActivationKurtosis(0.5, target, axis, 1e-3)
     np.testing.assert_allclose(
-        evaluate(regularizer, x)[0], 0.5 * shape[0] * np.mean(values), rtol=1e-4
+        evaluate_regularizer(regularizer, x)[0], 0.5 * shape[0] * np.mean(values), rtol=1e-4
     )
 
 
@@ -59,8 +55,8 @@ def test_kurtosis_of_known_activations():
     regularizer = ActivationKurtosis(1.0, epsilon=1e-12)
     for x, expected in ((alternating, 1), (one_hot, n - 2 + 1 / (n - 1)), (3 + 2 * one_hot, None)):
         expected = n - 2 + 1 / (n - 1) if expected is None else expected
-        np.testing.assert_allclose(evaluate(regularizer, x)[0], expected, rtol=1e-3)
-    value, gradient = evaluate(ActivationKurtosis(1.0), np.full((2, 4), 7.0))
+        np.testing.assert_allclose(evaluate_regularizer(regularizer, x)[0], expected, rtol=1e-3)
+    value, gradient = evaluate_regularizer(ActivationKurtosis(1.0), np.full((2, 4), 7.0))
     assert value == 0 and (gradient == 0).all()
 
 

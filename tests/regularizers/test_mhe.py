@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.regularizers import MHE, mhe
+from tests.helpers import number, tensor
 
 SETTINGS = [
     {"power": power, "angular": angular, "half_space": half_space}
@@ -17,14 +18,6 @@ SETTINGS = [
     for angular in (False, True)
     for half_space in (False, True)
 ]
-
-
-def tensor(x, dtype="float32"):
-    return ops.cast(ops.convert_to_tensor(np.asarray(x, "float32")), dtype)
-
-
-def number(x):
-    return float(ops.convert_to_numpy(ops.stop_gradient(x)))
 
 
 def oracle(w, power=0, angular=False, half_space=False, epsilon=1e-4):

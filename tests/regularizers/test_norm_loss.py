@@ -9,14 +9,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.regularizers import NormLoss
-
-
-def tensor(x, dtype="float32"):
-    return ops.cast(ops.convert_to_tensor(np.asarray(x, "float32")), dtype)
-
-
-def number(x):
-    return float(ops.convert_to_numpy(ops.stop_gradient(x)))
+from tests.helpers import number, tensor
 
 
 def oracle(w, factor, axis):

@@ -5,12 +5,8 @@ import numpy as np
 import pytest
 
 from keras_regularize.regularizers import Spectral
-from keras_regularize.testing._common import cast, to_numpy, values_and_gradients
-
-
-def evaluate(regularizer, w):
-    value, gradient = values_and_gradients(lambda w: regularizer(w))(cast(w, "float32"))
-    return float(to_numpy(value)), to_numpy(gradient)
+from keras_regularize.testing._common import to_numpy
+from tests.helpers import evaluate_regularizer
 
 
 def oracle(w, factor, target, power):
@@ -27,14 +23,16 @@ def test_value_and_gradient_are_those_of_the_first_singular_value(shape, setting
     w = np.random.default_rng(0).normal(size=shape)
     expected = oracle(w, *settings)
     for iterations in (None, 200):
-        value, gradient = evaluate(Spectral(*settings, iterations=iterations), w)
+        value, gradient = evaluate_regularizer(Spectral(*settings, iterations=iterations), w)
         np.testing.assert_allclose(value, expected[0], rtol=1e-4)
         np.testing.assert_allclose(gradient, expected[1], rtol=1e-3, atol=1e-3)
 
 
 def test_few_iterations_come_close_from_below():
     w = np.random.default_rng(1).normal(size=(40, 30))
-    norms = [evaluate(Spectral(1.0, 0.0, 1, iterations=n), w)[0] ** 0.5 for n in (1, 5, 20)]
+    norms = [
+        evaluate_regularizer(Spectral(1.0, 0.0, 1, iterations=n), w)[0] ** 0.5 for n in (1, 5, 20)
+    ]
     exact = np.linalg.norm(w, 2)
     assert norms[0] < norms[1] < norms[2] <= exact * 1.0001 and norms[2] > 0.95 * exact
 
@@ -42,13 +40,13 @@ def test_few_iterations_come_close_from_below():
 @pytest.mark.parametrize("power", [2, 1, 3])
 def test_each_entry_of_a_diagonal_counts_by_itself(power):
     gamma = np.array([0.5, -2.0, 1.0, 0.5])
-    value, gradient = evaluate(Spectral(0.5, power=power, diagonal=True), gamma)
+    value, gradient = evaluate_regularizer(Spectral(0.5, power=power, diagonal=True), gamma)
     errors = np.abs(gamma) ** power - 1
     slopes = 0.5 * 2 * errors * power * np.abs(gamma) ** (power - 1) * np.sign(gamma)
     np.testing.assert_allclose(value, 0.5 * (errors**2).sum(), rtol=1e-6)
     np.testing.assert_allclose(gradient, slopes, rtol=1e-6)
-    assert evaluate(Spectral(1.0, diagonal=True), np.ones(3))[0] == 0
-    shifts = evaluate(Spectral(2.0, target=0.0, diagonal=True), gamma)[0]
+    assert evaluate_regularizer(Spectral(1.0, diagonal=True), np.ones(3))[0] == 0
+    shifts = evaluate_regularizer(Spectral(2.0, target=0.0, diagonal=True), gamma)[0]
     np.testing.assert_allclose(shifts, 2 * (gamma**4).sum(), rtol=1e-6)
 
 
@@ -57,7 +55,7 @@ def test_large_kernels_equal_an_svd(shape):
     w = np.random.default_rng(4).normal(size=shape)
     w = (w / np.sqrt(np.prod(shape[:-1]))).astype("float32").astype("float64")
     value, slope = oracle(w, 1.0, 0.5, 2)
-    found = evaluate(Spectral(1.0, 0.5), w)
+    found = evaluate_regularizer(Spectral(1.0, 0.5), w)
     np.testing.assert_allclose(found[0], value, rtol=1e-5)
     assert np.linalg.norm(found[1] - slope) < 1e-4 * np.linalg.norm(slope)
 
@@ -66,23 +64,25 @@ def test_large_kernels_of_low_rank_and_with_equal_singular_values():
     rng = np.random.default_rng(5)
     q, _ = np.linalg.qr(rng.normal(size=(100, 100)))
     for w, norm in [(2.0 * q, 2.0), (np.eye(90), 1.0), (np.diag(np.arange(80.0) % 3), 2.0)]:
-        np.testing.assert_allclose(evaluate(Spectral(1.0, 0.0, 1), w)[0], norm**2, rtol=1e-5)
+        np.testing.assert_allclose(
+            evaluate_regularizer(Spectral(1.0, 0.0, 1), w)[0], norm**2, rtol=1e-5
+        )
     one = np.outer(rng.normal(size=70), rng.normal(size=80))
     np.testing.assert_allclose(
-        evaluate(Spectral(1.0, 0.0, 1), one)[0], np.linalg.norm(one) ** 2, rtol=1e-5
+        evaluate_regularizer(Spectral(1.0, 0.0, 1), one)[0], np.linalg.norm(one) ** 2, rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("settings", [{}, {"power": 1}, {"iterations": 3}, {"diagonal": True}])
 def test_zero_and_orthogonal_kernels(settings):
     for shape in [(4, 3), (80, 70)]:
-        value, gradient = evaluate(Spectral(0.5, **settings), np.zeros(shape))
+        value, gradient = evaluate_regularizer(Spectral(0.5, **settings), np.zeros(shape))
         terms = np.prod(shape) if "diagonal" in settings else 1
         assert value == 0.5 * terms and (gradient == 0).all()
     if "diagonal" not in settings:
         q, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(5, 5)))
         # All singular values are equal: no derivative of an eigenvector exists.
-        value, gradient = evaluate(Spectral(1.0, **settings), q)
+        value, gradient = evaluate_regularizer(Spectral(1.0, **settings), q)
         assert value < 1e-10 and np.abs(gradient).max() < 1e-4
 
 

@@ -7,14 +7,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.regularizers import SpectralDecoupling
-
-
-def tensor(x, dtype="float32"):
-    return ops.cast(ops.convert_to_tensor(np.asarray(x, "float32")), dtype)
-
-
-def number(x):
-    return float(ops.convert_to_numpy(ops.stop_gradient(x)))
+from tests.helpers import number, tensor
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (3, 5), (2, 3, 4), (6,), (1, 3)])
