@@ -9,6 +9,8 @@ from keras_regularize.autodiff import Batch, Forward
 from keras_regularize.autodiff.compiled_losses import sample_losses
 from tests.helpers import array
 
+pytestmark = pytest.mark.everywhere
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype("float32")
 

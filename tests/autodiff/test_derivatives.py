@@ -11,6 +11,8 @@ import keras_regularize as kr
 from keras_regularize.autodiff import backend
 from tests.helpers import array, softmax
 
+pytestmark = pytest.mark.everywhere
+
 BACKEND = keras.backend.backend()
 
 

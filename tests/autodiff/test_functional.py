@@ -13,6 +13,8 @@ from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.autodiff.functional import read_state
 from tests.helpers import array
 
+pytestmark = pytest.mark.everywhere
+
 BACKEND = keras.backend.backend()
 
 

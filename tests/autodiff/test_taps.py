@@ -12,6 +12,8 @@ import keras_regularize as kr
 from keras_regularize.autodiff.taps import tap
 from tests.helpers import array
 
+pytestmark = pytest.mark.everywhere
+
 
 class Scale(kr.layers.Reparameterized):
     """A wrapper whose `call` is an attribute of its own already."""

@@ -7,6 +7,8 @@ from keras import layers, ops
 
 import keras_regularize as kr
 
+pytestmark = pytest.mark.everywhere
+
 BACKEND = keras.backend.backend()
 RNG = np.random.RandomState(0)
 X = RNG.rand(40, 6, 6, 1).astype("float32")

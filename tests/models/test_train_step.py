@@ -10,6 +10,8 @@ from keras import layers, ops
 import keras_regularize as kr
 from tests.models.small import LOSS, X, Y, mlp
 
+pytestmark = pytest.mark.everywhere
+
 BACKEND = keras.backend.backend()
 RNG = np.random.RandomState(0)
 
