@@ -349,15 +349,6 @@ def shifted(logits):
     return logits - top, top
 
 
-def seen_argmax(x):
-    """Position of the largest entry of the last axis, of several the first, as an array; `None` if unknown.
-
-    Where nothing is compiled, NumPy finds it in a tenth of the time.
-    """
-    values = backend.peek(x) if backend.RUNS_ONE_BY_ONE else None
-    return None if values is None else values.argmax(axis=-1)
-
-
 def relative(logits):
     """`(x, n)`: logits less a number per row, in which no difference of theirs is rounded, and `log Σ_k exp(x_k)`.
 

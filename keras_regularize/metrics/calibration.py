@@ -14,7 +14,6 @@ from keras_regularize.metrics._samples import (
 )
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 from keras_regularize.registration import export
-from keras_regularize.scores import seen_argmax
 from keras_regularize.validation import check_choice, check_integer
 
 
@@ -198,11 +197,7 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
-        predicted = seen_argmax(p)
-        if predicted is None:
-            confidence, predicted = backend.largest(p)
-        else:
-            confidence, predicted = ops.amax(p, axis=-1), ops.convert_to_tensor(predicted, "int64")
+        confidence, predicted = backend.largest(p)
         return confidence, predicted == labels, weight
 
     def _keep(self, confidence, hit, weight):

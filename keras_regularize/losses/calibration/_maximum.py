@@ -1,11 +1,10 @@
 """Cross-entropy of logits seen from the largest one, which stays cheap to differentiate."""
 
-import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import pick
-from keras_regularize.scores import crossentropy, relative, seen_argmax
+from keras_regularize.scores import crossentropy, relative
 
 
 def crossentropy_from_maximum(labels, logits):
@@ -17,18 +16,10 @@ def crossentropy_from_maximum(labels, logits):
     x, normalizer = relative(logits)
     if 0 in x.shape:
         return crossentropy(labels, x, normalizer), x, ops.sum(x, axis=-1)
-    first = seen_argmax(x)
+    first = backend.first_maximum(x)
     if labels.rows is not None:
-        first = backend.first_maximum(x) if first is None else ops.convert_to_tensor(first)
         return crossentropy(labels, x, normalizer), x, pick(x, first)
     # One look-up for both, since its derivative writes an array of the size of the logits.
-    own, top = ops.unstack(backend.take_last(x, _places(labels.ids, first, x)), 2, axis=-1)
+    places = ops.stack([ops.cast(labels.ids, first.dtype), first], axis=-1)
+    own, top = ops.unstack(backend.take_last(x, places), 2, axis=-1)
     return normalizer - own, x, top
-
-
-def _places(ids, first, x):
-    """`(…, 2)`: the label and the position of the largest entry."""
-    known = backend.peek(ids)
-    if first is not None and known is not None:
-        return ops.convert_to_tensor(np.stack([known, first], axis=-1), dtype="int64")
-    return ops.stack([ids, ops.cast(backend.first_maximum(x), ids.dtype)], axis=-1)
