@@ -312,6 +312,11 @@ def exact_segment_sums(columns, segments, count):
     """
     if segments.device.type == "mps":
         return None
+    seen = [peek(x) for x in (segments, *columns)]
+    if all(x is not None for x in seen):  # NumPy takes half the time.
+        places = seen[0].ravel().clip(0, count - 1)
+        sums = [np.bincount(places, column.ravel(), count) for column in seen[1:]]
+        return torch.as_tensor(np.stack(sums, axis=-1), dtype=torch.float32)
     values = torch.stack(columns, dim=-1).reshape(-1, len(columns)).double()
     sums = torch.zeros((count, len(columns)), dtype=torch.float64, device=values.device)
     return sums.index_add_(0, segments.reshape(-1).clamp(0, count - 1), values).float()

@@ -4,7 +4,6 @@ Within an update no partial sum has more than 64 terms; between updates a sum is
 holds what rounding took from the first. Both add up over replicas.
 """
 
-import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff import backend
@@ -19,14 +18,13 @@ def add_sums(metric, shape):
 
 
 def accumulate(sums, values):
-    """Adds what `segment_sums` gives to such a variable, with the rounding error of the addition (Knuth)."""
-    seen = isinstance(values, np.ndarray)
-    value = ops.convert_to_numpy(sums.value) if seen else sums.value
+    """Adds to such a variable, with the rounding error of the addition (Knuth)."""
+    value = sums.value
     high, low = value[0], value[1]
     total = high + values
     added = total - high
     low = low + ((high - (total - added)) + (values - added))
-    sums.assign((np if seen else ops).concatenate([total[None], low[None]], axis=0))
+    sums.assign(ops.concatenate([total[None], low[None]], axis=0))
 
 
 def total(sums):
@@ -36,13 +34,11 @@ def total(sums):
 
 
 def segment_sums(columns, segments, num_segments):
-    """Sums of the entries of every segment: `(num_segments, k)`, an array where NumPy can look.
+    """Sums of the entries of every segment: `(num_segments, k)`.
 
     The `k` columns are `(n, …)`, as `segments`, integers; those beyond 0 and `num_segments - 1` count there.
     """
-    sums = _seen_sums(columns, segments, num_segments)
-    if sums is None:
-        sums = backend.exact_segment_sums(columns, segments, num_segments)
+    sums = backend.exact_segment_sums(columns, segments, num_segments)
     if sums is not None:
         return sums
     values, segments = ops.stack(columns, axis=-1), ops.clip(segments, 0, num_segments - 1)
@@ -65,19 +61,6 @@ def segment_sums(columns, segments, num_segments):
         zeros = ops.zeros((blocks, num_segments, columns), dtype="float32")
         table = ops.scatter_update(zeros, block[:, None], table, reduction="add")
     return ops.sum(table, axis=0)
-
-
-def _seen_sums(columns, segments, num_segments):
-    """The same in double precision by NumPy, which takes half the time of torch; `None` if it cannot look."""
-    if not backend.RUNS_ONE_BY_ONE:
-        return None
-    seen = [backend.peek(x) for x in (segments, *columns)]
-    if any(x is None for x in seen):
-        return None
-    segments, *columns = [x.ravel() for x in seen]
-    segments = segments.clip(0, num_segments - 1)
-    sums = [np.bincount(segments, column, num_segments) for column in columns]
-    return np.stack(sums, axis=-1, dtype="float32", casting="same_kind")
 
 
 def _scatter(segments, values, num_segments):
