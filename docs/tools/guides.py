@@ -2,9 +2,9 @@
 
     python -m docs.tools.guides [name …]
 
-A guide is an ordinary script. Its strings at the left margin are text, in markdown; what stands between two of them is
-a cell of code. `plt.show()` draws into the page. A field such as `{accuracy:.2f}` in the text is filled with what the
-variable holds at the end of the run; it has a format, which tells it from the braces of formulas.
+A guide is an ordinary script. Its strings at the left margin are text, in markdown; what stands between two of
+them is a cell of code. `plt.show()` draws into the page. A field such as `{accuracy:.2f}` in the text is filled
+with what the variable holds at the end of the run; it has a format, which tells it from the braces of formulas.
 """
 
 import ast

@@ -1,21 +1,19 @@
-"""Writes the catalog and the API pages, grouped by family, from the public names and their docstrings.
+"""The reference, grouped by family, from the public names and their docstrings.
 
-`docs/catalog.md` lists every public name once, across the namespaces; `docs/api/<namespace>.md` has the entries of
-one namespace. Both are made by `make docs` and not kept.
+`catalog.md` lists every public name once, by what it is for; `api/<family>.md` has the entries of one family,
+across the namespaces; `api/namespaces.md` leads from a place in Keras to the names that go there.
 """
 
+import functools
 import importlib
 import inspect
-import pathlib
 import re
 
 import keras_regularize as kr
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
 #: What a reader looks for, and what is found there: folders of a namespace, or single names.
 FAMILIES = {
-    "Bases for methods of your own": [
+    "Base classes": [
         "models.RegularizedModel",
         "models.WithLabels",
         "models.WeightPenalty",
@@ -80,7 +78,7 @@ FAMILIES = {
         "analysis.fit_power_law",
         "callbacks.StochasticWeightAveraging",
     ],
-    "Anchors: learning one task after another": [
+    "Continual learning": [
         "regularizers.anchors",
         "analysis.fisher_diagonal",
     ],
@@ -146,18 +144,8 @@ FAMILIES = {
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
-#: Namespaces whose page is one list: pieces to build with, no methods.
+#: Namespaces whose names are pieces to build with, no methods: a page for each.
 TOOLS = ("autodiff", "numerics", "ops", "utils", "testing")
-
-HEAD = """\
-# Catalog
-
-Every public name by what it is for: in short, the paper it comes from, what it costs (in passes over a batch where
-it adds passes) and the guides that show it at work. Where it goes is in its namespace:
-
-| namespace | goes into |
-|---|---|
-"""
 
 GOES_INTO = {
     "losses": "`compile(loss=…)`; functions are called",
@@ -189,25 +177,44 @@ def members(namespace: str) -> dict[str, object]:
     return {name: getattr(module, name) for name in getattr(module, "__all__", own)}
 
 
-def methods() -> dict[str, object]:
-    """`{"losses.MaxSup": MaxSup, …}`: every public name of the catalog."""
+@functools.cache
+def public_names() -> dict[str, object]:
+    """`{"losses.MaxSup": MaxSup, …}`: every public name."""
     return {
         f"{namespace}.{name}": symbol
-        for namespace in GOES_INTO
+        for namespace in kr.__all__
+        if not namespace.startswith("_")
         for name, symbol in members(namespace).items()
     }
 
 
-def family(key: str, symbol: object) -> str | None:
+def family(key: str) -> str | None:
     """The family of a public name: by itself, else by its folder or module, else by its namespace."""
-    module = getattr(symbol, "__module__", "").removeprefix("keras_regularize.")
+    module = getattr(public_names()[key], "__module__", "").removeprefix("keras_regularize.")
     namespace = key.split(".")[0]
-    places = [key, ".".join(module.split(".")[:2]), namespace]
-    for place in places:
+    for place in (key, ".".join(module.split(".")[:2]), namespace):
         for title, entries in FAMILIES.items():
             if place in entries:
                 return title
-    return None
+    return f"kr.{namespace}" if namespace in TOOLS else None
+
+
+@functools.cache
+def families() -> dict[str, list[str]]:
+    """The public names of each family, in the order of `FAMILIES` and of the alphabet; then those of the tools."""
+    groups: dict[str, list[str]] = {title: [] for title in FAMILIES}
+    groups |= {f"kr.{namespace}": [] for namespace in TOOLS}
+    for key in sorted(public_names(), key=lambda key: key.split(".")[1].lower()):
+        title = family(key)
+        if title is None:
+            raise ValueError(f"`FAMILIES` in {__file__} has no place for kr.{key}")
+        groups[title].append(key)
+    return {title: keys for title, keys in groups.items() if keys}
+
+
+def slug(title: str) -> str:
+    """The name of a family's page."""
+    return re.sub(r"[^a-z]+", "_", title.lower().removeprefix("kr.")).strip("_")
 
 
 def section(symbol: object, name: str) -> str:
@@ -218,7 +225,9 @@ def section(symbol: object, name: str) -> str:
 
 
 def summary(symbol: object) -> str:
-    """The first sentence of a docstring."""
+    """The first paragraph of a docstring."""
+    if not (inspect.isclass(symbol) or inspect.isroutine(symbol) or inspect.ismodule(symbol)):
+        return ""  # The docstring of a constant is that of its class.
     return " ".join((inspect.getdoc(symbol) or "").split("\n\n")[0].split()).rstrip(".:")
 
 
@@ -242,16 +251,6 @@ def cost(symbol: object) -> str:
     return re.split(r"(?<=[\w)`$])[.;] ", section(symbol, "Cost"))[0].rstrip(".")
 
 
-def guides(key: str) -> str:
-    """Links to the guides that use the symbol."""
-    uses = re.compile(rf"\bkr\.{re.escape(key)}\b")
-    return ", ".join(
-        f"[{path.stem.replace('_', ' ')}](guides/{path.stem}.md)"
-        for path in sorted((ROOT / "guides").glob("*.py"))
-        if uses.search(path.read_text("utf-8"))
-    )
-
-
 def table(head: str, rows: list[tuple[str, ...]]) -> list[str]:
     """A table in markdown."""
     rule = "|" + "---|" * head.count(",") + "---|"
@@ -266,64 +265,64 @@ def escape(cell: str) -> str:
     return "`".join(parts)
 
 
-def grouped(names: dict[str, object]) -> dict[str, list[str]]:
-    """Keys by family, in the order of `FAMILIES` and of the alphabet."""
-    groups = {title: [] for title in FAMILIES}
-    for key in sorted(names, key=lambda key: key.split(".")[1].lower()):
-        title = family(key, names[key])
-        if title is None:
-            raise ValueError(f"`FAMILIES` in {__file__} has no place for kr.{key}")
-        groups[title].append(key)
-    return {title: keys for title, keys in groups.items() if keys}
-
-
-def link(key: str, folder: str = "api/") -> str:
+def link(key: str, folder: str = "") -> str:
     """A name that links to its entry."""
-    namespace, name = key.split(".")
-    text = f"{namespace}.{name}" if folder else name
-    return f"[`{text}`]({folder}{namespace}.md#keras_regularize.{key})"
+    return f"[`{key}`]({folder}{slug(family(key))}.md#keras_regularize.{key})"
 
 
 def catalog() -> str:
-    """The page of all families."""
-    names = methods()
-    goes = [f"| [`kr.{name}`](api/{name}.md) | {into} |" for name, into in GOES_INTO.items()]
-    lines = [HEAD + "\n".join(goes) + "\n"]
-    for title, keys in grouped(names).items():
-        lines.append(f"## {title}\n")
-        rows = [
-            (link(key), summary(names[key]), paper(names[key]), cost(names[key]), guides(key))
-            for key in keys
-        ]
-        lines += table("name, in short, paper, cost, guide", rows)
+    """Every public name by what it is for."""
+    lines = [
+        "# Catalog\n",
+        "Every public name by what it is for. A title leads to the page of its family, with papers and costs; "
+        "[namespaces](api/namespaces.md) leads from a place in Keras to what goes there.\n",
+    ]
+    for title, keys in families().items():
+        lines.append(f"## [{title}](api/{slug(title)}.md)\n")
+        lines += table(
+            "name, in short", [(link(key, "api/"), summary(public_names()[key])) for key in keys]
+        )
     return "\n".join(lines)
 
 
-def api_page(namespace: str) -> str:
-    """The page of a namespace."""
-    module = importlib.import_module(f"keras_regularize.{namespace}")
-    lines = [f"# `kr.{namespace}`\n", inspect.getdoc(module), ""]
-    if namespace in TOOLS:
-        options = "    options:\n      show_root_heading: false\n      heading_level: 2\n"
-        return "\n".join([*lines, f"::: keras_regularize.{namespace}", options])
-    names = {f"{namespace}.{name}": symbol for name, symbol in members(namespace).items()}
-    groups = grouped(names)
-    for title, keys in groups.items():
-        lines.append(f"## {title}\n")
-        rows = [(link(key, ""), summary(names[key]), cost(names[key])) for key in keys]
-        lines += table("name, in short, cost", rows)
-        lines += [f"::: keras_regularize.{key}\n" for key in keys]
+def namespaces() -> str:
+    """Every public name by where it goes."""
+    lines = ["# Namespaces\n", "A folder per place where Keras lets you plug something in.\n"]
+    for namespace in sorted({key.split(".")[0] for key in public_names()}):
+        module = importlib.import_module(f"keras_regularize.{namespace}")
+        lines.append(f"## kr.{namespace} {{ #keras_regularize.{namespace} }}\n")
+        if namespace in GOES_INTO:
+            lines.append(f"Goes into: {GOES_INTO[namespace]}.\n")
+        elif inspect.getdoc(module):
+            lines.append(inspect.getdoc(module).split("\n\n")[0] + "\n")
+        names = [key for key in public_names() if key.split(".")[0] == namespace]
+        links = [link(key).replace(f"`{namespace}.", "`") for key in sorted(names, key=str.lower)]
+        lines.append(", ".join(links) + "\n")
     return "\n".join(lines)
 
 
-def main() -> None:
-    (ROOT / "docs" / "catalog.md").write_text(catalog(), "utf-8")
-    folder = ROOT / "docs" / "api"
-    folder.mkdir(exist_ok=True)
-    for namespace in kr.__all__:
-        if not namespace.startswith("_"):
-            (folder / f"{namespace}.md").write_text(api_page(namespace), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def family_page(title: str, uses: dict[str, list[str]]) -> str:
+    """The entries of a family; `uses` has, for some names, links to where they are at work."""
+    keys = families()[title]
+    lines = [f"# {title}\n"]
+    if title.removeprefix("kr.") in TOOLS:
+        lines.append(
+            inspect.getdoc(importlib.import_module(f"keras_regularize.{title[3:]}")) + "\n"
+        )
+    rows = [
+        (f"[`{key}`](#keras_regularize.{key})", summary(symbol), cost(symbol), paper(symbol))
+        for key, symbol in ((key, public_names()[key]) for key in keys)
+    ]
+    head = "name, in short, cost, paper"
+    for column in (3, 2):
+        # A column that no entry fills, such as the papers of tools, is left out.
+        if not any(row[column] for row in rows):
+            rows = [row[:column] + row[column + 1 :] for row in rows]
+            head = ", ".join(part for i, part in enumerate(head.split(", ")) if i != column)
+    lines += table(head, rows)
+    for key in keys:
+        lines.append(f"::: keras_regularize.{key}\n    options:\n      heading: {key}\n")
+        lines[-1] += f"      toc_label: {key}\n"
+        if key in uses:
+            lines += ["**At work**\n", '<div class="uses" markdown>\n', *uses[key], "\n</div>\n"]
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""Writes the pages of the site, hand-written and generated, into `build/docs`, where `mkdocs build` finds them."""
+
+import importlib.util
+import json
+import pathlib
+import re
+import shutil
+
+from docs.tools import guides, reference
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "docs"
+COMPARISONS = ROOT / "benchmarks" / "comparisons" / "results"
+
+
+def card(title: str, page: str, picture: str | None) -> str:
+    """An entry of a gallery: a small picture and a title that lead to a page."""
+    image = f"![]({picture}){{ loading=lazy }}" if picture else "![](images/code.svg)"
+    return f"- [{image} {title}]({page})"
+
+
+def cards(recorded: list[guides.Recorded], compared: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """`{name: (title, page, picture)}` of the guides and comparisons."""
+    found = {
+        guide.name: (
+            guide.title,
+            f"guides/{guide.name}.md",
+            f"guides/images/{guide.picture}" if guide.picture else None,
+        )
+        for guide in recorded
+    }
+    for name, title in compared.items():
+        found[f"choose/{name}"] = (title, f"choose/{name}.md", f"choose/images/{name}.png")
+    return found
+
+
+def uses(cards: dict) -> dict[str, list[str]]:
+    """For each public name, the cards of the guides that use it and of the comparisons that it is part of."""
+    found: dict[str, list[str]] = {}
+    texts = {path.stem: path.read_text("utf-8") for path in guides.scripts()}
+    methods = {
+        f"choose/{path.stem}": {
+            row["method"] for row in json.loads(path.read_text("utf-8"))["rows"]
+        }
+        for path in sorted(COMPARISONS.glob("*.json"))
+    }
+    for key in reference.public_names():
+        name = re.compile(rf"\bkr\.{re.escape(key)}\b")
+        pages = [page for page, text in texts.items() if name.search(text)]
+        pages += [page for page, keys in methods.items() if key in keys]
+        if pages:
+            found[key] = [
+                card(title, f"../{page}", picture and f"../{picture}")
+                for title, page, picture in (cards[name] for name in pages)
+            ]
+    return found
+
+
+def comparisons() -> dict[str, str]:
+    """Writes the pages of the comparisons; `{name: title}`."""
+    if importlib.util.find_spec("benchmarks.comparisons") is None:
+        return {}
+    from benchmarks.comparisons import page
+
+    folder = BUILD / "choose"
+    (folder / "images").mkdir(parents=True)
+    titles = {}
+    for path in sorted(COMPARISONS.glob("*.json")):
+        text = page(path.stem)
+        titles[path.stem] = text.splitlines()[0].removeprefix("# ")
+        (folder / f"{path.stem}.md").write_text(text, "utf-8")
+        shutil.copy(path.with_suffix(".png"), folder / "images")
+    return titles
+
+
+def main() -> None:
+    shutil.rmtree(BUILD, ignore_errors=True)
+    ignored = shutil.ignore_patterns("tools", "__pycache__")
+    shutil.copytree(ROOT / "docs", BUILD, ignore=ignored)
+    found = cards(guides.write(BUILD / "guides"), comparisons())
+    (BUILD / "api").mkdir()
+    (BUILD / "catalog.md").write_text(reference.catalog(), "utf-8")
+    (BUILD / "api" / "namespaces.md").write_text(reference.namespaces(), "utf-8")
+    at_work = uses(found)
+    for title in reference.families():
+        text = reference.family_page(title, at_work)
+        (BUILD / "api" / f"{reference.slug(title)}.md").write_text(text, "utf-8")
+    index = (BUILD / "index.md").read_text("utf-8")
+    for kind, chosen in (
+        ("guides", [entry for name, entry in found.items() if "/" not in name]),
+        ("comparisons", [entry for name, entry in found.items() if "/" in name]),
+    ):
+        gallery = "\n".join(card(*entry) for entry in chosen)
+        index = index.replace(
+            f"<!-- {kind} -->", f'<div class="gallery" markdown>\n\n{gallery}\n\n</div>'
+        )
+    (BUILD / "index.md").write_text(index, "utf-8")
+    for name in ("CHANGELOG.md",):
+        shutil.copy(ROOT / name, BUILD / name.lower())
+
+
+if __name__ == "__main__":
+    main()
