@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 
+import keras_regularize as kr
 from docs.tools import guides, reference
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -17,6 +18,12 @@ def card(title: str, page: str, picture: str | None) -> str:
     """An entry of a gallery: a small picture and a title that lead to a page."""
     image = f"![]({picture}){{ loading=lazy }}" if picture else "![](images/code.svg)"
     return f"- [{image} {title}]({page})"
+
+
+def gallery(entries: list[tuple]) -> str:
+    """Entries side by side."""
+    lines = "\n".join(card(*entry) for entry in entries)
+    return f'<div class="gallery" markdown>\n\n{lines}\n\n</div>'
 
 
 def cards(recorded: list[guides.Recorded], compared: dict[str, str]) -> dict[str, tuple[str, ...]]:
@@ -39,9 +46,7 @@ def uses(cards: dict) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     texts = {path.stem: path.read_text("utf-8") for path in guides.scripts()}
     methods = {
-        f"choose/{path.stem}": {
-            row["method"] for row in json.loads(path.read_text("utf-8"))["rows"]
-        }
+        f"choose/{path.stem}": {row["key"] for row in json.loads(path.read_text("utf-8"))["rows"]}
         for path in sorted(COMPARISONS.glob("*.json"))
     }
     for key in reference.public_names():
@@ -85,18 +90,16 @@ def main() -> None:
     for title in reference.families():
         text = reference.family_page(title, at_work)
         (BUILD / "api" / f"{reference.slug(title)}.md").write_text(text, "utf-8")
-    index = (BUILD / "index.md").read_text("utf-8")
-    for kind, chosen in (
-        ("guides", [entry for name, entry in found.items() if "/" not in name]),
-        ("comparisons", [entry for name, entry in found.items() if "/" in name]),
-    ):
-        gallery = "\n".join(card(*entry) for entry in chosen)
-        index = index.replace(
-            f"<!-- {kind} -->", f'<div class="gallery" markdown>\n\n{gallery}\n\n</div>'
-        )
-    (BUILD / "index.md").write_text(index, "utf-8")
-    for name in ("CHANGELOG.md",):
-        shutil.copy(ROOT / name, BUILD / name.lower())
+    for name in ("index.md", "choose.md"):
+        text = (BUILD / name).read_text("utf-8")
+        for kind, is_comparison in (("guides", False), ("comparisons", True)):
+            chosen = [entry for key, entry in found.items() if ("/" in key) == is_comparison]
+            text = text.replace(f"<!-- {kind} -->", gallery(chosen))
+        (BUILD / name).write_text(text, "utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8").replace("](docs/", "](")
+    (BUILD / "changelog.md").write_text(changelog, "utf-8")
+    about = (BUILD / "cite.md").read_text("utf-8").replace("VERSION", kr.__version__)
+    (BUILD / "cite.md").write_text(about, "utf-8")
 
 
 if __name__ == "__main__":
