@@ -14,10 +14,9 @@ BUILD = ROOT / "build" / "docs"
 COMPARISONS = ROOT / "benchmarks" / "comparisons" / "results"
 
 
-def card(title: str, page: str, picture: str | None) -> str:
+def card(title: str, page: str, picture: str) -> str:
     """An entry of a gallery: a small picture and a title that lead to a page."""
-    image = f"![]({picture}){{ loading=lazy }}" if picture else "![](images/code.svg)"
-    return f"- [{image} {title}]({page})"
+    return f"- [![]({picture}){{ loading=lazy }} {title}]({page})"
 
 
 def gallery(entries: list[tuple]) -> str:
@@ -32,7 +31,7 @@ def cards(recorded: list[guides.Recorded], compared: dict[str, str]) -> dict[str
         guide.name: (
             guide.title,
             f"guides/{guide.name}.md",
-            f"guides/images/{guide.picture}" if guide.picture else None,
+            f"guides/images/{guide.picture}" if guide.picture else "images/code.svg",
         )
         for guide in recorded
     }
@@ -55,7 +54,7 @@ def uses(cards: dict) -> dict[str, list[str]]:
         pages += [page for page, keys in methods.items() if key in keys]
         if pages:
             found[key] = [
-                card(title, f"../{page}", picture and f"../{picture}")
+                card(title, f"../{page}", f"../{picture}")
                 for title, page, picture in (cards[name] for name in pages)
             ]
     return found
