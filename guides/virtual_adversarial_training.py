@@ -10,23 +10,15 @@ so unlabelled rows push the decision boundary away from themselves. The guide ru
 PyTorch (`KERAS_BACKEND`).
 """
 
-import os
-import pathlib
-
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
 from sklearn.datasets import load_digits, make_moons
 
 import keras_regularize as kr
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 20))
-IMAGES = pathlib.Path(os.environ.get("GUIDE_IMAGES", "guides/images"))
-IMAGES.mkdir(parents=True, exist_ok=True)
+EPOCHS = 20
 
 crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -82,12 +74,9 @@ for axis, (name, net) in zip(axes, {"supervised": supervised, "VAT": network}.it
     axis.set_xticks([])
     axis.set_yticks([])
 figure.tight_layout()
-figure.savefig(IMAGES / "vat_moons.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Decision boundaries on two moons with eight labels](images/vat_moons.png)
-
 ## Fewer labels on digits
 
 The same on scikit-learn's digits, 1000 images of 8×8 pixels of which 20 to 200 have a label. A few labels spread
@@ -147,12 +136,9 @@ axis.set_ylabel("test accuracy")
 axis.legend(frameon=False)
 axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
-figure.savefig(IMAGES / "vat_digits.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Accuracy over the number of labels](images/vat_digits.png)
-
 ## Robustness with few labels
 
 Adversarial training needs more data than plain training, and with few labels it has little. `SRSTAWR` lets a teacher

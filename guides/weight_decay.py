@@ -11,23 +11,16 @@ All figures in the text were measured on JAX. Trainings are seeded, so differenc
 only one.
 """
 
-import os
-import pathlib
 import warnings
 
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 30))
-IMAGES = pathlib.Path(os.environ.get("GUIDE_IMAGES", "guides/images"))
-IMAGES.mkdir(parents=True, exist_ok=True)
+EPOCHS = 30
 SEEDS = range(min(3, EPOCHS))
 
 x, y = load_digits(return_X_y=True)
@@ -138,8 +131,7 @@ for (name, (build, decays)), axis in zip(forms.items(), axes):
     axis.set_xlabel(r"$\lambda$")
 axes[0].set_ylabel("learning rate")
 figure.colorbar(picture, ax=axes, label="accuracy in test")
-figure.savefig(IMAGES / "weight_decay_rates.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 others = {
     "plain Adam": keras.optimizers.Adam(CosineDecay(1e-2, STEPS)),
@@ -151,8 +143,6 @@ for name, optimizer in others.items():
     print(f"{name} at learning rate 0.01: {accuracy(net):.3f}")
 
 """
-![Accuracy over learning rate and decay for the three forms](images/weight_decay_rates.png)
-
 The lowest rate is too low for 300 steps. From 0.003 on, the best decay of AdamW is 1 at every rate, and the best of
 `DecoupledWeightDecay` grows with the rate, 0.003, 0.0095, 0.03: that is the same, because $\\alpha \\lambda$ of the one
 is the $\\lambda$ of the other. What was best at rate 0.003 keeps 0.889 at rate 0.03 with AdamW, 0.885 with the penalty,
@@ -193,12 +183,9 @@ for epochs in LENGTHS:
 style(axes[0], r"decay per step $\lambda$", "accuracy in test")
 style(axes[1], r"normalized decay $\lambda_\mathrm{norm}$", "")
 figure.tight_layout()
-figure.savefig(IMAGES / "weight_decay_epochs.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Accuracy over the decay and over the normalized decay for three lengths of training](images/weight_decay_epochs.png)
-
 In 10 epochs there is no time to learn wrong labels by heart, and any decay up to 0.003 does; in 120 epochs it makes the
 difference between 0.703 and 0.886. A decay of 0.01 per step is right or nearly right for all three lengths: 0.881,
 0.890 and 0.886. Normalized, the best decay goes up with the length, to 0.17 and 0.35; it is the decay per step that
@@ -296,12 +283,9 @@ axes[1].set_ylim(0.8, 1.0)
 style(axes[0], "learning rate", "smoothed loss")
 style(axes[1], "epoch", "accuracy in test")
 figure.tight_layout()
-figure.savefig(IMAGES / "weight_decay_range_test.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Range tests of four decays, and one cycle against constant rates](images/weight_decay_range_test.png)
-
 Up to a decay of 0.1 the curves are nearly the same: lowest near a rate of 0.3, and rising at once above it. Stronger
 decay lets the loss fall less at every rate. The search takes 0.133, the largest with which the loss falls by nine
 tenths of what it does without, and suggests a rate of 0.033.
@@ -339,12 +323,9 @@ for rate, decay in ((0.3, 1e-2), (0.1, 3e-2), (0.03, 1e-1), (0.1, 0.0))[:EPOCHS]
 style(axes[0], "epoch", "length of the kernel")
 style(axes[1], "epoch", "effective learning rate")
 figure.tight_layout()
-figure.savefig(IMAGES / "weight_decay_normalized.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Length of the kernel and effective learning rate over epochs](images/weight_decay_normalized.png)
-
 Whatever the rate, the three kernels shrink until their effective rates meet: 0.0005 to 0.005 after one epoch, 0.037 to
 0.049 at the end, while their lengths differ by nearly a factor of three. Without decay both stay where they were, at
 0.0015. So decay is here a learning-rate schedule that rises to about 30 times that, and that is not what this problem
@@ -420,12 +401,9 @@ axis.set_yticks([0.15, 0.2, 0.3, 0.4, 0.5], ["0.15", "0.2", "0.3", "0.4", "0.5"]
 axis.minorticks_off()
 style(axis, "width", "loss in test")
 figure.tight_layout()
-figure.savefig(IMAGES / "weight_decay_small_data.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Loss in test over the width, for three decays, single networks and ensembles](images/weight_decay_small_data.png)
-
 Without decay the loss falls up to a width of 128, to 0.185, and rises again, to 0.207: the larger the network, the
 surer it is of its errors. With 0.9, which is 30 times the second recipe, small networks are worse, and large ones go on
 to about 0.16 and stay there. The asymptote is 0.147, against 0.189 without decay and 0.183 with 0.03; with any one
