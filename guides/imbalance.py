@@ -217,7 +217,7 @@ for name, loss, late in (
     print(f"{name:16s} F1 {f1_of[name]:.3f}, precision {precision:.3f}, recall {recall:.3f}")
 
 """
-At a threshold of one half, cross-entropy overlooks half of the eights, and its F1 score is {f1_of["cross-entropy"]:.2f}.
+At a threshold of one half, cross-entropy overlooks more than half of the eights, and its F1 score is {f1_of["cross-entropy"]:.2f}.
 `AnyLoss` finds more of them, with a score of {f1_of["AnyLoss"]:.2f}: as much as cross-entropy with the threshold that is best
 in training, but there is no threshold to look for. Weights of 30 for the eights do better still here, with
 {f1_of["with weights"]:.2f}: they buy recall with precision. The steepness of 5 is low; at the paper's 73 samples that are far
