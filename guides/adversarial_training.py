@@ -1,8 +1,8 @@
 """
 # Adversarial training
 
-A classifier that is right on 98 % of the test images can be made wrong on more than half of them by changes too small
-to matter to a reader. This guide trains scikit-learn's digits, 8×8 images with pixels in [0, 1], so that this no longer
+A classifier that is right on nearly all test images can be made wrong on half of them by changes too small to matter to a
+reader. This guide trains scikit-learn's digits, 8×8 images with pixels in [0, 1], so that this no longer
 works, and measures by how much. It runs unchanged on JAX, TensorFlow and PyTorch (`KERAS_BACKEND`).
 
 **Use this when** someone may choose the inputs against you, or predictions have to be stable under small changes.

@@ -69,11 +69,12 @@ def accuracy(net):
     return np.mean(net.predict_on_batch(x_test).argmax(axis=-1) == y_test)
 
 
-def style(axis, xlabel, ylabel):
+def style(axis, xlabel, ylabel, legend=True):
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=9)
+    if legend:
+        axis.legend(frameon=False, fontsize=9)
 
 
 """
@@ -136,8 +137,8 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True, layout="constra
 for (name, (_, decays)), axis in zip(forms.items(), axes):
     picture = axis.imshow(tables[name], vmin=0.75, vmax=0.9, origin="lower", aspect="auto")
     axis.plot(tables[name].argmax(axis=1), range(len(rates)), "wo", markerfacecolor="none")
-    axis.set_xticks(range(len(decays)), [f"{decay:.1g}" for decay in decays])
-    axis.set_yticks(range(len(rates)), [f"{rate:.1g}" for rate in rates])
+    axis.set_xticks(range(len(decays)), [f"{decay:.2g}" for decay in decays])
+    axis.set_yticks(range(len(rates)), [f"{rate:.2g}" for rate in rates])
     axis.set_title(name, fontsize=10)
     axis.set_xlabel(r"$\lambda$")
 axes[0].set_ylabel("learning rate")
@@ -145,7 +146,7 @@ figure.colorbar(picture, ax=axes, label="accuracy in test")
 plt.show()
 
 """
-The best decay of AdamW stays, whatever the rate, and the best of `DecoupledWeightDecay` grows with it: that is the same,
+The best decay of AdamW hardly moves with the rate, and the best of `DecoupledWeightDecay` grows with it: that is the same,
 because $\\alpha \\lambda$ of the one is the $\\lambda$ of the other. What was best at the lowest rate keeps
 {carried["AdamW of Keras"][-1]:.2f} at the highest with AdamW, {carried["L2 penalty"][-1]:.2f} with the penalty, and
 {carried["DecoupledWeightDecay"][-1]:.2f} with `DecoupledWeightDecay`. The paper found the reverse on CIFAR-10. The likely reason
@@ -237,7 +238,7 @@ for end in ends:
     print(f"restarts, after {end:3d} epochs: {history['val_accuracy'][end - 1]:.3f}")
 
 """
-The first two runs end where single trainings of 10 and 30 epochs with a decay of about 0.01 do. The third, whose decay per
+The first two runs end near single trainings of 10 and 30 epochs with a decay of about 0.01. The third, whose decay per
 step is half that of the first, learns wrong labels again. On a problem like this one, where the decay per step carries
 over, `DecoupledWeightDecay` with a constant decay is the better choice.
 
@@ -363,7 +364,9 @@ for (rate, decay), values in watched.items():
         axis.semilogy(np.arange(1, len(curve) + 1), curve, label=f"rate {rate:g}, decay {decay:g}")
 axes[0].set_title("length of the kernel", fontsize=10)
 axes[1].set_title("effective learning rate", fontsize=10)
-style(axes[0], "epoch", "")
+style(axes[0], "epoch", "", legend=False)
+axes[0].set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+axes[0].minorticks_off()
 style(axes[1], "epoch", "")
 figure.tight_layout()
 plt.show()
@@ -464,12 +467,12 @@ figure.tight_layout()
 plt.show()
 
 """
-With the usual decay the loss falls up to a medium width and then hardly any further. With 0.9, which is 30 times that, small
-networks are worse, and large ones go on falling. The asymptotes are {asymptotes[0.9, "single"]:.3f} and
-{asymptotes[0.03, "single"]:.3f}.
+With a decay of 0.9, which is 30 times the other, small networks are worse and wide ones better: the asymptotes are
+{asymptotes[0.9, "single"]:.3f} and {asymptotes[0.03, "single"]:.3f}.
 
-Ensembles help where networks are small. They prefer less decay, as the paper says of members. But wide networks of different
-initializations agree here, and the ensemble lowers the asymptote by little, far from what it brings in language models.
+Ensembles help where networks are small, and there they prefer less decay, as the paper says of members. But wide networks of
+different initializations agree here, and the ensemble does not lower the asymptote, far from what it brings in language
+models.
 
 An ensemble of four wide networks is expensive to run. `Distillation` trains a student, eight times narrower, on its
 predictions.
