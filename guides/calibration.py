@@ -152,7 +152,7 @@ found = {name: report(name, logits, y[test]) for name, logits in predicted.items
 `MDCA` changes little: it looks at the training images, and there confidence and accuracy agree already.
 
 It is not free. With labels as hard to see as these, `MaxSup`, `MbLS` and `ACLS` cost some points of accuracy,
-`SpectralDecoupling` fewer. `FLSD` costs nothing, and has the lowest cross-entropy of all. Judged by calibration alone it
+`SpectralDecoupling` and `FLSD` fewer. `FLSD` has the lowest cross-entropy of all. Judged by calibration alone it
 would have come fourth.
 
 ## Stopping in time
@@ -170,7 +170,7 @@ report("plain, stopped in time", stopped(noisy[test]), y[test])
 twice = report("FLSD, stopped in time", focal(noisy[test]), y[test])
 
 """
-The plain loss, stopped in time, is as well calibrated as the best of the above, and beats them all in accuracy and
+The plain loss, stopped in time, is nearly as well calibrated as the best of the above, and beats them all in accuracy and
 cross-entropy. Compare with that before you reach for anything else. The losses are for networks that have to be trained
 to the end, because accuracy still rises while the cross-entropy on new images does too, as Guo et al.
 ([arXiv:1706.04599](https://arxiv.org/abs/1706.04599)) saw on CIFAR-100. And one remedy is enough: `FLSD` stopped in time

@@ -125,11 +125,11 @@ for name, (_, passes) in methods.items():
     print(f"{name:14s} {test:6.3f} {noisy:15.3f} {passes:7.1f}")
 
 """
-All end above plain training. That is no ranking of the methods: each ran once, with one strength that was not tuned, and
-strength is most of the difference; those that memorize less end better. `LookSAM` comes out first probably because its
-remembered direction, at a weight of 0.7 in four steps out of five, pushes harder than `SAM` at the same `rho`. The
-gradient-norm penalty hardly helps at this strength. In practice, take the cheapest one that suffices, and choose its
-strength on a validation set, which also says when to stop.
+All end above plain training. That is no ranking of the methods: each ran once, with one strength that was not tuned,
+and strength is most of the difference; but for flooding, those that memorize less end better. `LookSAM` comes out first
+probably because its remembered direction, at a weight of 0.7 in four steps out of five, pushes harder than `SAM` at the
+same `rho`. The gradient-norm penalty hardly helps at this strength. In practice, take the cheapest one that suffices,
+and choose its strength on a validation set, which also says when to stop.
 
 ## Is it flatter?
 
@@ -204,7 +204,7 @@ figure.tight_layout()
 plt.show()
 
 """
-Plain training ends lower, at a training loss near zero, and in a steeper bowl; farther out, SAM's loss is the lower one.
+Plain training ends lower, and in a steeper bowl; farther out, SAM's loss is the lower one.
 
 ## A case that can be understood
 
@@ -242,7 +242,7 @@ def train_diagonal(wrap, learning_rate, **fit):
     predictor = u**2 - v**2
     loss = np.mean((features @ predictor[:, None] - targets) ** 2)
     distance, total = np.linalg.norm(predictor - truth), np.abs(predictor).sum()
-    return f"{loss:13.0e} {distance:21.2f} {total:23.1f}", distance
+    return f"{loss:13.0e} {distance:21.2f} {total:17.1f}", distance
 
 
 rules = {
@@ -251,7 +251,7 @@ rules = {
     "penalty with step 0.1": lambda net: kr.models.GradientRegularization(net, 0.02, step=0.1),
 }
 epochs = (EPOCHS + 1) // 2
-print(f"{'':23s} training loss  distance to the truth  sum of absolute values")
+print(f"{'':23s} training loss  distance to the truth  sum of |weights|")
 away = {}
 for name, wrap in rules.items():
     line, away[name] = train_diagonal(
@@ -287,7 +287,7 @@ for name in ("plain", "SAM", "GSAM", "LookSAM", "MomentumSAM"):
 axis.set_title("test accuracy with half of the training labels random", fontsize=10)
 axis.set_xlabel("epoch")
 axis.set_ylim(0.4, 1)
-axis.legend(loc="lower left", frameon=False, fontsize=9)
+axis.legend(loc="lower center", frameon=False, fontsize=9)
 axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
 plt.show()
