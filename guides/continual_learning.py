@@ -7,7 +7,7 @@ scikit-learn's digits, and what penalties on the weights do about them.
 
 **Use this when** data or labels change over time and the network is to go on learning, or to keep what it knew.
 
-**Do not when** the old data are at hand and small enough to train on everything again: nothing here does as well. For new
+**Do not when** the old data are at hand and small enough to train on everything again: that forgets nothing. For new
 classes in one layer of outputs the penalty hardly helps, as the last part shows.
 """
 
@@ -67,7 +67,7 @@ regularizers = {
 }
 
 learned, largest, rank = {}, {}, {}
-print(f"{'':14s} first task  last four tasks  largest singular value  effective rank")
+print(f"{'':14s} 1st task  last 4 tasks  largest singular value  effective rank")
 for name, parts in regularizers.items():
     net = network(hidden_layers=3, units=64)
     for regularizer, where in parts:
@@ -84,7 +84,7 @@ for name, parts in regularizers.items():
         largest[name].append(kr.analysis.spectral_norms(net)[kernel.path])
         rank[name].append(kr.analysis.effective_rank(kernel))
     print(
-        f"{name:14s} {learned[name][0]:10.2f} {np.mean(learned[name][-4:]):16.2f} "
+        f"{name:14s} {learned[name][0]:8.2f} {np.mean(learned[name][-4:]):13.2f} "
         f"{largest[name][-1]:23.1f} {rank[name][-1]:15.0f}"
     )
 
@@ -111,8 +111,8 @@ plt.show()
 
 """
 Chance is 0.1. The network without a penalty learns less of every task, as its largest singular values grow. With `Spectral`
-the last tasks are learned like the first. L2 helps little: it shrinks the directions that are not used along with the others, and
-the rank falls. `L2ToReference` does nearly as well as `Spectral`. `Wasserstein` holds the singular values about as well,
+the last tasks are learned nearly like the first. L2 helps little: it shrinks the directions that are not used along with the others, and
+the rank falls. `L2ToReference` does nearly as well. `Wasserstein` holds the singular values about as well,
 but helps much less, so they are not the whole story.
 
 The learning rate of 0.01 is high for Adam, which makes the loss of plasticity visible within a few tasks; smaller rates
@@ -133,7 +133,7 @@ def two_tasks(first, second, factors):
     net = network(hidden_layers=2, units=128)
     net.compile(keras.optimizers.Adam(1e-3), crossentropy)
     net.fit(*first, batch_size=50, epochs=EPOCHS // 3 + 1, verbose=0)
-    importance = kr.analysis.fisher_diagonal(net, first[0][: 10 * EPOCHS], seed=0)
+    importance = kr.analysis.fisher_diagonal(net, first[0][:300], seed=0)
     weights = net.get_weights()
     for name, anchors, factor in factors:
         net.set_weights(weights)
