@@ -159,10 +159,10 @@ figure.tight_layout()
 plt.show()
 
 """
-Without weight decay the worst group is learnt by heart, and its accuracy in test falls to {decayed[0.0][1][-1]:.2f}, hardly
-more than what plain training gives. With strong decay it ends at {decayed[30.0][1][-1]:.2f}. Stopping after the best epoch,
-found on validation data with groups, gives {max(decayed[0.0][1]):.2f} and {max(decayed[30.0][1]):.2f}: both help, and they help
-together.
+Without weight decay the worst group is learnt by heart, and its accuracy in test falls to {decayed[0.0][1][-1]:.2f}. With
+strong decay it ends at {decayed[30.0][1][-1]:.2f}. Stopping after the best epoch, found on validation data with groups, gives
+{max(decayed[0.0][1]):.2f} without decay and {max(decayed[30.0][1]):.2f} with it: the decay does not replace stopping, but makes it
+matter less when.
 
 ## Groups that nobody wrote down
 
