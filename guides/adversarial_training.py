@@ -174,7 +174,7 @@ for name, model in models.items():
     print(f"{name:12s}", " ".join(f"{value:.2f}" for value in curves[name]))
 
 """
-The grey line is the radius of the training. Beyond it `TRADES` is ahead of PGD, which is ahead on inputs that are moved less.
+The grey line is the radius of the training. Beyond it `TRADES` is ahead of PGD.
 """
 
 figure, axis = plt.subplots(figsize=(8, 3.4))
