@@ -88,9 +88,8 @@ for name, wrap in METHODS.items():
 
 """
 Plain single-step training ends with the best accuracy under the attack it knows, and with next to none under the
-stronger one. Its curve on the left gives no hint. The others learn more slowly, and keep most of what they gain.
-The two factors were chosen of two tries each, on these images and one seed: with more of its penalty `ELLE` learns more
-slowly, and with less of its own `GradAlign` starts to collapse as well.
+stronger one. Its curve on the left gives no hint. The others learn more slowly and do not collapse, though `GradAlign`
+loses some of what it gained. The two factors were chosen of two tries each, on these images and one seed.
 """
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
