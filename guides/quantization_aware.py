@@ -161,7 +161,7 @@ for seed in range(SEEDS):
     for bits in BITS:
         for name, mix in MIXES.items():
             model.select(mix(bits), mix(bits), per_channel=False)
-            results["one network" + name, bits] += accuracy(model) / len(SEEDS)
+            results["one network" + name, bits] += accuracy(model) / SEEDS
 
 """
 ## What it gives
