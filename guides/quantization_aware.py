@@ -200,11 +200,11 @@ plt.show()
 """
 The float network has {share[""]:.3f}. At 8 bits nothing needs to be done. The fewer the bits, the more training through the
 rounding gains: at 2 bits it ends at {results["in training", 2]:.2f} instead of {results["after training", 2]:.2f}. One network trained for
-all widths is as good as one trained for each from 4 bits on, and at 2 bits as long as the ends keep 8; with 2 bits at the
+all widths is nearly as good as one trained for each from 4 bits on, and at 2 bits as long as the ends keep 8; with 2 bits at the
 ends, for which it was not trained, it is no better than rounding after training.
 
 The kurtosis penalty does what it says, from a mean of {kurtosis[""]:.2f} to {kurtosis[", kurtosis penalty"]:.2f} at the same
 accuracy, but it buys nothing here: no column differs by much in its favour, and after training at 2 bits it costs. The
-kernels of this small network start uniform and end not far from it, so there was little to remove. It may do more where
+kernels of this small network start uniform and end at {kurtosis[""]:.2f}, so there was little to remove. It may do more where
 weights have heavy tails; measure first: `kurtosis_of` is two lines.
 """
