@@ -95,7 +95,6 @@ def measure(name, regularizer):
 print(f"{'':22s} accuracy  condition number  mean |cos|  filter length")
 for name, regularizer in regularizers.items():
     measure(name, regularizer)
-accuracies = [accuracy for accuracy, *_ in found.values()]
 
 """
 Each does what it says, and no more:

@@ -242,7 +242,7 @@ def train_diagonal(wrap, learning_rate, **fit):
     predictor = u**2 - v**2
     loss = np.mean((features @ predictor[:, None] - targets) ** 2)
     distance, total = np.linalg.norm(predictor - truth), np.abs(predictor).sum()
-    return f"{loss:13.0e} {distance:21.2f} {total:23.1f}", distance
+    return f"{loss:13.0e} {distance:21.2f} {total:17.1f}", distance
 
 
 rules = {
@@ -251,7 +251,7 @@ rules = {
     "penalty with step 0.1": lambda net: kr.models.GradientRegularization(net, 0.02, step=0.1),
 }
 epochs = (EPOCHS + 1) // 2
-print(f"{'':23s} training loss  distance to the truth  sum of absolute values")
+print(f"{'':23s} training loss  distance to the truth  sum of |weights|")
 away = {}
 for name, wrap in rules.items():
     line, away[name] = train_diagonal(
@@ -287,7 +287,7 @@ for name in ("plain", "SAM", "GSAM", "LookSAM", "MomentumSAM"):
 axis.set_title("test accuracy with half of the training labels random", fontsize=10)
 axis.set_xlabel("epoch")
 axis.set_ylim(0.4, 1)
-axis.legend(loc="lower left", frameon=False, fontsize=9)
+axis.legend(loc="lower center", frameon=False, fontsize=9)
 axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
 plt.show()

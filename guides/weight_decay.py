@@ -69,11 +69,12 @@ def accuracy(net):
     return np.mean(net.predict_on_batch(x_test).argmax(axis=-1) == y_test)
 
 
-def style(axis, xlabel, ylabel):
+def style(axis, xlabel, ylabel, legend=True):
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=9)
+    if legend:
+        axis.legend(frameon=False, fontsize=9)
 
 
 """
@@ -136,8 +137,8 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True, layout="constra
 for (name, (_, decays)), axis in zip(forms.items(), axes):
     picture = axis.imshow(tables[name], vmin=0.75, vmax=0.9, origin="lower", aspect="auto")
     axis.plot(tables[name].argmax(axis=1), range(len(rates)), "wo", markerfacecolor="none")
-    axis.set_xticks(range(len(decays)), [f"{decay:.1g}" for decay in decays])
-    axis.set_yticks(range(len(rates)), [f"{rate:.1g}" for rate in rates])
+    axis.set_xticks(range(len(decays)), [f"{decay:.2g}" for decay in decays])
+    axis.set_yticks(range(len(rates)), [f"{rate:.2g}" for rate in rates])
     axis.set_title(name, fontsize=10)
     axis.set_xlabel(r"$\lambda$")
 axes[0].set_ylabel("learning rate")
@@ -363,7 +364,9 @@ for (rate, decay), values in watched.items():
         axis.semilogy(np.arange(1, len(curve) + 1), curve, label=f"rate {rate:g}, decay {decay:g}")
 axes[0].set_title("length of the kernel", fontsize=10)
 axes[1].set_title("effective learning rate", fontsize=10)
-style(axes[0], "epoch", "")
+style(axes[0], "epoch", "", legend=False)
+axes[0].set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+axes[0].minorticks_off()
 style(axes[1], "epoch", "")
 figure.tight_layout()
 plt.show()

@@ -27,7 +27,7 @@ RESULTS = SCRIPTS / "results"
 #: What the constants of a guide become in a short run, for tests.
 SHORT = {"EPOCHS": 1, "SEEDS": 1, "STEPS": 2, "TASKS": 2, "POINTS": 2, "REPEATS": 1}
 
-FIELD = re.compile(r"(?<![\\^_])\{([A-Za-z_][^{}:$\\]*):([+,]?(?:\.\d+)?[defgs%])\}")
+FIELD = re.compile(r"(?<![\\^_])\{([A-Za-z_(\d][^{}:$\\]*):([+,]?(?:\.\d+)?[defgs%])\}")
 
 
 @dataclasses.dataclass

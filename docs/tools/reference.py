@@ -274,14 +274,16 @@ def catalog() -> str:
     """Every public name by what it is for."""
     lines = [
         "# Catalog\n",
-        "Every public name by what it is for. A title leads to the page of its family, with papers and costs; "
+        "Every public name by what it is for, with its paper. A title leads to its family, with costs; "
         "[namespaces](api/namespaces.md) leads from a place in Keras to what goes there.\n",
     ]
     for title, keys in families().items():
         lines.append(f"## [{title}](api/{slug(title)}.md)\n")
-        lines += table(
-            "name, in short", [(link(key, "api/"), summary(public_names()[key])) for key in keys]
-        )
+        rows = []
+        for key in keys:
+            parts = summary(public_names()[key]), paper(public_names()[key])
+            rows.append((link(key, "api/"), "<br>".join(part for part in parts if part)))
+        lines += table("name, in short", rows)
     return "\n".join(lines)
 
 
@@ -310,15 +312,12 @@ def family_page(title: str, uses: dict[str, list[str]]) -> str:
             inspect.getdoc(importlib.import_module(f"keras_regularize.{title[3:]}")) + "\n"
         )
     rows = [
-        (f"[`{key}`](#keras_regularize.{key})", summary(symbol), cost(symbol), paper(symbol))
+        (f"[`{key}`](#keras_regularize.{key})", summary(symbol), cost(symbol))
         for key, symbol in ((key, public_names()[key]) for key in keys)
     ]
-    head = "name, in short, cost, paper"
-    for column in (3, 2):
-        # A column that no entry fills, such as the papers of tools, is left out.
-        if not any(row[column] for row in rows):
-            rows = [row[:column] + row[column + 1 :] for row in rows]
-            head = ", ".join(part for i, part in enumerate(head.split(", ")) if i != column)
+    head = "name, in short, cost"
+    if not any(row[-1] for row in rows):
+        head, rows = "name, in short", [row[:-1] for row in rows]
     lines += table(head, rows)
     for key in keys:
         lines.append(f"::: keras_regularize.{key}\n    options:\n      heading: {key}\n")
