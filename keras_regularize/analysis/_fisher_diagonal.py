@@ -11,6 +11,7 @@ from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits
+from keras_regularize.utils.variables import weight_like
 
 
 def fisher_diagonal(
@@ -105,13 +106,8 @@ class _Measured(keras.Model):
         self.model = model
         self.measured_loss = loss
         self.totals = [
-            self.add_weight(
-                shape=v.shape,
-                initializer="zeros",
-                dtype="float32",
-                trainable=False,
-                autocast=False,
-                name=f"total_{i}",
+            weight_like(
+                self, v, dtype="float32", trainable=False, autocast=False, name=f"total_{i}"
             )
             for i, v in enumerate(model.trainable_variables)
         ]
