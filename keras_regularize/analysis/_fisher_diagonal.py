@@ -1,5 +1,6 @@
 """The diagonal of the Fisher information of a model's weights."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -78,9 +79,20 @@ def fisher_diagonal(
     else:
         y, loss = tree.map_structure(np.asarray, y), model.loss
     measured = _Measured(model, loss)
-    with backend.keep_weights_on_error(measured):
+    with _undivided_batches(), backend.keep_weights_on_error(measured):
         measured.predict({"x": x, "y": y}, batch_size=1, verbose=0)
     return [np.asarray(ops.convert_to_numpy(total)) / size for total in measured.totals]
+
+
+@contextlib.contextmanager
+def _undivided_batches():
+    """Lets every device see the whole batch, as one sample cannot be divided; weights stay where they are."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def _drawn(model, x, from_logits, seed):
