@@ -27,8 +27,8 @@ import keras_regularize as kr
 # What Keras says of every task that is loaded or quantized.
 warnings.filterwarnings("ignore", message=".*`compile\\(\\)` was not called.*|.*`quantize` method")
 
-EPOCHS = 40
-IMAGE_EPOCHS = EPOCHS // 4 + 1
+EPOCHS = 120
+IMAGE_EPOCHS = EPOCHS // 12 + 1
 VAT_EPSILON = 0.03
 EPSILON = 0.1
 
