@@ -17,7 +17,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -141,7 +140,6 @@ def record(path: pathlib.Path) -> None:
     """Runs a guide in full and keeps what its cells printed and drew."""
     import keras
 
-    begin = time.monotonic()
     cells, values = run(path)
     for old in RESULTS.glob(f"{path.stem}_*.png"):
         old.unlink()
@@ -156,7 +154,6 @@ def record(path: pathlib.Path) -> None:
     result = {
         "code": fingerprint(cells),
         "backend": keras.backend.backend(),
-        "seconds": round(time.monotonic() - begin),
         "fields": values,
         "cells": entries,
     }
