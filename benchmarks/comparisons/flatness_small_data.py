@@ -1,0 +1,126 @@
+"""Flat minima and small data: twelve images of each digit, and no more."""
+
+import functools
+
+import keras
+import numpy as np
+
+import keras_regularize as kr
+from benchmarks.comparisons._comparison import Measure, Method, Task, grid
+from benchmarks.comparisons._digits import accuracy, digits, keras_methods, mlp, scores
+
+TRAINING = 120
+#: Length of the random step that flatness is measured by, relative to that of each kernel.
+STEP = 0.3
+DRAWS = 5
+
+crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+momentum = functools.partial(keras.optimizers.SGD, momentum=0.9)
+sgd = functools.partial(momentum, 0.05)
+
+
+def data(generator):
+    return digits(generator, TRAINING, 200)
+
+
+def rise(model, x, y):
+    """How much the training accuracy falls when every kernel moves in a random direction."""
+    weights, generator = model.get_weights(), np.random.default_rng(0)
+
+    def moved(w):
+        step = generator.normal(size=w.shape).astype(w.dtype)
+        return w + STEP * np.linalg.norm(w) / np.linalg.norm(step) * step
+
+    found = []
+    for _ in range(DRAWS):
+        model.set_weights([moved(w) if w.ndim > 1 else w for w in weights])
+        found.append(float(crossentropy(y, scores(model, x))))
+    model.set_weights(weights)
+    return np.mean(found) - float(crossentropy(y, scores(model, x)))
+
+
+def measure(model, data, part):
+    return {"accuracy": accuracy(model, *getattr(data, part)), "rise": rise(model, *data.train)}
+
+
+def wrapped(key, settings, passes=1.0):
+    make = getattr(kr.models, key)
+    return Method(
+        f"models.{key}", lambda run, **s: run.train(make(mlp(), **s)), settings, passes=passes
+    )
+
+
+def exponential_average(run, decay):
+    model = run.train(mlp(), optimizer=sgd(use_ema=True, ema_momentum=decay))
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return model
+
+
+def averaged(run, **setting):
+    averaging = kr.callbacks.StochasticWeightAveraging(start=run.epochs // 2, **setting)
+    return run.train(mlp(), callbacks=[averaging])
+
+
+METHODS = [
+    *keras_methods(learning_rate=0.05, decayed=momentum, decays=(0.003, 0.01, 0.03, 0.1)),
+    Method(
+        None,
+        lambda run: run.train(mlp(), epochs=2 * run.epochs),
+        label="plain, twice as long",
+        passes=2,
+    ),
+    Method(None, exponential_average, grid(decay=(0.9, 0.95, 0.98, 0.99)), "average (EMA)"),
+    wrapped("SAM", grid(rho=(0.05, 0.1, 0.2, 0.4)), 2),
+    wrapped("ASAM", grid(rho=(0.5, 1.0, 2.0, 4.0)), 2),
+    wrapped("GSAM", grid(rho=(0.1, 0.1, 0.2, 0.4), alpha=(0.1, 0.4, 0.4, 0.4)), 2),
+    wrapped("FriendlySAM", grid(rho=(0.05, 0.1, 0.2, 0.4)), 2),
+    wrapped("LookSAM", grid(rho=(0.05, 0.1, 0.2, 0.4)), 1.2),
+    wrapped("MomentumSAM", grid(rho=(0.1, 0.3, 1.0, 3.0))),
+    wrapped("AMP", grid(epsilon=(0.1, 0.3, 0.5, 1.0)), 2),
+    wrapped("AWP", grid(gamma=(0.003, 0.01, 0.03, 0.1)), 2),
+    wrapped("GradientRegularization", grid(factor=(0.01, 0.03, 0.1, 0.3)), 2),
+    wrapped("Flooding", grid(level=(0.01, 0.03, 0.1, 0.2))),
+    Method(
+        "callbacks.StochasticWeightAveraging",
+        averaged,
+        grid(learning_rate=(None, 0.02, 0.1, 0.2)),
+    ),
+    Method(
+        "models.RDrop",
+        lambda run, rate, alpha: run.train(kr.models.RDrop(mlp(dropout=rate), alpha=alpha)),
+        grid(rate=(0.25, 0.25, 0.5, 0.5), alpha=(1.0, 3.0, 1.0, 3.0)),
+        passes=2,
+    ),
+    wrapped("VAT", grid(epsilon=(0.25, 0.5, 1.0, 2.0)), 3),
+    Method(
+        "models.Ensemble",
+        lambda run, members: kr.models.Ensemble([run.train(mlp()) for _ in range(members)]),
+        [{"members": 4}],
+        passes=4,
+    ),
+]
+
+PAGE = """
+{best}
+
+{table}
+
+{picture}
+
+{protocol}
+"""
+
+TASK = Task(
+    title="flat minima and small data",
+    data=data,
+    measure=measure,
+    measures={
+        "accuracy": Measure("accuracy, %"),
+        "rise": Measure("rise of the loss", more_is_better=False, percent=False),
+    },
+    methods=METHODS,
+    optimizer=sgd,
+    epochs=60,
+    batch_size=40,
+    page=PAGE,
+)

@@ -1,0 +1,164 @@
+"""Group shift: a shortcut that is right in training, and no longer in the test."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_regularize as kr
+from benchmarks.comparisons._comparison import Data, Measure, Method, Task, grid
+from benchmarks.comparisons._digits import keras_methods, mlp, scores
+
+TRAINING = 800
+AGREEMENT = 0.95
+NOISE_FEATURES = 10
+
+network = functools.partial(mlp, inputs=2 + NOISE_FEATURES, units=64, classes=2)
+crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def draw(generator, size, agreement):
+    """A core feature that is hard to see, a shortcut that is easy to, noise; the label, and the group of both."""
+    label = generator.integers(0, 2, size)
+    shortcut = np.where(generator.random(size) < agreement, label, 1 - label)
+    features = [
+        0.8 * (2 * label - 1) + generator.normal(size=size),
+        2.0 * (2 * shortcut - 1) + 0.6 * generator.normal(size=size),
+        *generator.normal(size=(NOISE_FEATURES, size)),
+    ]
+    return (np.stack(features, axis=1).astype("float32"), label), 2 * label + shortcut
+
+
+def data(generator):
+    """In the test data the shortcut is right half of the time. Validation data are as the training data are."""
+    sizes = {
+        "train": (TRAINING, AGREEMENT),
+        "validation": (TRAINING, AGREEMENT),
+        "test": (2000, 0.5),
+    }
+    drawn = {part: draw(generator, *size) for part, size in sizes.items()}
+    groups = {part: group for part, (_, group) in drawn.items()}
+    return Data(*(found for found, _ in drawn.values()), groups)
+
+
+def measure(model, data, part):
+    x, y = getattr(data, part)
+    right = np.argmax(scores(model, x), axis=-1) == y
+    groups = [np.mean(right[data.more[part] == group]) for group in range(4)]
+    return {"worst": min(groups), "mean": np.mean(groups)}
+
+
+def adam():
+    return keras.optimizers.Adam(3e-3)
+
+
+def group_weights(run, power):
+    group = run.data.more["train"]
+    weights = (1.0 * np.bincount(group, minlength=4)) ** -power
+    weights = weights[group] / weights[group].mean()
+    return run.train(network(), sample_weight=weights)
+
+
+def group_dro(run, step_size, decay=0.0):
+    labels = {"label": run.y, "group": run.data.more["train"]}
+    optimizer = keras.optimizers.AdamW(3e-3, weight_decay=decay)
+    return run.train(kr.models.GroupDRO(network(), 4, step_size), y=labels, optimizer=optimizer)
+
+
+def prospect(run, **setting):
+    model = kr.models.Prospect(network(), TRAINING, **setting, gradient_table=False)
+    return run.train(model, y=kr.utils.with_index(run.y))
+
+
+def rationale(run, **setting):
+    x, labels = keras.Input((2 + NOISE_FEATURES,)), keras.Input((), dtype="int32", optional=True)
+    features = x
+    for _ in range(2):
+        features = layers.Dense(64, activation="relu")(features)
+    logits = kr.layers.RationaleDense(2, **setting)([features, labels])
+    return run.train(kr.models.WithLabels(keras.Model([x, labels], logits)))
+
+
+def functional_entropy(run, factor):
+    """The core feature, the shortcut and the noise as inputs of their own."""
+    edges = [1, 2]
+    parts = [keras.Input((n,)) for n in (1, 1, NOISE_FEATURES)]
+    net = network()
+    joined = keras.Model(parts, net(layers.Concatenate()(parts)))
+    run.train(
+        kr.models.FunctionalEntropyRegularization(joined, factor),
+        x=np.split(run.x, edges, axis=1),
+        optimizer=keras.optimizers.Adam(3e-3, global_clipnorm=1.0),
+    )
+    return net
+
+
+def loss(key, settings, make):
+    return Method(f"losses.{key}", lambda run, **s: run.train(network(), make(**s)), settings)
+
+
+METHODS = [
+    *keras_methods(network, learning_rate=3e-3),
+    Method(None, group_weights, grid(power=(0.25, 0.5, 0.75, 1.0)), "group weights"),
+    Method("models.GroupDRO", group_dro, grid(step_size=(0.01, 0.03, 0.1, 0.3))),
+    Method(
+        "models.GroupDRO",
+        group_dro,
+        grid(step_size=(0.03, 0.1, 0.03, 0.1), decay=(3.0, 3.0, 10.0, 10.0)),
+        "models.GroupDRO, weight decay",
+    ),
+    loss(
+        "CVaR",
+        grid(tail=(0.05, 0.1, 0.3, 0.5)),
+        lambda tail: kr.losses.CVaR(crossentropy, tail),
+    ),
+    loss(
+        "SpectralRisk",
+        grid(parameter=(2.0, 4.0, 2.0, 4.0), shift_cost=(0.1, 0.1, 1.0, 1.0)),
+        lambda **s: kr.losses.SpectralRisk(crossentropy, "extremile", **s),
+    ),
+    loss(
+        "SpectralDecoupling",
+        grid(factor=(0.003, 0.01, 0.03, 0.1)),
+        kr.losses.SpectralDecoupling,
+    ),
+    Method(
+        "models.Prospect",
+        prospect,
+        grid(parameter=(0.1, 0.3, 0.5, 0.5), shift_cost=(1.0, 1.0, 1.0, 0.1)),
+    ),
+    Method(
+        "layers.RationaleDense",
+        rationale,
+        grid(factor=(0.01, 0.03, 0.1, 0.3), momentum=(0.1, 0.1, 0.1, 0.1)),
+    ),
+    Method(
+        "models.FunctionalEntropyRegularization",
+        functional_entropy,
+        grid(factor=(0.001, 0.003, 0.01, 0.03)),
+        passes=10,
+    ),
+]
+
+PAGE = """
+{best}
+
+{table}
+
+{picture}
+
+{protocol}
+"""
+
+TASK = Task(
+    title="group shift",
+    data=data,
+    measure=measure,
+    measures={"worst": Measure("worst group, %"), "mean": Measure("mean of groups, %")},
+    methods=METHODS,
+    optimizer=adam,
+    epochs=20,
+    batch_size=100,
+    page=PAGE,
+)

@@ -1,0 +1,137 @@
+"""Noisy labels: 40 % of the training labels are wrong."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_regularize as kr
+from benchmarks.comparisons._comparison import Measure, Method, Task, grid
+from benchmarks.comparisons._digits import CLASSES, accuracy, digits, keras_methods, mlp, scores
+
+WRONG = 0.4
+TRAINING = 800
+
+
+def data(generator):
+    clean = digits(generator, TRAINING, 300)
+
+    def noisy(part):
+        x, y = part
+        wrong = generator.random(len(y)) < WRONG
+        return x, np.where(wrong, (y + generator.integers(1, CLASSES, len(y))) % CLASSES, y)
+
+    train, validation = noisy(clean.train), noisy(clean.validation)
+    more = {"wrong": train[1] != clean.train[1]}
+    return dataclasses.replace(clean, train=train, validation=validation, more=more)
+
+
+def measure(model, data, part):
+    x, y = data.train
+    wrong = data.more["wrong"]
+    learned = np.argmax(scores(model, x), axis=-1) == y
+    return {
+        "accuracy": accuracy(model, *getattr(data, part)),
+        "memorized": np.mean(learned[wrong]),
+    }
+
+
+def adam():
+    return keras.optimizers.Adam(3e-3)
+
+
+def generalized(q):
+    """Keras' generalized cross-entropy, which takes probabilities."""
+    loss = keras.losses.CategoricalGeneralizedCrossEntropy(q=q)
+    return lambda y, z: loss(y, ops.softmax(z))
+
+
+def elr(run, **setting):
+    model = kr.models.ELR(mlp(), TRAINING, CLASSES, **setting)
+    return run.train(model, y=kr.utils.with_index(run.y))
+
+
+def elr_plus(run, **setting):
+    steps = TRAINING // run.task.batch_size
+    model = kr.models.ELRPlus(
+        mlp(), mlp(), TRAINING, CLASSES, ema_warmup_steps=20 * steps, **setting
+    )
+    return run.train(model, y=kr.utils.with_index(run.y))
+
+
+def co_teaching(run, forget_rate):
+    rising = keras.optimizers.schedules.PolynomialDecay(
+        0.0, 5 * TRAINING // run.task.batch_size, end_learning_rate=forget_rate
+    )
+    return run.train(kr.models.CoTeaching(mlp(), mlp(), rising))
+
+
+METHODS = [
+    *keras_methods(learning_rate=3e-3, decays=(0.3, 1.0, 3.0, 10.0)),
+    Method(
+        None,
+        lambda run, q: run.train(mlp(), generalized(q)),
+        grid(q=(0.3, 0.5, 0.7, 0.9)),
+        "generalized cross-entropy",
+    ),
+    Method(
+        "losses.SymmetricCrossentropy",
+        lambda run, **s: run.train(mlp(), kr.losses.SymmetricCrossentropy(**s, from_logits=True)),
+        grid(alpha=(0.003, 0.01, 0.03, 0.1), beta=(1.0, 1.0, 1.0, 1.0)),
+    ),
+    Method(
+        "losses.BiTempered",
+        lambda run, **s: run.train(mlp(), kr.losses.BiTempered(**s)),
+        grid(t1=(0.8, 0.5, 0.2, 0.2), t2=(1.2, 1.4, 1.4, 2.0)),
+    ),
+    Method(
+        "losses.CompSum",
+        lambda run, **s: run.train(mlp(), kr.losses.CompSum(**s)),
+        grid(tau=(1.5, 1.7, 1.9, 2.0)),
+    ),
+    Method(
+        "layers.NestedDropout",
+        lambda run, **s: run.train(mlp(before_last=[kr.layers.NestedDropout(**s)])),
+        grid(stddev=(5.0, 10.0, 20.0, 40.0)),
+    ),
+    Method("models.ELR", elr, grid(factor=(1.0, 3.0, 7.0, 3.0), momentum=(0.7, 0.7, 0.7, 0.9))),
+    Method(
+        "models.ELRPlus",
+        elr_plus,
+        grid(factor=(1.0, 3.0, 7.0, 3.0), momentum=(0.7, 0.7, 0.7, 0.9)),
+        passes=2,
+    ),
+    Method("models.CoTeaching", co_teaching, grid(forget_rate=(0.3, 0.4, 0.5, 0.6)), passes=2),
+    Method(
+        "models.SAM",
+        lambda run, **s: run.train(kr.models.SAM(mlp(), **s)),
+        grid(rho=(0.1, 0.2, 0.4, 0.8)),
+        passes=2,
+    ),
+]
+
+PAGE = """
+{best}
+
+{table}
+
+{picture}
+
+{protocol}
+"""
+
+TASK = Task(
+    title="noisy labels",
+    data=data,
+    measure=measure,
+    measures={
+        "accuracy": Measure("accuracy, %"),
+        "memorized": Measure("memorized, %", more_is_better=False),
+    },
+    methods=METHODS,
+    optimizer=adam,
+    epochs=40,
+    batch_size=50,
+    page=PAGE,
+)
