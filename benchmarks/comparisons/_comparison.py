@@ -87,7 +87,7 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Data, methods and measures, of which the first orders the table and, on validation data, chooses the settings.
+    """Data, methods and measures, of which the first orders the table and chooses the settings on validation data.
 
     `data(generator)` draws the data of one seed, `measure(model, data, part)` gives `{measure: number}` on one of
     its parts. `page` is markdown with fields (see `page`), and `claims` are the orders that its text relies on:
@@ -197,7 +197,7 @@ def compare(task, seeds=SEEDS, search_seeds=SEARCH_SEEDS, epochs=None, methods=N
         return statistics.mean(s if math.isfinite(s) else -math.inf for s in scores)
 
     chosen = [
-        max(method.settings, key=lambda setting: score(method, setting))  # noqa: B023
+        max(method.settings, key=lambda setting: score(method, setting))
         if len(method.settings) > 1
         else method.settings[0]
         for method in methods
@@ -272,7 +272,7 @@ def ordered(task: Task, results: Mapping) -> list[dict]:
 
 
 def as_good(task: Task, results: Mapping) -> list[str]:
-    """Names of the best method and of those that are no more than two standard errors of the difference from it."""
+    """Names of the best method and of those no more than two standard errors of the difference from it."""
     first = next(iter(task.measures))
     best, *others = ordered(task, results)
     names = [best["label"]]
@@ -393,14 +393,13 @@ def kept(name: str) -> dict[str, Any]:
 
 
 class Field:
-    """A row of the results in a page: `{rows[plain].accuracy}` is its mean with error, `.time`, `.passes`, `.setting`."""
+    """A row of the results in a page: `{rows[plain].accuracy}` is mean and error; `.time` and `.setting`."""
 
     def __init__(self, task: Task, row: Mapping):
         texts = dict(zip(task.measures, measure_texts(task, row)))
         for name, text in texts.items():
             setattr(self, name, text)
-        self.time, self.passes = f"{row['time']:.1f}", f"{row['passes']:g}"
-        self.setting = setting_text(row)
+        self.time, self.setting = f"{row['time']:.1f}", setting_text(row)
 
 
 def page(name: str) -> str:
@@ -426,14 +425,17 @@ def protocol(name: str, task: Task, results: Mapping) -> str:
     used = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
     criterion = task.measures[task.criterion]
     return f"""\
-Mean ± standard error over {len(results["seeds"])} seeds, each with a split of the data and initial weights of its own that
-all methods share; two standard errors in the picture. In bold: no more than two standard errors of the difference, seed by
-seed, from the best. Every method was trained for {results["epochs"]} epochs in batches of {results["batch_size"]}, but
-where its row says otherwise. Of each method with something to choose, {SETTINGS} settings were tried on
-{len(results["search_seeds"])} other seeds, and the one with the {"highest" if criterion.more_is_better else "lowest"}
-{criterion.title.split(",")[0]} on validation data was taken; the table is of test data. *Passes* are forward-backward passes
-over the training data, relative to plain training; *time* is what the epochs took, relative to plain. In a network as
-small as this one most of the time is overhead, so in a large one expect the passes.
+Mean ± standard error over {len(results["seeds"])} seeds, each with a split of the data and initial weights of its
+own that all methods share; the picture shows two standard errors. In bold: no more than two standard errors of the
+difference, seed by seed, from the best. Training takes {results["epochs"]} epochs in batches of
+{results["batch_size"]}. Of each method with something to choose, {SETTINGS} settings were tried on
+{len(results["search_seeds"])} other seeds, and the one with the
+{"highest" if criterion.more_is_better else "lowest"} {criterion.title.split(",")[0]} on validation data was taken;
+the table is of test data.
+
+*Passes* are forward-backward passes over the training data, relative to plain training; one back to the inputs
+alone counts as much. *Time* is what the epochs took, relative to plain. In a network as small as this one much of
+it is overhead: in a large one expect the passes.
 
 ```shell
 python -m benchmarks.comparisons {name}

@@ -10,15 +10,13 @@ from benchmarks.comparisons._comparison import PLAIN, Data, Method, grid
 CLASSES = 10
 
 
-def digits(generator, train, validation, flat=True, more=None):
-    """The 1797 images in random order, pixels between 0 and 1: some to train, some to choose by, the rest to test."""
+def digits(generator, train, validation):
+    """The 1797 images in random order, pixels from 0 to 1: some to train, some to choose by, the rest to test."""
     x, y = load_digits(return_X_y=True)
     order = generator.permutation(len(y))
     x, y = (x[order] / 16).astype("float32"), y[order]
-    if not flat:
-        x = x.reshape(-1, 8, 8, 1)
     parts = np.split(np.arange(len(y)), [train, train + validation])
-    return Data(*((x[part], y[part]) for part in parts), more or {})
+    return Data(*((x[part], y[part]) for part in parts))
 
 
 def mlp(inputs=64, units=128, dropout=0.0, hidden=2, before_last=(), classes=CLASSES, **dense):
