@@ -7,6 +7,7 @@ import json
 import math
 import pathlib
 import statistics
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -296,10 +297,11 @@ def measure_texts(task: Task, row: Mapping) -> list[str]:
 
 def rich_table(task: Task, results: Mapping) -> Table:
     """The table for a terminal of 80 columns."""
-    table = Table(title=task.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("", no_wrap=True, max_width=32)
+    options = {"box": box.SIMPLE_HEAD, "show_edge": False, "padding": (0, 1, 0, 0)}
+    table = Table(title=task.title, title_justify="left", title_style="bold", **options)
+    table.add_column("", no_wrap=True, max_width=35)
     for measure in task.measures.values():
-        table.add_column(measure.title, justify="right", max_width=12)
+        table.add_column(measure.title, justify="right", max_width=11)
     table.add_column("passes", justify="right")
     table.add_column("time", justify="right")
     best = as_good(task, results)
@@ -307,7 +309,8 @@ def rich_table(task: Task, results: Mapping) -> Table:
         texts = measure_texts(task, row)
         if row["label"] in best:
             texts[0] = f"[bold]{texts[0]}"
-        name = row["label"].split(".")[-1] if row["key"] else f"[dim]Keras:[/] {row['label']}"
+        name = row["label"].split(".")[-1] if row["key"] else f"Keras: {row['label']}"
+        texts = [text.replace(" ± ", "±") for text in texts]
         table.add_row(name, *texts, f"{row['passes']:g}", f"{row['time']:.1f}×")
     return table
 
@@ -361,7 +364,7 @@ def draw(task: Task, results: Mapping, path: pathlib.Path) -> None:
                 markersize=4,
                 elinewidth=1.2,
             )
-        axis.set_title(measure.title, fontsize=9)
+        axis.set_title(textwrap.fill(measure.title, 14), fontsize=9)
         axis.tick_params(labelsize=8)
         axis.tick_params(axis="y", length=0)
         axis.locator_params(axis="x", nbins=4 if panels < 3 else 3)

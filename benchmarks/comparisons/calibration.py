@@ -105,11 +105,44 @@ METHODS = [
 ]
 
 PAGE = """
-{best}
+**Stop in time, or use the dropout or weight decay that Keras has.** Each of them calibrates as well as the best
+loss made for it, and improves accuracy and log loss at the same time. Where training has to run to its end,
+take `kr.losses.FLSD`: it brings the calibration error from {rows[plain].ece} % to {rows[losses.FLSD].ece} %
+without anything else to tune, for about a point of accuracy.
 
 {table}
 
 {picture}
+
+## What was compared
+
+Digits under so much noise that many cannot be told apart, 400 to train a small network on, until it is far too
+sure. Settings were chosen by the log loss, not by the calibration error: a prediction must be sharp *and*
+honest to keep it low, while always giving the class frequencies is perfectly calibrated. For that reason look
+at all three columns.
+
+## What to use
+
+- **Early stopping, dropout, weight decay** first: log loss {rows[early stopping].crossentropy},
+  {rows[dropout].crossentropy} and {rows[weight decay].crossentropy} against {rows[plain].crossentropy} of plain
+  training, and no method of the package has a lower one. `kr.models.RDrop` on top of dropout
+  ({rows[models.RDrop].crossentropy}) adds nothing to dropout alone, for twice the passes.
+- **Temperature scaling**, five lines after training, when the trained network must stay as it is: it leaves
+  accuracy alone and has a calibration error of {rows[temperature scaling].ece} %.
+- **`kr.losses.FLSD`** or Keras' focal loss, between which there is no difference here, when all epochs are
+  needed.
+- `kr.losses.SpectralDecoupling` and `kr.losses.MDCA` (with a focusing exponent) have as low a calibration
+  error. `SpectralDecoupling` and `kr.losses.MaxSup` cost two points of accuracy, as label smoothing does.
+- `kr.losses.MbLS` and `kr.losses.ACLS` calibrate less than the others once their margin is chosen by the log
+  loss. A smaller margin lowers the calibration error and costs more of the rest.
+- `kr.callbacks.StochasticWeightAveraging` and `kr.models.SAM` help a little, beside what they are for. A
+  `kr.models.Ensemble` of four overconfident networks stays overconfident.
+
+## Limits
+
+One small network, one kind of noise, inputs that are ambiguous. Where a network is calibrated as it is, which
+digits without noise are, each of these losses makes it worse: measure first, with
+`kr.metrics.ExpectedCalibrationError`.
 
 {protocol}
 """
@@ -119,11 +152,33 @@ TASK = Task(
     data=data,
     measure=measure,
     measures={
-        "ece": Measure("calibration error, %", more_is_better=False),
-        "crossentropy": Measure("cross-entropy", more_is_better=False, percent=False),
+        "ece": Measure("calibration error (ECE), %", more_is_better=False),
+        "crossentropy": Measure("log loss", more_is_better=False, percent=False),
         "accuracy": Measure("accuracy, %"),
     },
     chosen_by="crossentropy",
+    claims=[
+        *(
+            (better, "plain", measure)
+            for better in ("early stopping", "dropout", "weight decay")
+            for measure in ("ece", "crossentropy", "accuracy")
+        ),
+        *(
+            (better, worse, "crossentropy")
+            for better in ("early stopping", "dropout")
+            for worse in ("losses.FLSD", "losses.MDCA", "losses.SpectralDecoupling", "models.SAM")
+        ),
+        ("temperature scaling", "plain", "ece"),
+        ("plain", "losses.FLSD", "accuracy"),
+        ("plain", "losses.SpectralDecoupling", "accuracy"),
+        ("plain", "losses.MaxSup", "accuracy"),
+        ("plain", "label smoothing", "accuracy"),
+        ("losses.FLSD", "losses.MbLS", "ece"),
+        ("losses.FLSD", "losses.ACLS", "ece"),
+        ("callbacks.StochasticWeightAveraging", "plain", "ece"),
+        ("models.SAM", "plain", "ece"),
+        ("losses.FLSD", "models.Ensemble", "ece"),
+    ],
     methods=METHODS,
     optimizer=adam,
     epochs=40,

@@ -169,7 +169,7 @@ TASK = Task(
     data=data,
     measure=measure,
     measures={
-        "mean": Measure("mean of both, %"),
+        "mean": Measure("mean accuracy, %"),
         "old": Measure("first task, %"),
         "new": Measure("second task, %"),
     },

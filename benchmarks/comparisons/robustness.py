@@ -21,7 +21,8 @@ def data(generator):
 def measure(model, data, part):
     x, y = getattr(data, part)
     attacks = [
-        kr.attacks.APGD(EPSILON, steps=20, loss=loss, seed=0) for loss in ("cross_entropy", "dlr")
+        kr.attacks.APGD(EPSILON, 20, loss=loss, from_logits=True, seed=0)
+        for loss in ("cross_entropy", "dlr")
     ]
     return {
         "robust": kr.analysis.robust_accuracy(model, x, y, attacks, batch_size=len(x)),
@@ -146,7 +147,7 @@ TASK = Task(
     data=data,
     measure=measure,
     measures={
-        "robust": Measure("under attack, %"),
+        "robust": Measure("accuracy under attack, %"),
         "accuracy": Measure("accuracy, %"),
     },
     methods=METHODS,

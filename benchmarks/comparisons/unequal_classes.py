@@ -163,8 +163,8 @@ TASK = Task(
     measure=measure,
     measures={
         "balanced": Measure("balanced accuracy, %"),
-        "rare": Measure("three rarest, %"),
-        "frequent": Measure("three most frequent, %"),
+        "rare": Measure("recall of three rarest, %"),
+        "frequent": Measure("recall of three most frequent, %"),
     },
     methods=METHODS,
     optimizer=adam,
