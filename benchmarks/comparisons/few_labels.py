@@ -98,8 +98,9 @@ METHODS = [
     ),
     wrapped(
         "RobustSelfSupervised",
-        grid(gamma_unlabeled=(0.3, 1.0, 3.0, 10.0), gamma=(0.3, 1.0, 3.0, 10.0)),
+        grid(gamma_unlabeled=(1.0, 3.0, 10.0, 30.0), gamma=(1.0, 3.0, 10.0, 30.0)),
         6,
+        factor=0.3,
         steps=5,
     ),
     wrapped(

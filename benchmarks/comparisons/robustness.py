@@ -20,12 +20,9 @@ def data(generator):
 
 def measure(model, data, part):
     x, y = getattr(data, part)
-    attacks = [
-        kr.attacks.APGD(EPSILON, 20, loss=loss, from_logits=True, seed=0)
-        for loss in ("cross_entropy", "dlr")
-    ]
+    attack = kr.attacks.APGD(EPSILON, steps=20, from_logits=True, seed=0)
     return {
-        "robust": kr.analysis.robust_accuracy(model, x, y, attacks, batch_size=len(x)),
+        "robust": kr.analysis.robust_accuracy(model, x, y, attack, batch_size=len(x)),
         "accuracy": accuracy(model, x, y),
     }
 
@@ -125,10 +122,10 @@ METHODS = [
         free,
         grid(replays=(2, 4, 4, 8), epsilon=(0.1, 0.1, 0.15, 0.1)),
     ),
-    wrapped("GradAlign", grid(factor=(0.05, 0.2, 1.0, 5.0)), 5, attack=kr.attacks.FGSM(EPSILON)),
-    wrapped("ELLE", grid(factor=(10.0, 100.0, 1000.0, 4000.0)), 5, epsilon=EPSILON),
+    wrapped("GradAlign", grid(factor=(0.02, 0.1, 0.5, 2.0)), 5, attack=kr.attacks.FGSM(EPSILON)),
+    wrapped("ELLE", grid(factor=(1.0, 10.0, 100.0, 1000.0)), 5, epsilon=EPSILON),
     wrapped("InputGradientPenalty", grid(factor=(0.1, 1.0, 10.0, 100.0)), 4),
-    wrapped("RobustSelfSupervised", grid(gamma=(0.03, 0.1, 0.3, 1.0)), STEPS + 1, steps=STEPS),
+    wrapped("RobustSelfSupervised", grid(gamma=(0.3, 1.0, 3.0, 10.0)), STEPS + 1, steps=STEPS),
     wrapped("VAT", grid(epsilon=(0.25, 0.5, 1.0, 2.0)), 3),
 ]
 

@@ -148,11 +148,46 @@ METHODS = [
 ]
 
 PAGE = """
-{best}
+**Begin with `kr.losses.LogitAdjusted`**: it needs the counts of the classes and nothing else, costs no more
+than cross-entropy, and brings the balanced accuracy from {rows[plain].balanced} % to
+{rows[losses.LogitAdjusted].balanced} %, far more than class weights ({rows[class weights].balanced} %). With
+`kr.layers.NeuralCollapse` before the last layer it gets a little further, to
+{rows[layers.NeuralCollapse, LogitAdjusted].balanced} %, the best of this table.
 
 {table}
 
 {picture}
+
+## What was compared
+
+Ten digits, the most frequent one with a hundred training images, the rarest with three. Which digit gets which
+place is drawn anew for every seed. Validation and test images have equal shares, nearly, and what counts is the
+mean of the recalls of the classes.
+
+## What to use
+
+- **`kr.losses.LogitAdjusted`**: the setting that was chosen, {rows[losses.LogitAdjusted].setting}, is the
+  default, so there is nothing to tune. The recall of the three rarest classes rises from {rows[plain].rare} %
+  to {rows[losses.LogitAdjusted].rare} %; the three most frequent ones pay for it, from {rows[plain].frequent} %
+  to {rows[losses.LogitAdjusted].frequent} %.
+- **`kr.layers.NeuralCollapse` in addition**, when features may be shaped too. Alone it does not help here: its
+  difference from plain training is within the error.
+- **`kr.losses.LDAM`** when frequent classes must not lose: it gains {rows[losses.LDAM].rare} % on the rare ones
+  and nothing is lost on the others. Class-balanced weights in the last fifth of the training, which its authors
+  add, change nothing here.
+- `kr.losses.class_balanced_weights`, `kr.losses.Seesaw`, `kr.models.GroupDRO` with the classes as groups, and
+  resampling come to about the same, {rows[losses.Seesaw].balanced} % to
+  {rows[losses.class_balanced_weights].balanced} %. So does Keras' label smoothing
+  ({rows[label smoothing].balanced} %), which knows nothing of the counts. `Seesaw` was best without its second
+  part, `q=0`.
+- Do not expect anything from a focal loss, `kr.losses.PolyLoss`, dropout or weight decay here: they are where
+  plain training is.
+
+## Limits
+
+One data set, one network, counts that differ by a factor of about thirty. Where the classes are as unequal in
+use as in training and plain accuracy is what counts, use cross-entropy. `kr.losses.AnyLoss` is for two classes
+and is not in the table; the guide on rare classes shows it.
 
 {protocol}
 """
@@ -166,6 +201,29 @@ TASK = Task(
         "rare": Measure("recall of three rarest, %"),
         "frequent": Measure("recall of three most frequent, %"),
     },
+    claims=[
+        *(
+            (better, "plain", "balanced")
+            for better in (
+                "losses.LogitAdjusted",
+                "losses.LDAM",
+                "losses.class_balanced_weights",
+                "losses.Seesaw",
+                "models.GroupDRO",
+                "class weights",
+                "resampling",
+                "label smoothing",
+            )
+        ),
+        ("losses.LogitAdjusted", "class weights", "balanced"),
+        ("losses.LogitAdjusted", "losses.LDAM", "balanced"),
+        ("losses.LogitAdjusted", "losses.class_balanced_weights", "balanced"),
+        ("losses.LogitAdjusted", "label smoothing", "balanced"),
+        ("layers.NeuralCollapse, LogitAdjusted", "losses.LogitAdjusted", "balanced"),
+        ("losses.LogitAdjusted", "plain", "rare"),
+        ("plain", "losses.LogitAdjusted", "frequent"),
+        ("losses.LDAM", "plain", "rare"),
+    ],
     methods=METHODS,
     optimizer=adam,
     epochs=40,
