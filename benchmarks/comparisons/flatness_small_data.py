@@ -102,8 +102,8 @@ PAGE = """
 **Begin with label smoothing, which Keras has and which costs nothing**: {rows[label smoothing].accuracy} %
 against {rows[plain].accuracy} % of plain training. `kr.models.VAT` is as good ({rows[models.VAT].accuracy} %)
 for three passes a step. Among the methods for flat minima `kr.models.FriendlySAM` is ahead with
-{rows[models.FriendlySAM].accuracy} %; all of them find flatter minima, and what that gains in accuracy is less
-than a reader of the papers would expect.
+{rows[models.FriendlySAM].accuracy} %; all of them find flatter minima than plain training, and what that gains
+in accuracy is little.
 
 {table}
 
@@ -180,6 +180,7 @@ TASK = Task(
                 "models.AMP",
                 "models.AWP",
                 "models.GradientRegularization",
+                "models.Flooding",
             )
         ),
         ("models.VAT", "models.FriendlySAM", "accuracy"),
