@@ -53,17 +53,21 @@ def adam():
     return keras.optimizers.Adam(3e-3)
 
 
-def group_weights(run, power):
+def decayed(decay):
+    return keras.optimizers.AdamW(3e-3, weight_decay=decay)
+
+
+def group_weights(run, power, decay=0.0):
     group = run.data.more["train"]
     weights = (1.0 * np.bincount(group, minlength=4)) ** -power
     weights = weights[group] / weights[group].mean()
-    return run.train(network(), sample_weight=weights)
+    return run.train(network(), optimizer=decayed(decay), sample_weight=weights)
 
 
 def group_dro(run, step_size, decay=0.0):
     labels = {"label": run.y, "group": run.data.more["train"]}
-    optimizer = keras.optimizers.AdamW(3e-3, weight_decay=decay)
-    return run.train(kr.models.GroupDRO(network(), 4, step_size), y=labels, optimizer=optimizer)
+    model = kr.models.GroupDRO(network(), 4, step_size)
+    return run.train(model, optimizer=decayed(decay), y=labels)
 
 
 def prospect(run, **setting):
@@ -101,11 +105,17 @@ def loss(key, settings, make):
 METHODS = [
     *keras_methods(network, learning_rate=3e-3),
     Method(None, group_weights, grid(power=(0.25, 0.5, 0.75, 1.0)), "group weights"),
+    Method(
+        None,
+        group_weights,
+        grid(power=(0.75, 1.0, 0.75, 1.0), decay=(10.0, 10.0, 30.0, 30.0)),
+        "group weights and decay",
+    ),
     Method("models.GroupDRO", group_dro, grid(step_size=(0.01, 0.03, 0.1, 0.3))),
     Method(
         "models.GroupDRO",
         group_dro,
-        grid(step_size=(0.03, 0.1, 0.03, 0.1), decay=(3.0, 3.0, 10.0, 10.0)),
+        grid(step_size=(0.03, 0.1, 0.03, 0.1), decay=(10.0, 10.0, 30.0, 30.0)),
         "models.GroupDRO, weight decay",
     ),
     loss(
