@@ -28,9 +28,6 @@ TASKS = (
     "robustness",
     "group_shift",
     "flatness_small_data",
-    "pruning",
-    "quantization",
-    "continual_learning",
 )
 
 #: Trainings are told from each other by their seed alone: settings are chosen on other ones than are reported.
