@@ -152,11 +152,45 @@ METHODS = [
 ]
 
 PAGE = """
-{best}
+**Write the groups down, weight them, and decay the weights strongly.** With both, Keras' own `sample_weight` by
+the size of the group has an accuracy of {rows[group weights and decay].worst} % in the worst group and
+`kr.models.GroupDRO` {rows[models.GroupDRO, weight decay].worst} %, which is the same within the error; plain
+training has {rows[plain].worst} %. Nothing that does without the groups helped here.
 
 {table}
 
 {picture}
+
+## What was compared
+
+Two features and noise: one that carries the label, and a shortcut that is easier to see and agrees with the
+label in 95 % of the training samples, but only in half of the test samples. The four combinations of label and
+shortcut are the groups. Validation data are like the training data, with few samples in the rare groups, and
+settings are chosen by the worst group there.
+
+## What to use
+
+- **Group weights with strong weight decay** first: an argument of `fit` and one of the optimizer. Each alone
+  does less: weights without decay {rows[group weights].worst} %, and decay without weights leaves the worst
+  group at {rows[weight decay].worst} %.
+- **`kr.models.GroupDRO` with strong weight decay** is as good, and without decay too it is where weights
+  without decay are. It finds the weights of the groups from their losses, so take it where size alone does not
+  say which group is hard.
+- **Without groups** nothing beats plain training. `kr.losses.SpectralRisk`, `kr.models.Prospect` and
+  `kr.layers.RationaleDense` are where it is. `kr.losses.CVaR` ({rows[losses.CVaR].worst} %) does harm: the
+  classes overlap, so the samples of large loss are the noisy ones as much as the neglected ones.
+- `kr.losses.SpectralDecoupling` ({rows[losses.SpectralDecoupling].worst} %) was made for shortcuts and does
+  harm here as well, at the smallest factor that was tried.
+- Label smoothing ({rows[label smoothing].worst} %) and early stopping ({rows[early stopping].worst} %) are
+  worse than plain training too.
+- `kr.models.FunctionalEntropyRegularization` was given the core feature, the shortcut and the noise as inputs
+  of their own, and gains nothing.
+
+## Limits
+
+One synthetic problem of few samples, in which a linear rule would do. `Prospect` was run without its table of
+gradients; its time is that of a solver on the host, which matters less beside a large network. Domain
+generalization with pretrained features, for which `RationaleDense` is meant, is another matter.
 
 {protocol}
 """
@@ -166,6 +200,17 @@ TASK = Task(
     data=data,
     measure=measure,
     measures={"worst": Measure("worst-group accuracy, %"), "mean": Measure("mean accuracy, %")},
+    claims=[
+        ("group weights and decay", "group weights", "worst"),
+        ("group weights and decay", "weight decay", "worst"),
+        ("models.GroupDRO, weight decay", "models.GroupDRO", "worst"),
+        ("models.GroupDRO", "plain", "worst"),
+        ("group weights", "plain", "worst"),
+        ("plain", "losses.CVaR", "worst"),
+        ("plain", "losses.SpectralDecoupling", "worst"),
+        ("plain", "label smoothing", "worst"),
+        ("plain", "early stopping", "worst"),
+    ],
     methods=METHODS,
     optimizer=adam,
     epochs=20,
