@@ -22,7 +22,6 @@ RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 #: In the order in which they are listed.
 TASKS = (
     "noisy_labels",
-    "few_labels",
     "unequal_classes",
     "calibration",
     "robustness",

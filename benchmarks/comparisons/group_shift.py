@@ -177,7 +177,7 @@ settings are chosen by the worst group there.
   without decay are. It finds the weights of the groups from their losses, so take it where size alone does not
   say which group is hard.
 - **Without groups** nothing beats plain training. `kr.losses.SpectralRisk`, `kr.models.Prospect` and
-  `kr.layers.RationaleDense` are where it is. `kr.losses.CVaR` ({rows[losses.CVaR].worst} %) does harm: the
+  `kr.layers.RationaleDense` are about where it is. `kr.losses.CVaR` ({rows[losses.CVaR].worst} %) does harm: the
   classes overlap, so the samples of large loss are the noisy ones as much as the neglected ones.
 - `kr.losses.SpectralDecoupling` ({rows[losses.SpectralDecoupling].worst} %) was made for shortcuts and does
   harm here as well, at the smallest factor that was tried.
