@@ -433,8 +433,8 @@ difference, seed by seed, from the best. Training takes {results["epochs"]} epoc
 the table is of test data.
 
 *Passes* are forward-backward passes over the training data, relative to plain training; one back to the inputs
-alone counts as much. *Time* is what the epochs took, relative to plain. In a network as small as this one much of
-it is overhead: in a large one expect the passes.
+alone counts as much. *Time* is what the epochs took in the fastest of the runs, relative to plain. In a network as
+small as this one much of it is overhead: in a large one expect the passes.
 
 ```shell
 python -m benchmarks.comparisons {name}

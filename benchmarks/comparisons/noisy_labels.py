@@ -143,8 +143,8 @@ choose by accuracy on noisy labels is enough where they are wrong evenly.
   default here, {rows[models.SAM].setting}, the largest that was tried; `CoTeaching` wants to know about how
   many labels are wrong.
 - Of what Keras has, **dropout**, **early stopping** and **weight decay** ({rows[weight decay].accuracy} %) do
-  most of the work, early stopping in {rows[early stopping].time} of the time. Label smoothing
-  ({rows[label smoothing].accuracy} %) hardly helps.
+  most of the work, and early stopping saves time. Label smoothing ({rows[label smoothing].accuracy} %) hardly
+  helps.
 - `kr.layers.NestedDropout` ({rows[layers.NestedDropout].accuracy} %) memorizes little and learns little.
 
 ## Limits
