@@ -1,8 +1,8 @@
 """Which tests a backend runs when `make test` divides the suite among the three (`pytest --share`).
 
 - All cases of a test run on PyTorch, where a case takes a tenth of what it takes on the others. These take samples
-  of a selection in which every value of every parameter occurs: TensorFlow a quarter and JAX, where most of the time
-  is compilation, an eighth.
+  of a selection in which every value of every parameter occurs: TensorFlow a quarter, and JAX, where most of the
+  time is compilation, an eighth.
 - `everywhere` marks what no backend may leave out: golden cases, the contract of every symbol, derivatives, the
   train step, and parameters that are about a backend.
 - `rotating` marks examples, guides and experiments that show what a method is good for, whose numbers are pinned
