@@ -153,26 +153,24 @@ radius unless the setting says otherwise. Settings were chosen by the accuracy u
 - **`kr.models.AdversarialTraining` with `kr.attacks.FGSM`** if not:
   {rows[models.AdversarialTraining, FGSM].robust} %. `kr.models.ELLE` ({rows[models.ELLE].robust} %) gains a
   little on it, for five passes; `kr.models.GradAlign` ({rows[models.GradAlign].robust} %), which guards against
-  the collapse of FGSM, does not, for it did not collapse here.
+  the collapse of FGSM, does not.
 - **`kr.models.VAT`** ({rows[models.VAT].robust} %) and `kr.models.RobustSelfSupervised`
-  ({rows[models.RobustSelfSupervised].robust} %) are nearly as robust without an attack on the labels' loss or
-  without a fixed radius, and both can use images without labels.
+  ({rows[models.RobustSelfSupervised].robust} %) are nearly as robust, and both can use images without labels.
 - PGD ({rows[models.AdversarialTraining, PGD].robust} %), `kr.models.ALP`, `kr.models.MART`, `kr.models.SRSTAWR`
   and `kr.models.AWP` around PGD lie between {rows[models.AWP, PGD].robust} % and {rows[models.SRSTAWR].robust}
   %, too close to rank them here. `SRSTAWR` needs a teacher as well.
 - `kr.models.TRADES` ({rows[models.TRADES].robust} %) and `kr.models.AdvCompSum`
   ({rows[models.AdvCompSum].robust} %) are behind `ARoW`, and TRADES with the factor that was chosen loses
   accuracy without attack ({rows[models.TRADES].accuracy} %).
-- `kr.models.FreeAdversarialTraining` ({rows[models.FreeAdversarialTraining].robust} %) costs nothing more than
-  plain training, and in a training as short as this its perturbations have no time to become strong: Gaussian
-  noise, which costs nothing either, is better.
+- `kr.models.FreeAdversarialTraining` ({rows[models.FreeAdversarialTraining].robust} %) costs no more than plain
+  training, but neither does Gaussian noise, which is better here.
 - `kr.models.InputGradientPenalty` ({rows[models.InputGradientPenalty].robust} %) is no better than noise.
   Weight decay does not help; dropout, label smoothing and early stopping help a little.
 
 ## Limits
 
-Digits of 8 × 8 pixels are easy: the methods differ more on photos, where accuracy without attack is at stake
-too. One attack of one radius; who has to rely on the figure should use several attacks with restarts.
+Digits of 8 × 8 pixels are easy, and nothing here says how the methods rank on photos. One attack of one radius;
+who has to rely on the figure should use several attacks with restarts.
 
 {protocol}
 """
