@@ -89,7 +89,7 @@ METHODS = [
     *keras_methods(learning_rate=2e-3),
     Method(None, noisy, grid(stddev=(0.05, 0.1, 0.2, 0.4)), "Gaussian noise"),
     Method(
-        "attacks.FGSM",
+        "models.AdversarialTraining",
         lambda run, epsilon: run.train(
             kr.models.AdversarialTraining(mlp(), kr.attacks.FGSM(epsilon))
         ),
@@ -130,11 +130,47 @@ METHODS = [
 ]
 
 PAGE = """
-{best}
+**Train on attacked inputs: how matters less than that you do.** `kr.models.ARoW` is the best with
+{rows[models.ARoW].robust} % under attack, and accuracy without attack is that of plain training,
+{rows[models.ARoW].accuracy} %. `kr.models.AdversarialTraining` with a single `kr.attacks.FGSM` step reaches
+{rows[models.AdversarialTraining, FGSM].robust} % for two passes. What Keras has does not come near: noise on
+the inputs {rows[Gaussian noise].robust} %, plain training {rows[plain].robust} %.
 
 {table}
 
 {picture}
+
+## What was compared
+
+Eight hundred digits, a small network, and an attack that may move every pixel by a tenth of its range:
+`kr.attacks.APGD`, twenty steps, on test images. Training attacks are PGD with five steps, or FGSM, at that
+radius unless the setting says otherwise. Settings were chosen by the accuracy under attack on validation data.
+
+## What to use
+
+- **`kr.models.ARoW`** with its default factor, if seven passes a step can be paid for. It keeps the accuracy
+  without attack.
+- **`kr.models.AdversarialTraining` with `kr.attacks.FGSM`** if not:
+  {rows[models.AdversarialTraining, FGSM].robust} %. `kr.models.ELLE` ({rows[models.ELLE].robust} %) gains a
+  little on it, for five passes; `kr.models.GradAlign` ({rows[models.GradAlign].robust} %), which guards against
+  the collapse of FGSM, does not.
+- **`kr.models.VAT`** ({rows[models.VAT].robust} %) and `kr.models.RobustSelfSupervised`
+  ({rows[models.RobustSelfSupervised].robust} %) are nearly as robust, and both can use images without labels.
+- PGD ({rows[models.AdversarialTraining, PGD].robust} %), `kr.models.ALP`, `kr.models.MART`, `kr.models.SRSTAWR`
+  and `kr.models.AWP` around PGD lie between {rows[models.AWP, PGD].robust} % and {rows[models.SRSTAWR].robust}
+  %, too close to rank them here. `SRSTAWR` needs a teacher as well.
+- `kr.models.TRADES` ({rows[models.TRADES].robust} %) and `kr.models.AdvCompSum`
+  ({rows[models.AdvCompSum].robust} %) are behind `ARoW`, and TRADES with the factor that was chosen loses
+  accuracy without attack ({rows[models.TRADES].accuracy} %).
+- `kr.models.FreeAdversarialTraining` ({rows[models.FreeAdversarialTraining].robust} %) costs no more than plain
+  training, but neither does Gaussian noise, which is better here.
+- `kr.models.InputGradientPenalty` ({rows[models.InputGradientPenalty].robust} %) is no better than noise.
+  Weight decay does not help; dropout, label smoothing and early stopping help a little.
+
+## Limits
+
+Digits of 8 × 8 pixels are easy, and nothing here says how the methods rank on photos. One attack of one radius;
+who has to rely on the figure should use several attacks with restarts.
 
 {protocol}
 """
@@ -147,6 +183,26 @@ TASK = Task(
         "robust": Measure("accuracy under attack, %"),
         "accuracy": Measure("accuracy, %"),
     },
+    claims=[
+        *(
+            ("models.ARoW", worse, "robust")
+            for worse in (
+                "models.AdversarialTraining, PGD",
+                "models.AdversarialTraining, FGSM",
+                "models.TRADES",
+                "models.AdvCompSum",
+            )
+        ),
+        ("models.ELLE", "models.AdversarialTraining, FGSM", "robust"),
+        ("models.AdversarialTraining, FGSM", "Gaussian noise", "robust"),
+        ("models.VAT", "Gaussian noise", "robust"),
+        ("plain", "models.TRADES", "accuracy"),
+        ("Gaussian noise", "models.FreeAdversarialTraining", "robust"),
+        ("Gaussian noise", "dropout", "robust"),
+        ("dropout", "plain", "robust"),
+        ("label smoothing", "plain", "robust"),
+        ("early stopping", "plain", "robust"),
+    ],
     methods=METHODS,
     optimizer=adam,
     epochs=30,
