@@ -312,14 +312,14 @@ def rich_table(task: Task, results: Mapping) -> Table:
 
 
 def markdown_table(task: Task, results: Mapping) -> str:
-    headers = ["method", "setting", *(m.title for m in task.measures.values()), "passes", "time"]
-    lines = ["| " + " | ".join(headers) + " |", "|---|---|" + "--:|" * (len(headers) - 2)]
+    headers = ["method", *(m.title for m in task.measures.values()), "passes", "time", "setting"]
+    lines = ["| " + " | ".join(headers) + " |", "|---|" + "--:|" * (len(headers) - 2) + "---|"]
     best = as_good(task, results)
     for row in ordered(task, results):
         texts = measure_texts(task, row)
         if row["label"] in best:
             texts[0] = f"**{texts[0]}**"
-        cells = [link(row), setting_text(row), *texts, f"{row['passes']:g}", f"{row['time']:.1f}×"]
+        cells = [link(row), *texts, f"{row['passes']:g}", f"{row['time']:.1f}×", setting_text(row)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
