@@ -106,7 +106,7 @@ moved_plain, moved_anchored = moved["plain"], moved["anchored"]
 
 plt.figure(figsize=(5, 3))
 plt.bar(list(accuracy), list(accuracy.values()))
-plt.ylabel("accuracy on test images")
+plt.title("accuracy on test images", fontsize=10)
 plt.tight_layout()
 plt.show()
 

@@ -120,6 +120,8 @@ def _draw(plt, cell: Cell) -> None:
             figure.savefig(picture, format="png", dpi=120)
         titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
         cell.titles.append("; ".join(title.replace("\n", " ") for title in titles if title))
+        if not cell.titles[-1]:
+            raise ValueError("A figure without a title has nothing to say to who cannot see it.")
         cell.pictures.append(picture.getvalue())
     plt.close("all")
 
