@@ -379,7 +379,14 @@ CASES = {
 }
 
 # Public for subclasses alone.
-BASES = {"attacks.Attack", "losses.ClassLoss", "losses.Loss", "optimizers.OptimizerWrapper"}
+BASES = {
+    "attacks.Attack",
+    "losses.ClassLoss",
+    "losses.Loss",
+    "losses.RegionLoss",
+    "losses.SegmentationLoss",
+    "optimizers.OptimizerWrapper",
+}
 
 # Namespaces of tools to build with, which nothing saved contains.
 TOOLS = {"autodiff", "numerics", "testing"}

@@ -46,11 +46,20 @@ from keras_regularize.losses.robust._arow import arow
 from keras_regularize.losses.robust._mart import mart
 from keras_regularize.losses.robust._smooth_adversarial_comp_sum import smooth_adversarial_comp_sum
 from keras_regularize.losses.robust._trades import trades
+from keras_regularize.losses.segmentation.focal_tversky import FocalTversky
+from keras_regularize.losses.segmentation.generalized_dice import GeneralizedDice
+from keras_regularize.losses.segmentation.jaccard import Jaccard
+from keras_regularize.losses.segmentation.region_loss import RegionLoss
+from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
+from keras_regularize.losses.segmentation.sensitivity_specificity import SensitivitySpecificity
+from keras_regularize.losses.segmentation.soft_dice import LogCoshDice, SoftDice
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
 
 __all__ = [
     "ClassLoss",
     "Loss",
+    "RegionLoss",
+    "SegmentationLoss",
     "ACLS",
     "FLSD",
     "LDAM",
@@ -61,6 +70,10 @@ __all__ = [
     "CVaR",
     "CompSum",
     "Entmax",
+    "FocalTversky",
+    "GeneralizedDice",
+    "Jaccard",
+    "LogCoshDice",
     "LogitAdjusted",
     "MatchingLoss",
     "MaxSup",
@@ -69,7 +82,9 @@ __all__ = [
     "PolyLoss",
     "Rejection",
     "Seesaw",
+    "SensitivitySpecificity",
     "SmoothedIPS",
+    "SoftDice",
     "Sparsemax",
     "SpectralDecoupling",
     "SpectralRisk",
