@@ -25,6 +25,13 @@ def images():
     return np.random.default_rng(0).normal(size=(4, 6, 6, 2))
 
 
+def masks():
+    """Class ids and probabilities of the pixels of four images."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), (4, 4, 5)).astype("float32")
+    return {"y_true": rng.integers(0, 3, (4, 4, 5)).astype("int32"), "y_pred": p}
+
+
 @keras.saving.register_keras_serializable("tests")
 class LabelShift(keras.layers.Layer):
     """Lowers the logit of the label in training."""
@@ -171,11 +178,14 @@ CASES = {
             "skip": BATCH_COUPLED,
         }
     },
+    # One value for the batch.
+    "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
     # The worst samples are found within the batch, among those of a weight above 0.
     "losses.CVaR": {
         "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
         "check": lambda: {"skip": ("independence", "sample weights")},
     },
+    "losses.ClDice": {"check": lambda: masks()},
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.Rejection": {
         # Scores whose exponentials float16 can hold.

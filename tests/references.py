@@ -203,4 +203,12 @@ REFERENCES = {
     ),
     "utils.AllBut": "tests/test_where.py::test_accepted_forms",
     "utils.with_index": "tests/models/test_train_step.py::test_columns_reach_hooks_and_metrics",
+    "losses.ClDice": (
+        "tests/losses/segmentation/test_pixel_losses.py"
+        "::test_centre_line_dice_is_that_of_a_skeleton_by_other_means"
+    ),
+    "losses.FocalCrossentropy": (
+        "tests/losses/segmentation/test_pixel_losses.py"
+        "::test_focal_crossentropy_is_that_of_keras_and_of_the_formula"
+    ),
 }

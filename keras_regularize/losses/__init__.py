@@ -46,13 +46,24 @@ from keras_regularize.losses.robust._arow import arow
 from keras_regularize.losses.robust._mart import mart
 from keras_regularize.losses.robust._smooth_adversarial_comp_sum import smooth_adversarial_comp_sum
 from keras_regularize.losses.robust._trades import trades
+from keras_regularize.losses.segmentation.boundary_dou import BoundaryDoU
+from keras_regularize.losses.segmentation.cl_dice import ClDice
+from keras_regularize.losses.segmentation.combo import Combo
+from keras_regularize.losses.segmentation.exponential_logarithmic import ExponentialLogarithmic
+from keras_regularize.losses.segmentation.focal_crossentropy import FocalCrossentropy
 from keras_regularize.losses.segmentation.focal_tversky import FocalTversky
 from keras_regularize.losses.segmentation.generalized_dice import GeneralizedDice
+from keras_regularize.losses.segmentation.generalized_wasserstein_dice import (
+    GeneralizedWassersteinDice,
+)
 from keras_regularize.losses.segmentation.jaccard import Jaccard
+from keras_regularize.losses.segmentation.lovasz import LovaszHinge, LovaszSoftmax
 from keras_regularize.losses.segmentation.region_loss import RegionLoss
 from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
 from keras_regularize.losses.segmentation.sensitivity_specificity import SensitivitySpecificity
 from keras_regularize.losses.segmentation.soft_dice import LogCoshDice, SoftDice
+from keras_regularize.losses.segmentation.topk_crossentropy import TopKCrossentropy
+from keras_regularize.losses.segmentation.unified_focal import UnifiedFocal
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
 
 __all__ = [
@@ -67,14 +78,22 @@ __all__ = [
     "AggregateResponse",
     "AnyLoss",
     "BiTempered",
+    "BoundaryDoU",
     "CVaR",
+    "ClDice",
+    "Combo",
     "CompSum",
     "Entmax",
+    "ExponentialLogarithmic",
+    "FocalCrossentropy",
     "FocalTversky",
     "GeneralizedDice",
+    "GeneralizedWassersteinDice",
     "Jaccard",
     "LogCoshDice",
     "LogitAdjusted",
+    "LovaszHinge",
+    "LovaszSoftmax",
     "MatchingLoss",
     "MaxSup",
     "MbLS",
@@ -89,6 +108,8 @@ __all__ = [
     "SpectralDecoupling",
     "SpectralRisk",
     "SymmetricCrossentropy",
+    "TopKCrossentropy",
+    "UnifiedFocal",
     "ZErrorBCE",
     "ZErrorMSE",
     "ZLoss",

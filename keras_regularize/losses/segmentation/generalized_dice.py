@@ -74,7 +74,7 @@ class GeneralizedDice(RegionLoss):
             weights = weights * weights
         elif self.weighting == "uniform":
             weights = ops.cast(present, size.dtype)
-        largest = ops.amax(weights, axis=-1, keepdims=True)
+        largest = ops.max(weights, axis=-1, keepdims=True, initial=0.0)  # Also of an empty batch.
         weights = ops.stop_gradient(ops.where(present, weights, largest))
 
         def over_classes(x):

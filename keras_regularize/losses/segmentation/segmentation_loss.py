@@ -73,13 +73,6 @@ class Pixels:
             :, 0
         ]
 
-    def mean(self, x):
-        """Mean per image `(batch,)` of `x (batch, pixels)` over all pixels but those to ignore."""
-        if self.counted is None:
-            return mean(x, axis=-1)
-        number = ops.sum(self.counted[:, 0], axis=-1)
-        return ops.sum(self.count(x[:, None])[:, 0], axis=-1) / ops.where(number > 0, number, 1.0)
-
     def in_space(self, x):
         """`x (batch, classes, pixels)` as `(batch, classes, *spatial)`."""
         return ops.reshape(x, (-1, x.shape[1], *self.spatial))
@@ -126,7 +119,7 @@ class SegmentationLoss(ClassLoss):
 
         def image_values(self, pixels):
             hit = keras.ops.sum(pixels.labels * pixels.probabilities, axis=1)
-            return 1.0 - pixels.mean(hit)
+            return 1.0 - self.mean(pixels, hit)
 
 
     loss = Misplaced(from_logits=True, ignore_class=255)
@@ -153,6 +146,14 @@ class SegmentationLoss(ClassLoss):
         """Sums of `x (batch, classes, pixels)` over space, and over the batch unless `per_image`."""
         x = ops.sum(x, axis=-1)
         return x if self.per_image else ops.sum(x, axis=0, keepdims=True)
+
+    def mean(self, pixels: Pixels, x: Any) -> Any:
+        """Means of `x (batch, pixels)` over the pixels that count, of an image or of the batch."""
+        if pixels.counted is None:
+            values = mean(x, axis=-1)
+            return values if self.per_image else mean(values, axis=0, keepdims=True)
+        number = self.total(pixels.counted)[:, 0]
+        return self.total(pixels.count(x[:, None]))[:, 0] / ops.where(number > 0, number, 1.0)
 
     def grouped(self, x: Any) -> Any:
         """`x (batch, classes, pixels)`, unless `per_image` with all images side by side `(1, classes, pixels)`."""
