@@ -211,4 +211,7 @@ REFERENCES = {
         "tests/losses/segmentation/test_pixel_losses.py"
         "::test_focal_crossentropy_is_that_of_keras_and_of_the_formula"
     ),
+    "losses.distance_maps": (
+        "tests/losses/segmentation/test_distance_losses.py::test_maps_are_those_of_the_definition"
+    ),
 }

@@ -44,7 +44,7 @@ FAMILIES = {
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
-    "Segmentation": ["losses.segmentation"],
+    "Segmentation": ["losses.segmentation", "ops.euclidean_distance_transform"],
     "Class probabilities": [
         "losses.classification",
         "activations",

@@ -46,9 +46,16 @@ from keras_regularize.losses.robust._arow import arow
 from keras_regularize.losses.robust._mart import mart
 from keras_regularize.losses.robust._smooth_adversarial_comp_sum import smooth_adversarial_comp_sum
 from keras_regularize.losses.robust._trades import trades
+from keras_regularize.losses.segmentation._distance_maps import distance_maps
 from keras_regularize.losses.segmentation.boundary_dou import BoundaryDoU
 from keras_regularize.losses.segmentation.cl_dice import ClDice
 from keras_regularize.losses.segmentation.combo import Combo
+from keras_regularize.losses.segmentation.distance_loss import (
+    Boundary,
+    DistanceMapCrossentropy,
+    HausdorffDistance,
+    RegionWise,
+)
 from keras_regularize.losses.segmentation.exponential_logarithmic import ExponentialLogarithmic
 from keras_regularize.losses.segmentation.focal_crossentropy import FocalCrossentropy
 from keras_regularize.losses.segmentation.focal_tversky import FocalTversky
@@ -78,17 +85,20 @@ __all__ = [
     "AggregateResponse",
     "AnyLoss",
     "BiTempered",
+    "Boundary",
     "BoundaryDoU",
     "CVaR",
     "ClDice",
     "Combo",
     "CompSum",
+    "DistanceMapCrossentropy",
     "Entmax",
     "ExponentialLogarithmic",
     "FocalCrossentropy",
     "FocalTversky",
     "GeneralizedDice",
     "GeneralizedWassersteinDice",
+    "HausdorffDistance",
     "Jaccard",
     "LogCoshDice",
     "LogitAdjusted",
@@ -99,6 +109,7 @@ __all__ = [
     "MbLS",
     "PolyFocal",
     "PolyLoss",
+    "RegionWise",
     "Rejection",
     "Seesaw",
     "SensitivitySpecificity",
@@ -120,6 +131,7 @@ __all__ = [
     "class_balanced_weights",
     "conditional_entropy",
     "decoupled_distillation_loss",
+    "distance_maps",
     "distillation_loss",
     "early_learning_penalty",
     "mart",

@@ -29,8 +29,15 @@ PIXEL_LOSSES = {
     "TopKCrossentropy": {"fraction": 1.0},
     "BoundaryDoU": {},
     "ClDice": {"iterations": 1},
+    "Boundary": {"include_background": True},
+    "HausdorffDistance": {"include_background": True},
+    "RegionWise": {},
+    "DistanceMapCrossentropy": {},
 }
-SPATIAL = ("BoundaryDoU", "ClDice")  # Whose value depends on which pixels are neighbours.
+# Whose value depends on which pixels are neighbours, and of a hole that is no rim.
+DISTANCES = ("Boundary", "HausdorffDistance", "RegionWise", "DistanceMapCrossentropy")
+HOLES = ("ClDice", *DISTANCES)
+SPATIAL = ("BoundaryDoU", *HOLES)
 LOSSES = {**REGION_LOSSES, **PIXEL_LOSSES}
 
 
@@ -81,7 +88,7 @@ def test_pixels_to_ignore_are_as_good_as_cut_out(name):
     padded = np.concatenate([ids, np.full((2, 3), 255)], axis=1).astype("uint8")
     wild = np.concatenate([logits, np.full((2, 3, 3), np.nan, "float32")], axis=1)
     value, gradient = evaluate(make(name, from_logits=True, ignore_class=255), padded, wild)
-    if name != "ClDice":  # Whose erosion sees a hole in the place of a rim.
+    if name not in HOLES:
         np.testing.assert_allclose(value, expected, rtol=1e-5)
         np.testing.assert_allclose(gradient[:, :12], slope, rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(gradient[:, 12:], 0.0)
@@ -105,7 +112,7 @@ def test_one_channel_and_its_forms(name):
     ignoring = make(name, 1, from_logits=True, ignore_class=255)
     longer = np.concatenate([ids, np.full((2, 1), 255)], axis=1)
     got = ignoring(longer, np.concatenate([column, column[:, :1]], axis=1))
-    if name == "ClDice":
+    if name in HOLES:
         return
     factor = 12 / 13 if name == "TopKCrossentropy" else 1.0
     np.testing.assert_allclose(got, factor * expected, rtol=1e-5)
