@@ -1,6 +1,5 @@
 """Exact Euclidean distances within masks."""
 
-import functools
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
@@ -36,8 +35,8 @@ def euclidean_distance_transform(mask: Any, sampling: Sequence[float] | None = N
     Raises:
         ValueError: If there is no axis of space, a size is unknown, or `sampling` has another length.
 
-    Cost: along an axis of `n` pixels, `n` additions and comparisons per pixel and memory for one of them, about
-    twice that of the mask in float32; with SciPy about ten operations per pixel.
+    Cost: with SciPy some tens of operations per pixel. In a graph about `log n` along the first axis and a few for
+    each pixel of the largest distance along every other, in five times the memory of the mask in float32.
 
     Example:
 
@@ -84,20 +83,45 @@ def distances_of_arrays(masks, sampling=None):
 
 
 def in_graph(mask, sampling):
-    """The transform by operations of a graph, minimizing squares along each axis."""
-    squares = ops.where(ops.equal(mask, 0), 0.0, _FAR)
+    """The transform by operations of a graph, minimizing squares along one axis after the other."""
+    zero = ops.equal(mask, 0)
+    found = ops.any(zero, axis=tuple(range(1, len(mask.shape))), keepdims=True)
+    squares = ops.where(ops.logical_or(zero, ops.logical_not(found)), 0.0, _FAR)
     for axis, size in enumerate(sampling, start=1):
         moved = ops.moveaxis(squares, axis, 0)
-        number = moved.shape[0]
-        columns = ops.reshape(moved, (number, -1))
-        steps = ops.arange(number, dtype="float32") * size
-        costs = (steps[:, None] - steps) ** 2
-        # One row of the result at a time: all at once would take `number` times the memory.
-        least = ops.map(functools.partial(_least, columns), costs)
-        shape = (number, -1, *moved.shape[2:])
-        squares = ops.moveaxis(ops.reshape(least, shape), 0, axis)
-    return ops.sqrt(ops.where(squares >= _FAR, 0.0, squares))
+        columns = ops.reshape(moved, (moved.shape[0], -1))
+        least = (_squares_of_distances if axis == 1 else _least_squares)(columns, size)
+        squares = ops.moveaxis(ops.reshape(least, ops.shape(moved)), 0, axis)
+    return ops.sqrt(squares)
 
 
-def _least(columns, cost):
-    return ops.amin(columns + cost[:, None], axis=0)
+def _squares_of_distances(columns, size):
+    """Of each entry `(n, …)` to the nearest 0 of its column, by steps of 1, 2, 4 …"""
+    number, step = columns.shape[0], 1
+    distance = ops.where(columns > 0, 2.0 * number, 0.0)
+    while step < number:
+        padded = ops.pad(distance, ((step, step), (0, 0)), constant_values=2.0 * number)
+        nearer = ops.minimum(padded[: -2 * step], padded[2 * step :]) + step
+        distance = ops.minimum(distance, nearer)
+        step *= 2
+    return ops.where(distance < number, (distance * size) ** 2, _FAR)
+
+
+def _least_squares(columns, size):
+    """`min_j columns[j] + (size · (i - j))²`, to the offset from where on no square can be the least."""
+    number, width = columns.shape[0], ops.shape(columns)[1]
+    padded = ops.pad(columns, ((number, number), (0, 0)), constant_values=_FAR)
+
+    def square(offset):
+        return (ops.cast(offset, "float32") * size) ** 2
+
+    def unfinished(offset, least):
+        return ops.logical_and(offset < number, square(offset) < ops.max(least))
+
+    def further(offset, least):
+        above = ops.slice(padded, (number - offset, 0), (number, width))
+        below = ops.slice(padded, (number + offset, 0), (number, width))
+        return offset + 1, ops.minimum(least, ops.minimum(above, below) + square(offset))
+
+    start = ops.convert_to_tensor(1, dtype="int32")
+    return ops.while_loop(unfinished, further, (start, columns))[1]
