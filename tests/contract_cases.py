@@ -171,6 +171,8 @@ CASES = {
         # Top logits above the margin and the others within it, where no gradient is stopped.
         "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
     },
+    # One value for the batch; neighbours are constants of the gradient.
+    "losses.ActiveBoundary": {"check": lambda: {"skip": (*BATCH_COUPLED, "gradient")}},
     "losses.AnyLoss": {
         "check": lambda: {
             "y_true": np.array([0, 1, 1, 0, 0]),
@@ -181,6 +183,10 @@ CASES = {
     # One value for the batch.
     "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
     # The worst samples are found within the batch, among those of a weight above 0.
+    "losses.BoundaryAware": {
+        "config": lambda: {"num_bins": 3, "truncation": 2.0},
+        "check": lambda: {**masks(), "y_true": masks()["y_true"] % 2, "skip": ("labels",)},
+    },
     "losses.CVaR": {
         "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
         "check": lambda: {"skip": ("independence", "sample weights")},
@@ -199,6 +205,12 @@ CASES = {
         }
     },
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    "losses.WeightedSum": {
+        "config": lambda: {
+            "losses": [kr.losses.MaxSup(), kr.losses.ZLoss()],
+            "weights": [1.0, 0.5],
+        },
+    },
     "losses.ZErrorBCE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "losses.ZErrorMSE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "metrics.BlackBoxSquare": {

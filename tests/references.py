@@ -214,4 +214,20 @@ REFERENCES = {
     "losses.distance_maps": (
         "tests/losses/segmentation/test_distance_losses.py::test_maps_are_those_of_the_definition"
     ),
+    "losses.BoundaryAware": (
+        "tests/losses/segmentation/test_statistical_losses.py"
+        "::test_bins_of_distances_and_the_mask_they_make"
+    ),
+    "losses.distance_bins": (
+        "tests/losses/segmentation/test_statistical_losses.py"
+        "::test_bins_of_distances_and_the_mask_they_make"
+    ),
+    "losses.mask_from_distance_bins": (
+        "tests/losses/segmentation/test_statistical_losses.py"
+        "::test_bins_of_distances_and_the_mask_they_make"
+    ),
+    "losses.class_weights_from_frequencies": (
+        "tests/losses/segmentation/test_statistical_losses.py::test_rare_classes_weigh_more"
+    ),
+    "losses.WeightedSum": "tests/losses/test_weighted_sum.py::test_the_sum_of_dice_and_cross_entropy",
 }

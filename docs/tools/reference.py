@@ -44,7 +44,11 @@ FAMILIES = {
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
-    "Segmentation": ["losses.segmentation", "ops.euclidean_distance_transform"],
+    "Segmentation": [
+        "losses.segmentation",
+        "losses.WeightedSum",
+        "ops.euclidean_distance_transform",
+    ],
     "Class probabilities": [
         "losses.classification",
         "activations",

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.labels import mean_under, pick
+from keras_regularize.labels import pick
 from keras_regularize.losses._focal import focusing
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.losses.segmentation.region_loss import check_weights, weighted
@@ -76,7 +76,10 @@ class FocalCrossentropy(ClassLoss):
             rows = labels.rows
             if rows.shape[-1] == 1:
                 rows = ops.concatenate([1.0 - rows, rows], axis=-1)
-            return mean_under(rows, -weights * focusing(-ops.expm1(log_p), self.gamma) * log_p)
+            log_p = ops.where(ops.equal(rows, 0), 0.0, log_p)  # Which may be -inf.
+            return -ops.sum(
+                rows * weights * focusing(-ops.expm1(log_p), self.gamma) * log_p, axis=-1
+            )
         log_pt = pick(log_p, labels.ids)
         values = -focusing(-ops.expm1(log_pt), self.gamma) * log_pt
         if self.class_weights is None:
