@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 from keras import ops
 
@@ -117,7 +118,7 @@ class ActiveBoundary(SegmentationLoss):
 
     def predicted_border(self, log_p, number):
         """Bools `(batch, height, width)`: where divergences are largest, and their neighbours."""
-        score = 0.0
+        score: Any = 0.0
         for axis in (2, 3):
             first = log_p[(slice(None),) * axis + (slice(None, -1),)]
             second = log_p[(slice(None),) * axis + (slice(1, None),)]
