@@ -98,7 +98,7 @@ class WeightedSum(Loss):
         for loss, weight in zip(self.losses, self.weights):
             function = loss.call if isinstance(loss, keras.losses.Loss) else loss
             values = function(y_true, y_pred)
-            if not values.shape:
+            if len(values.shape) == 0:
                 raise ValueError(
                     f"The losses must give a value per sample. Received the scalar of {loss}"
                 )

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_regularize.labels import Labels, read_targets
 from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
+from keras_regularize.numerics import as_float
 from keras_regularize.ops import euclidean_distance_transform
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
@@ -50,7 +51,7 @@ def distance_bins(mask: Any, num_bins: int = 5, truncation: float = 10.0) -> Any
     """
     check_integer("num_bins", num_bins, 1)
     check_number("truncation", truncation, above=0)
-    inside = ops.convert_to_tensor(mask) > 0.5
+    inside = as_float(mask) > 0.5
     axes = tuple(range(1, len(inside.shape)))
     depth = ops.ceil(euclidean_distance_transform(inside) - 1.0)
     index = ops.minimum(ops.floor(depth * num_bins / truncation), num_bins - 1)
