@@ -93,17 +93,17 @@ class ActiveBoundary(SegmentationLoss):
             )
         pixels = pixels.with_background()
         log_p = pixels.in_space(pixels.log_probabilities)
-        distance = self.distances(pixels.in_space(pixels.targets))
-        border = self.predicted_border(ops.stop_gradient(log_p), math.prod(pixels.spatial))
+        distance = self._distances(pixels.in_space(pixels.targets))
+        border = self._predicted_border(ops.stop_gradient(log_p), math.prod(pixels.spatial))
         around = [moved(distance, step, 1e5) for step in (*STEPS, (0, 0))]
         direction = ops.argmin(ops.concatenate(around, axis=1), axis=1)
         kept = ops.cast(ops.logical_and(border, direction < len(STEPS)), log_p.dtype)
         weight = kept * minimum(distance[:, 0], self.maximum_distance) / self.maximum_distance
-        values = ops.sum(weight * self.crossentropy(log_p, direction))
+        values = ops.sum(weight * self._crossentropy(log_p, direction))
         number = ops.sum(kept)
         return ops.reshape(values / ops.where(number > 0, number, 1.0), (1,))
 
-    def distances(self, targets):
+    def _distances(self, targets):
         """To the nearest pixel of the target's boundary, less 1: `(batch, 1, height, width)`."""
         border = False
         for axis in (2, 3):
@@ -116,7 +116,7 @@ class ActiveBoundary(SegmentationLoss):
         distance = euclidean_distance_transform(ops.logical_not(border))
         return ops.cast(ops.relu(distance - 1.0), targets.dtype)[:, None]
 
-    def predicted_border(self, log_p, number):
+    def _predicted_border(self, log_p, number):
         """Bools `(batch, height, width)`: where divergences are largest, and their neighbours."""
         score: Any = 0.0
         for axis in (2, 3):
@@ -136,7 +136,7 @@ class ActiveBoundary(SegmentationLoss):
         near = itertools.accumulate([moved(marks, step) for step in (*STEPS, (0, 0))], ops.maximum)
         return [*near][-1][:, 0] > 0
 
-    def crossentropy(self, log_p, direction):
+    def _crossentropy(self, log_p, direction):
         """Of the direction, `(batch, height, width)`."""
         padded = ops.stop_gradient(log_p)
         for axis in (2, 3):  # Repeats the rim, for which `ops.pad` has no mode on torch.

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize.labels import Labels, read_labels
 from keras_regularize.losses.segmentation._distance_maps import maps
-from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
+from keras_regularize.losses.segmentation.segmentation_loss import Pixels, SegmentationLoss
 from keras_regularize.numerics import mean
 from keras_regularize.ops import euclidean_distance_transform
 from keras_regularize.registration import export
@@ -52,17 +52,17 @@ class DistanceLoss(SegmentationLoss):
             pixels, self.values_with(pixels, distances if distances.shape[1] else None)
         )
 
-    def values_with(self, pixels, distances):
+    def values_with(self, pixels: Pixels, distances: Any) -> Any:
         """Values `(batch, pixels)`; `distances` are those given, or `None`."""
         first = int(pixels.scores.shape[1] > 1 and not self.include_background)
         p, y = pixels.probabilities[:, first:], pixels.labels[:, first:]
         distances = self.maps(pixels, y) if distances is None else distances[:, first:]
         return mean(self.values_at(p, y, distances, pixels), axis=1)
 
-    def values_at(self, p, y, distances, pixels):
+    def values_at(self, p: Any, y: Any, distances: Any, pixels: Pixels) -> Any:
         raise NotImplementedError
 
-    def maps(self, pixels, x):
+    def maps(self, pixels: Pixels, x: Any) -> Any:
         """The maps of `x (batch, classes, pixels)`, in which more than ½ is inside; constants."""
         inside = pixels.in_space(ops.stop_gradient(x) > 0.5)
 

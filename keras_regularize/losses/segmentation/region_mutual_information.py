@@ -84,10 +84,10 @@ class RegionMutualInformation(SegmentationLoss):
         y, x = pixels.labels, pixels.scores
         entropy = ops.sum(pixels.count(ops.softplus(x) - x * y), axis=1)
         p = pixels.count(ops.sigmoid(x) + 1e-6)
-        information = self.information(self.windows(pixels, y), self.windows(pixels, p))
+        information = self._information(self._windows(pixels, y), self._windows(pixels, p))
         return self.weight * self.mean(pixels, entropy) + (1.0 - self.weight) * information
 
-    def windows(self, pixels, x):
+    def _windows(self, pixels, x):
         """Windows of `x (batch, classes, pixels)` less their means: `(batch, classes, radius², windows)`."""
         if len(pixels.spatial) != 2:
             raise ValueError(
@@ -96,7 +96,7 @@ class RegionMutualInformation(SegmentationLoss):
             )
         x = pixels.in_space(x)
         if self.pool_size > 1:
-            x = self.pooled(x)
+            x = self._pooled(x)
         height, width = (size - self.radius + 1 for size in x.shape[2:])
         if height < 1 or width < 1:
             raise ValueError(
@@ -110,14 +110,14 @@ class RegionMutualInformation(SegmentationLoss):
         )
         return vectors - ops.sum(vectors, axis=-1, keepdims=True) / (height * width)
 
-    def pooled(self, x):
+    def _pooled(self, x):
         size, rim = self.pool_size, self.pool_size // 2
         x = ops.pad(x, ((0, 0), (0, 0), (rim, rim), (rim, rim)), constant_values=-1.0)
         flat = ops.reshape(x, (-1, *x.shape[2:], 1))
         flat = ops.max_pool(flat, size, strides=size, padding="valid", data_format="channels_last")
         return ops.reshape(flat, (-1, x.shape[1], *flat.shape[1:3]))
 
-    def information(self, y, p):
+    def _information(self, y, p):
         """Sums over the classes `(batch,)`."""
 
         def product(a, b):

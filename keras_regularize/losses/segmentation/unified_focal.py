@@ -78,22 +78,22 @@ class UnifiedFocal(SegmentationLoss):
 
     def image_values(self, pixels):
         both = pixels.with_background()
-        focal = self.mean(pixels, self.focal(both))
-        return self.weight * self.tversky(both) + (1.0 - self.weight) * focal
+        focal = self.mean(pixels, self._focal(both))
+        return self.weight * self._tversky(both) + (1.0 - self.weight) * focal
 
-    def focal(self, pixels):
+    def _focal(self, pixels):
         """Of each pixel, `(batch, pixels)`."""
         y, log_p = pixels.targets, pixels.log_probabilities
         background, foreground = -y[:, 0] * log_p[:, 0], -y[:, 1:] * log_p[:, 1:]
-        background = background * self.focusing(log_p[:, 0])
+        background = background * self._focusing(log_p[:, 0])
         if not self.asymmetric:
-            foreground = foreground * self.focusing(log_p[:, 1:])
+            foreground = foreground * self._focusing(log_p[:, 1:])
         return (1.0 - self.delta) * background + self.delta * ops.sum(foreground, axis=1)
 
-    def focusing(self, log_p):
+    def _focusing(self, log_p):
         return ops.power(maximum(-ops.expm1(log_p), 1e-7), self.gamma)
 
-    def tversky(self, pixels):
+    def _tversky(self, pixels):
         """Of each image, `(batch,)`."""
         p, y = pixels.probabilities, pixels.labels
         overlap, predicted, size = self.total(p * y), self.total(p), self.total(y)
