@@ -221,6 +221,10 @@ CASES = {
         },
     },
     "metrics.Coverage": {"check": lambda: selections()},
+    "metrics.DiceScore": {
+        "config": lambda: {"num_classes": 3},
+        "check": lambda: {"y_true": masks()["y_true"], "y_pred": masks()["y_pred"]},
+    },
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
         "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},

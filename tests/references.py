@@ -230,4 +230,7 @@ REFERENCES = {
         "tests/losses/segmentation/test_statistical_losses.py::test_rare_classes_weigh_more"
     ),
     "losses.WeightedSum": "tests/losses/test_weighted_sum.py::test_the_sum_of_dice_and_cross_entropy",
+    "metrics.DiceScore": (
+        "tests/metrics/test_dice_score.py::test_the_score_is_that_of_counts_over_batches"
+    ),
 }

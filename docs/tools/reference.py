@@ -47,6 +47,7 @@ FAMILIES = {
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
+        "metrics.DiceScore",
         "ops.euclidean_distance_transform",
     ],
     "Class probabilities": [
