@@ -13,6 +13,7 @@ from benchmarks import (
     output_layers,
     regularizers,
     robustness,
+    segmentation,
     train_steps,
 )
 
@@ -24,6 +25,7 @@ TABLES = {
     "regularizers": regularizers.table,
     "output_layers": output_layers.table,
     "robustness": robustness.table,
+    "segmentation": segmentation.table,
     "imports": imports.table,
 }
 

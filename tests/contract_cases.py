@@ -25,6 +25,13 @@ def images():
     return np.random.default_rng(0).normal(size=(4, 6, 6, 2))
 
 
+def masks():
+    """Class ids and probabilities of the pixels of four images."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), (4, 4, 5)).astype("float32")
+    return {"y_true": rng.integers(0, 3, (4, 4, 5)).astype("int32"), "y_pred": p}
+
+
 @keras.saving.register_keras_serializable("tests")
 class LabelShift(keras.layers.Layer):
     """Lowers the logit of the label in training."""
@@ -164,6 +171,8 @@ CASES = {
         # Top logits above the margin and the others within it, where no gradient is stopped.
         "check": lambda: {"y_true": np.arange(4) % 3, "y_pred": 10 + 2 * images()[:, 0, 0:3, 0]}
     },
+    # One value for the batch; neighbours are constants of the gradient.
+    "losses.ActiveBoundary": {"check": lambda: {"skip": (*BATCH_COUPLED, "gradient")}},
     "losses.AnyLoss": {
         "check": lambda: {
             "y_true": np.array([0, 1, 1, 0, 0]),
@@ -171,11 +180,18 @@ CASES = {
             "skip": BATCH_COUPLED,
         }
     },
+    # One value for the batch.
+    "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
     # The worst samples are found within the batch, among those of a weight above 0.
+    "losses.BoundaryAware": {
+        "config": lambda: {"num_bins": 3, "truncation": 2.0},
+        "check": lambda: {**masks(), "y_true": masks()["y_true"] % 2, "skip": ("labels",)},
+    },
     "losses.CVaR": {
         "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
         "check": lambda: {"skip": ("independence", "sample weights")},
     },
+    "losses.ClDice": {"check": lambda: masks()},
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.Rejection": {
         # Scores whose exponentials float16 can hold.
@@ -189,6 +205,12 @@ CASES = {
         }
     },
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    "losses.WeightedSum": {
+        "config": lambda: {
+            "losses": [kr.losses.MaxSup(), kr.losses.ZLoss()],
+            "weights": [1.0, 0.5],
+        },
+    },
     "losses.ZErrorBCE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "losses.ZErrorMSE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "metrics.BlackBoxSquare": {
@@ -199,6 +221,10 @@ CASES = {
         },
     },
     "metrics.Coverage": {"check": lambda: selections()},
+    "metrics.DiceScore": {
+        "config": lambda: {"num_classes": 3},
+        "check": lambda: {"y_true": masks()["y_true"], "y_pred": masks()["y_pred"]},
+    },
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
         "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
@@ -379,7 +405,14 @@ CASES = {
 }
 
 # Public for subclasses alone.
-BASES = {"attacks.Attack", "losses.ClassLoss", "losses.Loss", "optimizers.OptimizerWrapper"}
+BASES = {
+    "attacks.Attack",
+    "losses.ClassLoss",
+    "losses.Loss",
+    "losses.RegionLoss",
+    "losses.SegmentationLoss",
+    "optimizers.OptimizerWrapper",
+}
 
 # Namespaces of tools to build with, which nothing saved contains.
 TOOLS = {"autodiff", "numerics", "testing"}

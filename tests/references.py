@@ -203,4 +203,34 @@ REFERENCES = {
     ),
     "utils.AllBut": "tests/test_where.py::test_accepted_forms",
     "utils.with_index": "tests/models/test_train_step.py::test_columns_reach_hooks_and_metrics",
+    "losses.ClDice": (
+        "tests/losses/segmentation/test_pixel_losses.py"
+        "::test_centre_line_dice_is_that_of_a_skeleton_by_other_means"
+    ),
+    "losses.FocalCrossentropy": (
+        "tests/losses/segmentation/test_pixel_losses.py"
+        "::test_focal_crossentropy_is_that_of_keras_and_of_the_formula"
+    ),
+    "losses.distance_maps": (
+        "tests/losses/segmentation/test_distance_losses.py::test_maps_are_those_of_the_definition"
+    ),
+    "losses.BoundaryAware": (
+        "tests/losses/segmentation/test_statistical_losses.py"
+        "::test_bins_of_distances_and_the_mask_they_make"
+    ),
+    "losses.distance_bins": (
+        "tests/losses/segmentation/test_statistical_losses.py"
+        "::test_bins_of_distances_and_the_mask_they_make"
+    ),
+    "losses.mask_from_distance_bins": (
+        "tests/losses/segmentation/test_statistical_losses.py"
+        "::test_bins_of_distances_and_the_mask_they_make"
+    ),
+    "losses.class_weights_from_frequencies": (
+        "tests/losses/segmentation/test_statistical_losses.py::test_rare_classes_weigh_more"
+    ),
+    "losses.WeightedSum": "tests/losses/test_weighted_sum.py::test_the_sum_of_dice_and_cross_entropy",
+    "metrics.DiceScore": (
+        "tests/metrics/test_dice_score.py::test_the_score_is_that_of_counts_over_batches"
+    ),
 }

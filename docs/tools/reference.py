@@ -19,6 +19,8 @@ FAMILIES = {
         "models.WeightPenalty",
         "losses.Loss",
         "losses.ClassLoss",
+        "losses.SegmentationLoss",
+        "losses.RegionLoss",
         "attacks.Attack",
         "optimizers.OptimizerWrapper",
     ],
@@ -42,6 +44,12 @@ FAMILIES = {
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
+    "Segmentation": [
+        "losses.segmentation",
+        "losses.WeightedSum",
+        "metrics.DiceScore",
+        "ops.euclidean_distance_transform",
+    ],
     "Class probabilities": [
         "losses.classification",
         "activations",

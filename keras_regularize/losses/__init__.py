@@ -46,34 +46,98 @@ from keras_regularize.losses.robust._arow import arow
 from keras_regularize.losses.robust._mart import mart
 from keras_regularize.losses.robust._smooth_adversarial_comp_sum import smooth_adversarial_comp_sum
 from keras_regularize.losses.robust._trades import trades
+from keras_regularize.losses.segmentation._class_weights_from_frequencies import (
+    class_weights_from_frequencies,
+)
+from keras_regularize.losses.segmentation._distance_maps import distance_maps
+from keras_regularize.losses.segmentation.active_boundary import ActiveBoundary
+from keras_regularize.losses.segmentation.boundary_aware import (
+    BoundaryAware,
+    distance_bins,
+    mask_from_distance_bins,
+)
+from keras_regularize.losses.segmentation.boundary_dou import BoundaryDoU
+from keras_regularize.losses.segmentation.cl_dice import ClDice
+from keras_regularize.losses.segmentation.combo import Combo
+from keras_regularize.losses.segmentation.distance_loss import (
+    Boundary,
+    DistanceMapCrossentropy,
+    HausdorffDistance,
+    RegionWise,
+)
+from keras_regularize.losses.segmentation.exponential_logarithmic import ExponentialLogarithmic
+from keras_regularize.losses.segmentation.focal_crossentropy import FocalCrossentropy
+from keras_regularize.losses.segmentation.focal_tversky import FocalTversky
+from keras_regularize.losses.segmentation.generalized_dice import GeneralizedDice
+from keras_regularize.losses.segmentation.generalized_wasserstein_dice import (
+    GeneralizedWassersteinDice,
+)
+from keras_regularize.losses.segmentation.jaccard import Jaccard
+from keras_regularize.losses.segmentation.lovasz import LovaszHinge, LovaszSoftmax
+from keras_regularize.losses.segmentation.region_loss import RegionLoss
+from keras_regularize.losses.segmentation.region_mutual_information import RegionMutualInformation
+from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
+from keras_regularize.losses.segmentation.sensitivity_specificity import SensitivitySpecificity
+from keras_regularize.losses.segmentation.soft_dice import LogCoshDice, SoftDice
+from keras_regularize.losses.segmentation.t_loss import TLoss
+from keras_regularize.losses.segmentation.topk_crossentropy import TopKCrossentropy
+from keras_regularize.losses.segmentation.unified_focal import UnifiedFocal
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
+from keras_regularize.losses.weighted_sum import WeightedSum
 
 __all__ = [
     "ClassLoss",
     "Loss",
+    "RegionLoss",
+    "SegmentationLoss",
     "ACLS",
     "FLSD",
     "LDAM",
     "MDCA",
+    "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
     "BiTempered",
+    "Boundary",
+    "BoundaryAware",
+    "BoundaryDoU",
     "CVaR",
+    "ClDice",
+    "Combo",
     "CompSum",
+    "DistanceMapCrossentropy",
     "Entmax",
+    "ExponentialLogarithmic",
+    "FocalCrossentropy",
+    "FocalTversky",
+    "GeneralizedDice",
+    "GeneralizedWassersteinDice",
+    "HausdorffDistance",
+    "Jaccard",
+    "LogCoshDice",
     "LogitAdjusted",
+    "LovaszHinge",
+    "LovaszSoftmax",
     "MatchingLoss",
     "MaxSup",
     "MbLS",
     "PolyFocal",
     "PolyLoss",
+    "RegionMutualInformation",
+    "RegionWise",
     "Rejection",
     "Seesaw",
+    "SensitivitySpecificity",
     "SmoothedIPS",
+    "SoftDice",
     "Sparsemax",
     "SpectralDecoupling",
     "SpectralRisk",
     "SymmetricCrossentropy",
+    "TLoss",
+    "TopKCrossentropy",
+    "UnifiedFocal",
+    "WeightedSum",
     "ZErrorBCE",
     "ZErrorMSE",
     "ZLoss",
@@ -82,11 +146,15 @@ __all__ = [
     "arow",
     "calibrated_derivatives",
     "class_balanced_weights",
+    "class_weights_from_frequencies",
     "conditional_entropy",
     "decoupled_distillation_loss",
+    "distance_bins",
+    "distance_maps",
     "distillation_loss",
     "early_learning_penalty",
     "mart",
+    "mask_from_distance_bins",
     "neural_collapse_between",
     "neural_collapse_within",
     "rationale_invariance",

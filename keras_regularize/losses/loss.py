@@ -88,6 +88,11 @@ class Loss(Configured, keras.losses.Loss):
         weight = None if sample_weight is None else self._convert(sample_weight)
         if weight is not None:
             given, rank = len(weight.shape), len(values.shape)
+            if any(size != 1 for size in weight.shape[max(rank, 1) :]):
+                raise ValueError(
+                    "Expected a weight for each value or sample. Received: "
+                    f"sample_weight.shape={tuple(weight.shape)} for values of shape {tuple(values.shape)}"
+                )
             if 0 < given <= rank:
                 if given < rank:
                     weight = ops.expand_dims(weight, axis=tuple(range(given, rank)))

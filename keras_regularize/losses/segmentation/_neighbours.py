@@ -1,0 +1,37 @@
+"""Pixels beside their neighbours: arrays `(batch, classes, *spatial)` moved by a pixel, eroded and dilated."""
+
+from keras import ops
+
+
+def moved(x, steps, fill=0.0):
+    """`x` whose entry at a position is that `steps` further along the axes of space, `fill` beyond the image."""
+    for axis, step in enumerate(steps, start=len(x.shape) - len(steps)):
+        if step:
+            before, here = [slice(None)] * axis, [(0, 0)] * len(x.shape)
+            here[axis] = (max(-step, 0), max(step, 0))
+            cut = slice(step, None) if step > 0 else slice(None, step)
+            x = ops.pad(x[(*before, cut)], here, constant_values=fill)
+    return x
+
+
+def cross(rank):
+    """The `2 · rank` steps to the nearest neighbours."""
+    return [
+        tuple(sign * (i == axis) for i in range(rank)) for axis in range(rank) for sign in (1, -1)
+    ]
+
+
+def eroded(mask):
+    """The least of each pixel of `(batch, classes, *spatial)` and its nearest neighbours, 0 beyond the image."""
+    least = mask
+    for steps in cross(len(mask.shape) - 2):
+        least = ops.minimum(least, moved(mask, steps))
+    return least
+
+
+def pooled(x, size):
+    """The largest of a box of `size` around each pixel of `(batch, classes, *spatial)`, cut at the rim."""
+    space = tuple(ops.shape(x)[2:])
+    flat = ops.reshape(x, (-1, *space, 1))
+    largest = ops.max_pool(flat, size, strides=1, padding="same", data_format="channels_last")
+    return ops.reshape(largest, (-1, x.shape[1], *space))
