@@ -30,7 +30,9 @@ def _with_bars(found):
 
 def bars(table):
     """The columns in percent of a Markdown table as bars of text."""
-    header, _, *rows = [[c.strip(" `") for c in r.strip("|").split("|")] for r in table.splitlines()]
+    header, _, *rows = [
+        [c.strip(" `") for c in r.strip("|").split("|")] for r in table.splitlines()
+    ]
     columns = [i for i, title in enumerate(header) if title.endswith("%")]
     labels = [[row[i] for i in range(columns[0])] for row in rows]
     widths = [max(map(len, column)) for column in zip(*labels)]

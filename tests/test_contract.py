@@ -33,6 +33,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 @pytest.fixture(autouse=True)
 def fresh_logs():
     """The checks need no help of `conftest.py`: users run them without."""
+
+
 NAMESPACES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 keys = pytest.mark.parametrize("key", SYMBOLS)

@@ -31,7 +31,10 @@ def lower_bounds():
 def test_the_citation_has_the_version_the_licence_and_the_title_of_the_package():
     cited = dict(re.findall(r"^([\w-]+): (.+)$", read("CITATION.cff"), re.MULTILINE))
     assert cited["version"] == kr.__version__
-    assert (cited["title"], cited["license"]) == (PROJECT["name"].replace("-", "_"), PROJECT["license"])
+    assert (cited["title"], cited["license"]) == (
+        PROJECT["name"].replace("-", "_"),
+        PROJECT["license"],
+    )
 
 
 def test_the_page_of_an_index_has_no_relative_links_and_no_pictures():
@@ -62,15 +65,21 @@ def test_the_oldest_versions_that_are_tested_are_those_that_may_be_installed():
     for name in tested:
         pin = pins["tensorflow-cpu" if name == "tensorflow" else name]
         parts = bounds[name].split(".")
-        assert pin.split(".")[: len(parts)] == parts, f"{name}: tested {pin}, allowed {bounds[name]}"
+        assert pin.split(".")[: len(parts)] == parts, (
+            f"{name}: tested {pin}, allowed {bounds[name]}"
+        )
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/install.md"])
-def test_the_pages_name_the_oldest_keras(path):
-    named = re.findall(r"Keras`?[^.\n]{0,12}?(\d+\.\d+) or newer|keras` \((\d+\.\d+) or newer", read(path))
-    assert {a or b for a, b in named} == {lower_bounds()["keras"]}
+def test_the_pages_name_the_oldest_versions(path):
+    page = read(path)
+    for name in ("Keras", "JAX", "TensorFlow", "PyTorch"):
+        bound = lower_bounds()[{"PyTorch": "torch"}.get(name, name.lower())]
+        assert re.search(rf"\b{name} {re.escape(bound)}\b", page), f"{name} {bound}"
 
 
-def test_a_changelog_of_this_version():
-    heads = re.findall(r"^## \[(.+?)\]", read("CHANGELOG.md"), re.MULTILINE)
-    assert heads[0] == "Unreleased" or heads[0] == kr.__version__
+def test_the_changelog_has_dated_releases_below_what_is_not_released():
+    first, *releases = re.findall(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert first == "[Unreleased]"
+    for release in releases:
+        assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", release), release

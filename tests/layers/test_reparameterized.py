@@ -238,7 +238,9 @@ def regularized():
 def expected_losses(x):
     out = x @ np.full((4, 3), 1.0)  # Twice the stored 0.5.
     weight = 0.1 * 12 * 0.25  # On the stored kernel.
-    return divided(0.01 * (out**2).sum(), len(x)) + weight + 0.5 * 3 * 2  # AddsLoss has effective twos.
+    return (
+        divided(0.01 * (out**2).sum(), len(x)) + weight + 0.5 * 3 * 2
+    )  # AddsLoss has effective twos.
 
 
 def test_losses_count_exactly_once_eagerly():

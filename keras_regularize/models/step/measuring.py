@@ -68,7 +68,9 @@ class Measuring(Hooks):
         results.pop(Unmoved.NAME, None)
         if "loss" in results:  # Also the name of a tracker that the model inside was compiled with.
             loss, known = self.metrics[0].result(), results["loss"]
-            results["loss"] = float(loss) if isinstance(known, float) else loss  # As Keras has others.
+            results["loss"] = (
+                float(loss) if isinstance(known, float) else loss
+            )  # As Keras has others.
         return results
 
     @property
