@@ -640,7 +640,7 @@ def layouts(fn):
         for eqn in jaxpr.eqns:
             if eqn.primitive.name == "conv_general_dilated":
                 yield tuple(eqn.params["dimension_numbers"])
-            elif eqn.primitive.name in ("jit", "pjit"):  # The latter before JAX 0.7.
+            elif eqn.primitive.name == "jit":
                 yield from found(eqn.params["jaxpr"].jaxpr)
 
     return list(found(jax.make_jaxpr(fn)().jaxpr))
