@@ -624,22 +624,32 @@ def test_this_reduction_divides_by_the_sum_of_weights():
 
 @on_torch
 def test_torch_divides_double_precision_in_single():
-    """Since Keras 3.15. `DIVIDES_IN_FLOAT32` of `autodiff/_torch.py`: `losses.loss.Reduction` divides by itself."""
+    """Since Keras 3.15. `DIVIDES_IN_FLOAT32` of `autodiff/_torch.py`: `Reduction` divides by itself."""
     loss = Values(dtype="float64")(np.zeros(3), np.full(3, 0.1))
     rounded = abs(float(array(loss)) - 0.1) > 1e-12
     assert rounded is (KERAS >= (3, 15)), MENDED + "`DIVIDES_IN_FLOAT32` on torch"
+
+
+@contextlib.contextmanager
+def double_precision():
+    """JAX has it only when asked, by a context whose name changed."""
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="see above")
 @pytest.mark.parametrize("reduction", ["mean", "mean_with_sample_weight"])
 def test_jax_and_tensorflow_divide_in_double_precision(reduction):
     """`DIVIDES_IN_FLOAT32` is False there: else losses in float64 would lose half of their digits."""
-    context = contextlib.nullcontext()
-    if BACKEND == "jax":
-        import jax
-
-        context = jax.enable_x64(True)
-    with context:
+    with double_precision():
         for x in (np.full(3, 0.1), masked(np.full(3, 0.1), np.array([True, True, False]))):
             loss = Values(dtype="float64", reduction=reduction)(np.zeros(3), x, np.ones(3))
             assert abs(float(array(loss)) - 0.1) < 1e-15
