@@ -53,6 +53,25 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
+def fresh_logs(monkeypatch):
+    """`train_on_batch` and `test_on_batch` give the values of their batch, as since Keras 3.15.
+
+    Before, they are means since the last `reset_metrics`.
+    """
+    if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
+        for name in ("train_on_batch", "test_on_batch"):
+            monkeypatch.setattr(keras.Model, name, _after_reset(getattr(keras.Model, name)))
+
+
+def _after_reset(method):
+    def run(self, *args, **kwargs):
+        self.reset_metrics()
+        return method(self, *args, **kwargs)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
 def fresh_state():
     keras.utils.set_random_seed(0)
     yield

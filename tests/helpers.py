@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_regularize.regularizers.activity import DIVIDES
 from keras_regularize.testing._common import cast, to_numpy, values_and_gradients
 
 
@@ -36,6 +37,16 @@ def evaluate_loss(loss, y_true, y_pred):
     """Values per sample, and the gradient of their sum."""
     run = values_and_gradients(lambda z: loss.call(y_true, z))
     return tuple(map(to_numpy, run(np.asarray(y_pred, "float32"))))
+
+
+def divided(total, rows):
+    """What Keras makes of the value of an activity regularizer for a batch of so many rows."""
+    return total / rows if DIVIDES else total
+
+
+def to_be_divided(mean, rows):
+    """The value of an activity regularizer of which Keras makes this mean over so many rows."""
+    return mean * rows if DIVIDES else mean
 
 
 def evaluate_regularizer(regularizer, w):

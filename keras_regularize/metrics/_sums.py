@@ -45,27 +45,25 @@ def segment_sums(columns, segments, num_segments):
     size, columns = ops.shape(values)[0], values.shape[-1]
     known = isinstance(size, int)
     if known and size <= _TERMS:
-        return _scatter(segments, values, num_segments)
+        return _sums(segments, values, num_segments)
     # Every 64 samples have a table of their own, then every 64 tables.
     blocks = size // _TERMS + 1
     block = ops.arange(size, dtype="int32") // _TERMS * num_segments
     for _ in range(len(segments.shape) - 1):
         block = block[:, None]
-    table = _scatter(block + segments, values, blocks * num_segments)
+    table = _sums(block + segments, values, blocks * num_segments)
     table = ops.reshape(table, (blocks, num_segments, columns))
     levels = _LEVELS - 1
     while blocks > _TERMS if known else levels:
         levels -= 1
         block = ops.arange(blocks, dtype="int32") // _TERMS
         blocks = blocks // _TERMS + 1
-        zeros = ops.zeros((blocks, num_segments, columns), dtype="float32")
-        table = ops.scatter_update(zeros, block[:, None], table, reduction="add")
+        table = ops.segment_sum(table, block, num_segments=blocks)
     return ops.sum(table, axis=0)
 
 
-def _scatter(segments, values, num_segments):
-    columns = values.shape[-1]
+def _sums(segments, values, num_segments):
     if len(segments.shape) > 1:
-        segments, values = ops.reshape(segments, (-1,)), ops.reshape(values, (-1, columns))
-    zeros = ops.zeros((num_segments, columns), dtype="float32")
-    return ops.scatter_update(zeros, segments[:, None], values, reduction="add")
+        values = ops.reshape(values, (-1, values.shape[-1]))
+        segments = ops.reshape(segments, (-1,))
+    return ops.segment_sum(values, segments, num_segments=num_segments)

@@ -238,12 +238,11 @@ class Prospect(RegularizedModel):
 
     def _store(self, table, seen, rows):
         """Writes what was seen of the samples, on all replicas the same; repeated samples are averaged."""
-        known, where = seen["known"], seen["index"][:, None]
-        count = ops.zeros((self.num_samples,), dtype="float32")
-        count = ops.scatter_update(count, where, known, reduction="add")
+        known, index = seen["known"], seen["index"]
+        count = ops.segment_sum(known, index, num_segments=self.num_samples)
         known = ops.reshape(known, (-1,) + (1,) * (len(table.shape) - 1))
-        total = ops.zeros(table.shape, dtype="float32")
-        total = ops.scatter_update(total, where, known * ops.cast(rows, "float32"), reduction="add")
+        rows = known * ops.cast(rows, "float32")
+        total = ops.segment_sum(rows, index, num_segments=self.num_samples)
         count, total = backend.reduce_mean_over_replicas([count, total])
         count = ops.reshape(count, (-1,) + (1,) * (len(table.shape) - 1))
         table.assign(ops.where(count > 0, total / ops.where(count > 0, count, 1.0), table.value))

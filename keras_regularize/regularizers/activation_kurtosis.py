@@ -9,6 +9,7 @@ from keras import ops
 from keras_regularize.configuration import Configured
 from keras_regularize.numerics import mean, upcast
 from keras_regularize.registration import export
+from keras_regularize.regularizers.activity import to_be_divided
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -23,7 +24,7 @@ class ActivationKurtosis(Configured, keras.regularizers.Regularizer):
     `target` $k$ the squared distance $(K_t - k)^2$ in its place. It is 1 for channels of two values, 3 for
     normal ones and about $n$ if one channel holds everything. Shift and scale of the activations are free. As an
     activity regularizer it returns the mean times the batch size, because Keras divides activity losses by the
-    batch size.
+    batch size, and the mean itself before Keras 3.14, which did not.
 
     Put it on the outputs that a quantized layer reads, and quantize those in training: activations that are
     merely regularized move the difficulty into the weights. The reduction over positions, and so the factor, is
@@ -91,7 +92,7 @@ class ActivationKurtosis(Configured, keras.regularizers.Regularizer):
         total = ops.sum(kurtosis) / ops.cast(size, kurtosis.dtype)
         if over_samples:
             total = total * ops.cast(ops.shape(x)[0], total.dtype)
-        return self.factor * total
+        return self.factor * to_be_divided(total, x)
 
 
 def _product(sizes, dynamic):

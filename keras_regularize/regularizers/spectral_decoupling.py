@@ -9,6 +9,7 @@ from keras import ops
 from keras_regularize.configuration import Configured
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
+from keras_regularize.regularizers.activity import to_be_divided
 from keras_regularize.validation import check_number
 
 
@@ -23,8 +24,8 @@ class SpectralDecoupling(Configured, keras.regularizers.Regularizer):
     on the logits $z$ in place of weight decay, the logits stay finite and every feature keeps being
     learnt: on a separable binary problem they settle where $\sigma(-z) = 2\lambda z$. It also lowers
     over-confidence. As an activity regularizer it returns the sum over the batch, because Keras divides
-    activity losses by the batch size. `kr.losses.SpectralDecoupling` is the same penalty inside the
-    cross-entropy, with targets other than zero.
+    activity losses by the batch size, and the mean before Keras 3.14, which did not.
+    `kr.losses.SpectralDecoupling` is the same penalty inside the cross-entropy, with targets other than zero.
 
     The paper writes $\lambda/2$; its code, followed here, has no factor 1/2.
 
@@ -32,7 +33,7 @@ class SpectralDecoupling(Configured, keras.regularizers.Regularizer):
         factor: $\lambda \ge 0$, of the order of 1e-3 to 1e-1. Set L2 penalties and weight decay to zero.
 
     Input: the outputs `(batch, …)` of a layer without activation. Output: a scalar in at least float32, the
-    sum over the batch of the mean over all other axes.
+    sum over the batch (its mean, before Keras 3.14) of the mean over all other axes.
 
     Raises:
         ValueError: If `factor` is not a non-negative number, or if it is called on a scalar.
@@ -64,4 +65,5 @@ class SpectralDecoupling(Configured, keras.regularizers.Regularizer):
             )
         outputs = x.shape[1:]
         size = math.prod(outputs) if None not in outputs else ops.prod(ops.shape(x)[1:])
-        return self.factor * ops.sum(ops.square(x)) / ops.cast(size, x.dtype)
+        total = ops.sum(ops.square(x)) / ops.cast(size, x.dtype)
+        return self.factor * to_be_divided(total, x)

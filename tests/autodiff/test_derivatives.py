@@ -613,6 +613,7 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*inconsistencies across backends")  # Of older Keras.
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_gradients_of_convolutions_in_branches_are_those_outside(name):
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import keras_regularize as kr
 from keras_regularize.autodiff import Batch, Forward
 from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.autodiff.functional import read_state
-from tests.helpers import array
+from tests.helpers import array, divided
 
 pytestmark = pytest.mark.everywhere
 
@@ -92,7 +92,7 @@ def affine(l2=0.1, activity=0.2, **layer):
     def loss(w, x, y, sample_weight=1.0):
         outputs = x @ w[0] + w[1]
         fit = np.mean(sample_weight * np.mean((outputs - y) ** 2, axis=1))
-        return fit + l2 * np.sum(w[0] ** 2) + activity * np.sum(outputs**2) / len(x)
+        return fit + l2 * np.sum(w[0] ** 2) + divided(activity * np.sum(outputs**2), len(x))
 
     return model, loss
 

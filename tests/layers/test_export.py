@@ -59,7 +59,12 @@ def test_exported_models_predict_the_same(name, tmp_path):
     model = MODELS[name]()
     expected = model.predict(X, verbose=0)
     if keras.backend.backend() == "torch":
-        model.export(str(tmp_path / "model.pt2"), format="torch", verbose=False)
+        try:
+            model.export(str(tmp_path / "model.pt2"), format="torch", verbose=False)
+        except ValueError as error:
+            if "Unrecognized format" in str(error):
+                pytest.skip("this Keras has no export to torch")
+            raise
         assert (tmp_path / "model.pt2").stat().st_size > 0
         return
     model.export(str(tmp_path / "model"), verbose=False)

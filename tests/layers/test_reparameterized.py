@@ -13,6 +13,7 @@ from keras_regularize.layers import Reparameterized, WeightCompander
 from keras_regularize.layers.reparameterization.reparameterized import is_kernel
 from keras_regularize.models import RegularizedModel
 from keras_regularize.regularizers import attach
+from tests.helpers import divided
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -237,7 +238,9 @@ def regularized():
 def expected_losses(x):
     out = x @ np.full((4, 3), 1.0)  # Twice the stored 0.5.
     weight = 0.1 * 12 * 0.25  # On the stored kernel.
-    return 0.01 * (out**2).sum() / len(x) + weight + 0.5 * 3 * 2  # AddsLoss has effective twos.
+    return (
+        divided(0.01 * (out**2).sum(), len(x)) + weight + 0.5 * 3 * 2
+    )  # AddsLoss has effective twos.
 
 
 def test_losses_count_exactly_once_eagerly():
@@ -273,7 +276,7 @@ def test_stateless_scopes_map_the_stored_weights():
         out = array(wrapper(x))
         losses = sorted(float(array(loss)) for loss in wrapper.losses)
     np.testing.assert_allclose(out, x @ (2 * other) + 1, rtol=1e-4, atol=1e-5)
-    activity, weight = 0.01 * (out**2).sum() / 8, 0.1 * (other**2).sum()
+    activity, weight = divided(0.01 * (out**2).sum(), 8), 0.1 * (other**2).sum()
     np.testing.assert_allclose(losses, sorted([activity, weight]), rtol=1e-4)
     np.testing.assert_array_equal(array(kernel.value), np.full((4, 3), 0.5))
 
@@ -301,12 +304,12 @@ def test_wrappers_nest():
     out = array(model(x))
     np.testing.assert_allclose(out, x @ np.full((4, 3), 2.0), rtol=1e-5, atol=1e-5)
     total = sum(float(array(loss)) for loss in model.losses)
-    np.testing.assert_allclose(total, 0.01 * (out**2).sum() / 8 + 0.3, rtol=1e-5)
+    np.testing.assert_allclose(total, divided(0.01 * (out**2).sum(), 8) + 0.3, rtol=1e-5)
     mapping = [(v, v.value) for v in model.variables]
     with keras.StatelessScope(mapping, collect_losses=True):
         model(x)
         total = sum(float(array(loss)) for loss in model.losses)
-    np.testing.assert_allclose(total, 0.01 * (out**2).sum() / 8 + 0.3, rtol=1e-5)
+    np.testing.assert_allclose(total, divided(0.01 * (out**2).sum(), 8) + 0.3, rtol=1e-5)
 
 
 def test_equal_in_the_train_step_of_a_regularized_model():

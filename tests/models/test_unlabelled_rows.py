@@ -115,7 +115,7 @@ def run(wrap, form, y, loss, metrics, weights=None):
             {"scores": LOSS, "other": None},
             {"scores": ["accuracy"], "other": ["mae"]},
         ),
-        ("one", [Y], [LOSS], [["accuracy"]]),
+        ("one", [Y], [LOSS], ["accuracy"]),
     ],
 )
 def test_labels_in_a_structure_train_as_those_of_the_output_alone(name, form, y, loss, metrics):

@@ -124,7 +124,8 @@ class SpectralRisk(BatchCoupledLoss):
             losses = ops.where(kept, losses, 0.0)
             axes = tuple(range(1, len(losses.shape)))
             each = masked_mean(losses, kept, axis=axes) if axes else losses
-            present = ops.any(kept, axis=axes) if axes else kept
+            # From the last on: Keras 3.13 reduces them one by one on PyTorch.
+            present = ops.any(kept, axis=axes[::-1]) if axes else kept
         weights = weights_among(
             ops.stop_gradient(each),
             present,

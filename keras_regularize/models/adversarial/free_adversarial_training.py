@@ -148,8 +148,8 @@ class FreeAdversarialTraining(RegularizedModel):
             # An overflow under loss scaling costs a step, it must not stay in the perturbation.
             sign = ops.where(ops.isfinite(gradient), ops.sign(gradient), 0.0)
             delta = ops.clip(delta + epsilon * sign, -epsilon, epsilon)
-            start = (0,) * len(delta.shape)
-            variable.assign(ops.slice_update(ops.convert_to_tensor(variable), start, delta))
+            rest = ops.convert_to_tensor(variable)[ops.shape(delta)[0] :]
+            variable.assign(ops.concatenate([delta, rest], axis=0))
 
     def _perturbed_shapes(self):
         base = self.innermost

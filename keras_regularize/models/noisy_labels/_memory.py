@@ -36,7 +36,10 @@ def remember(memory, index, known, rows):
     Left out are samples that are not `known`, and averages that are not finite.
     """
     index, known, rows = backend.gather_over_replicas([index, known, rows])
-    known = (known > 0) & ops.all(ops.isfinite(rows), axis=tuple(range(1, len(rows.shape))))
+    axes = tuple(
+        range(len(rows.shape) - 1, 0, -1)
+    )  # Keras 3.13 reduces them one by one on PyTorch.
+    known = (known > 0) & ops.all(ops.isfinite(rows), axis=axes)
     # Of the samples with an index the last one that may be written, which all of them then write.
     same = (index[:, None] == index[None, :]) & known[None, :]
     position = ops.arange(1, ops.shape(index)[0] + 1, dtype="int32")

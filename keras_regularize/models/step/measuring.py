@@ -67,7 +67,10 @@ class Measuring(Hooks):
         results = super().get_metrics_result()
         results.pop(Unmoved.NAME, None)
         if "loss" in results:  # Also the name of a tracker that the model inside was compiled with.
-            results["loss"] = self.metrics[0].result()
+            loss, known = self.metrics[0].result(), results["loss"]
+            results["loss"] = (
+                float(loss) if isinstance(known, float) else loss
+            )  # As Keras has others.
         return results
 
     @property
