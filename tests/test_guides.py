@@ -12,6 +12,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 @pytest.mark.rotating
 @pytest.mark.parametrize("path", guides.scripts(), ids=lambda path: path.stem)
 def test_the_guide_runs(path):
+    if "import keras_hub" in path.read_text("utf-8"):
+        pytest.importorskip("keras_hub")
     cells, _ = guides.run(path, short=True)
     assert any(cell.printed for cell in cells)
     drawn = [len(cell.pictures) for cell in cells if cell.code]
