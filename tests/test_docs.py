@@ -39,6 +39,7 @@ def test_every_method_says_what_it_costs():
 
 def test_every_family_has_members_and_a_page():
     assert set(reference.FAMILIES) <= set(reference.families())
+    assert set(reference.ALSO) == set(reference.FAMILIES)
     pages = re.findall(r"api/(\w+)\.md", read("mkdocs.yml"))
     assert sorted(pages) == sorted([*map(reference.slug, reference.families()), "namespaces"])
     for title, keys in reference.families().items():

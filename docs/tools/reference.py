@@ -152,6 +152,31 @@ FAMILIES = {
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
+#: Other words for a family, by which a reader may look for it.
+ALSO = {
+    "Base classes": "Subclass these for losses, attacks, optimizers and train steps of your own.",
+    "Flat minima": "Sharpness-aware minimization, loss landscapes, generalization.",
+    "Adversarial robustness": "Adversarial examples, adversarial training, attacks, robust accuracy.",
+    "Few labels": "Semi-supervised learning, unlabelled data, consistency, weak labels.",
+    "Noisy labels": "Label noise, wrong annotations, outliers, memorization.",
+    "Unequal classes": "Class imbalance, long-tailed data, rare classes, F1 score.",
+    "Calibration": "Confidence, label smoothing, expected calibration error, uncertainty.",
+    "Class probabilities": "Alternatives to softmax and cross-entropy.",
+    "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",
+    "Margins and features": "Metric learning, face recognition, neural collapse, multimodal networks.",
+    "Groups, risk and abstention": "Distribution shift, fairness, worst groups, selective prediction, bandits.",
+    "Teachers and ensembles": "Knowledge distillation, weight averaging, dropout consistency.",
+    "Continual learning": "Catastrophic forgetting, fine-tuning, anchors, elastic weight consolidation.",
+    "Orthogonal and diverse filters": "Decorrelation, redundancy, conditioning.",
+    "Size of weights": "Norms, Lipschitz constants, compression, weight penalties.",
+    "Weight decay and the learning rate": "AdamW, schedules, warm restarts, gradient clipping.",
+    "Sparse networks": "Pruning, sparsity, lottery tickets.",
+    "Few bits": "Quantization-aware training, binary and ternary weights, mixed precision.",
+    "Reparameterized weights": "Weights as functions of other weights.",
+    "Augmentation and noise": "Cutout, dropout, smoothing.",
+    "Black-box generation": "Generators trained through a score that is not differentiable.",
+}
+
 #: Namespaces whose names are pieces to build with, no methods: a page for each.
 TOOLS = ("autodiff", "numerics", "ops", "utils", "testing")
 
@@ -314,7 +339,7 @@ def namespaces() -> str:
 def family_page(title: str, uses: dict[str, list[str]]) -> str:
     """The entries of a family; `uses` has, for some names, links to where they are at work."""
     keys = families()[title]
-    lines = [f"# {title}\n"]
+    lines = [f"# {title}\n", ALSO.get(title, "") + "\n"]
     if title.removeprefix("kr.") in TOOLS:
         lines.append(
             inspect.getdoc(importlib.import_module(f"keras_regularize.{title[3:]}")) + "\n"
