@@ -1,0 +1,181 @@
+"""Continual learning: digits, and then the same digits with their pixels in another order."""
+
+import keras
+import numpy as np
+
+import keras_regularize as kr
+from benchmarks.comparisons._comparison import PLAIN, Data, Measure, Method, Task, grid
+from benchmarks.comparisons._digits import accuracy, digits, mlp
+
+KEPT = 20
+
+
+def data(generator):
+    """`train` is the second task; `old` is the first one."""
+    drawn = digits(generator, 500, 300)
+    pixels = generator.permutation(64)
+
+    def permuted(part):
+        x, y = part
+        return x[:, pixels], y
+
+    return Data(
+        permuted(drawn.train),
+        permuted(drawn.validation),
+        permuted(drawn.test),
+        {"train": drawn.train, "validation": drawn.validation, "test": drawn.test},
+    )
+
+
+def measure(model, data, part):
+    old, new = accuracy(model, *data.more[part]), accuracy(model, *getattr(data, part))
+    return {"mean": (old + new) / 2, "old": old, "new": new}
+
+
+def adam():
+    return keras.optimizers.Adam(1e-3)
+
+
+def first(run, net=None):
+    """A network that has learned the first task."""
+    x, y = run.data.more["train"]
+    return run.train(net or mlp(), x=x, y=y)
+
+
+def both(run):
+    """Both tasks at once, as no one can who gets them one after the other."""
+    old_x, old_y = run.data.more["train"]
+    return run.train(mlp(), x=np.concatenate([old_x, run.x]), y=np.concatenate([old_y, run.y]))
+
+
+def replay(run, share):
+    """Some images of the first task stay, and make up a share of what the second one trains on."""
+    net = first(run)
+    old_x, old_y = run.data.more["train"]
+    count = round(share * len(run.y))
+    kept = np.resize(np.arange(KEPT), count)
+    return run.fit(
+        net,
+        np.concatenate([old_x[kept], run.x[count:]]),
+        np.concatenate([old_y[kept], run.y[count:]]),
+    )
+
+
+def frozen(run, layers, learning_rate):
+    net = first(run)
+    for layer in net.layers[:layers]:
+        layer.trainable = False
+    return run.train(net, optimizer=keras.optimizers.Adam(learning_rate))
+
+
+def slower(run, learning_rate):
+    return run.train(first(run), optimizer=keras.optimizers.Adam(learning_rate))
+
+
+def fisher(run, net):
+    x, y = run.data.more["train"]
+    found = kr.analysis.fisher_diagonal(net, x[:200], seed=run.seed)
+    return dict(zip((v.path for v in net.trainable_variables), found))
+
+
+def attached(run, regularizer):
+    """Trains the second task with a regularizer that is made for each variable."""
+    net = first(run)
+    make = regularizer(net)
+    for where in ("kernel", "bias"):
+        kr.regularizers.attach(net, make, where=where)
+    return run.train(net)
+
+
+def ewc(run, factor):
+    def of(net):
+        importance = fisher(run, net)
+        return lambda v: kr.regularizers.EWC(v.value, importance[v.path], factor)
+
+    return attached(run, of)
+
+
+def anchored(key):
+    make = getattr(kr.regularizers, key)
+
+    def train(run, factor):
+        return attached(run, lambda net: lambda v: make(v.value, factor=factor))
+
+    return train
+
+
+def penalized(run, factor):
+    """Elastic weight consolidation by `WeightPenalty`, whose anchors are among its weights."""
+    net = first(run)
+    importance = kr.analysis.fisher_diagonal(net, run.data.more["train"][0][:200], seed=run.seed)
+    model = kr.models.WeightPenalty(
+        net, keras.regularizers.L2(0.5), factor, where=None, anchors="weighted"
+    )
+    model.set_anchors(importance=importance)
+    return run.train(model)
+
+
+def distilled(run, alpha, temperature):
+    """Learning without forgetting: the network before the second task is the teacher in it."""
+    net = first(run)
+    teacher = keras.models.clone_model(net)
+    teacher.set_weights(net.get_weights())
+    teacher.trainable = False
+    return run.train(kr.models.Distillation(net, teacher, alpha, temperature))
+
+
+FACTORS = (1e-3, 1e-2, 1e-1, 1.0)
+
+METHODS = [
+    Method(None, lambda run: run.fit(first(run)), label=PLAIN),
+    Method(None, both, label="both tasks at once"),
+    Method(
+        None,
+        lambda run, rate: run.fit(first(run, mlp(dropout=rate))),
+        grid(rate=(0.1, 0.25, 0.5, 0.7)),
+        "dropout",
+    ),
+    Method(None, slower, grid(learning_rate=(1e-4, 2e-4, 3e-4, 5e-4)), "lower learning rate"),
+    Method(
+        None,
+        frozen,
+        grid(layers=(1, 1, 2, 2), learning_rate=(3e-4, 1e-3, 1e-3, 3e-3)),
+        "frozen layers",
+    ),
+    Method(None, replay, grid(share=(0.05, 0.1, 0.2, 0.4)), f"replay of {KEPT} images"),
+    Method("regularizers.EWC", ewc, grid(factor=(30.0, 100.0, 300.0, 1000.0))),
+    Method("models.WeightPenalty", penalized, grid(factor=(30.0, 100.0, 300.0, 1000.0))),
+    Method("regularizers.L2ToReference", anchored("L2ToReference"), grid(factor=FACTORS)),
+    Method("regularizers.Wasserstein", anchored("Wasserstein"), grid(factor=FACTORS)),
+    Method(
+        "models.Distillation",
+        distilled,
+        grid(alpha=(0.25, 0.5, 0.75, 0.5), temperature=(3.0, 3.0, 3.0, 1.0)),
+    ),
+]
+
+PAGE = """
+{best}
+
+{table}
+
+{picture}
+
+{protocol}
+"""
+
+TASK = Task(
+    title="learning one task after another",
+    data=data,
+    measure=measure,
+    measures={
+        "mean": Measure("mean accuracy, %"),
+        "old": Measure("first task, %"),
+        "new": Measure("second task, %"),
+    },
+    methods=METHODS,
+    optimizer=adam,
+    epochs=20,
+    batch_size=50,
+    page=PAGE,
+)
