@@ -12,6 +12,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements/ci.txt
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export NO_MKDOCS_2_WARNING ?= 1
 
 # What need not be repeated on each backend is divided among them (tests/shares.py); `test-full` repeats it.
 SHARE := --share
@@ -27,7 +28,7 @@ $(error BACKEND must be one of: $(BACKENDS). Received: BACKEND=$(BACKEND))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-latest lint docs names bench clean
+.PHONY: help demo test test-full test-latest test-site lint docs guides names bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -37,7 +38,9 @@ help:
 	@echo 'make test-full    every case on all three (PYTEST_ARGS="-k sam" for some)'
 	@echo 'make test-latest  the suite on the newest Keras, JAX, TensorFlow and PyTorch'
 	@echo 'make lint    ruff check, ruff format --check and mypy'
-	@echo 'make docs    the site, into site/ (writes the catalog, the API and the guide pages first)'
+	@echo 'make docs    the site, into site/'
+	@echo 'make guides  runs the guides and keeps what they print and draw (GUIDES="calibration" for some)'
+	@echo 'make test-site    builds the site and looks at every page in Chromium'
 	@echo 'make names   adds new registered names to tests/registered_names.txt'
 	@echo 'make bench   what the methods cost, as ratios, on one BACKEND'
 	@echo 'make clean   removes .venv and whatever was built'
@@ -82,9 +85,17 @@ lint: $(VENV)/.ruff
 	$(RUN) -m mypy
 
 docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
-	KERAS_BACKEND=$(BACKEND) $(RUN) docs/build_reference.py
-	$(RUN) docs/build_guides.py
+	KERAS_BACKEND=$(BACKEND) $(RUN) -m docs.tools
 	$(RUN) -m mkdocs build --strict
+
+# Runs guides in full and keeps what they print and draw: all, or those of GUIDES="noisy_labels calibration".
+guides: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs $(VENV)/.ecosystem
+	KERAS_BACKEND=$(BACKEND) $(RUN) -m docs.tools.guides $(GUIDES)
+
+# The built site in Chromium, which Debian and others have as a package of that name.
+test-site: docs
+	@command -v chromium > /dev/null || { echo 'make test-site needs the program chromium.'; exit 1; }
+	$(RUN) -m pytest -q docs/tools/test_site.py
 
 names: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-test
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m tests.extend_registered_names
@@ -93,7 +104,7 @@ bench: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-bench
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(LATEST) build dist site docs/guides *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(LATEST) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -22,7 +22,6 @@ from sklearn.datasets import load_digits
 import keras_regularize as kr
 from keras_regularize.analysis import robust_accuracy
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 BATCH = 50
 TRAINING = 1000
 LABELLED = 50
@@ -232,15 +231,6 @@ def rich_table(results, seeds):
     return table
 
 
-def markdown_table(results):
-    lines = ["| | | " + " | ".join(HEADERS) + " |", "|---|---|" + "--:|" * len(MEASURES)]
-    for (title, name), measured in results.items():
-        title = title if name == PLAIN else ""
-        label = name if name == PLAIN else f"`{name}`"
-        lines.append(f"| {title} | {label} | " + " | ".join(cells(measured)) + " |")
-    return "\n".join(lines)
-
-
 def caption(seeds):
     return (
         f"Mean ± half the range over {len(seeds)} seeds, {keras.backend.backend()} backend. Under PGD: accuracy "
@@ -304,20 +294,6 @@ def draw(results, seeds, path):
     plt.close(figure)
 
 
-def fill_readme(results, seeds):
-    """Puts table and picture between the two markers of README.md."""
-    begin, end = "<!-- demo:start -->", "<!-- demo:end -->"
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    if begin not in text or end not in text:
-        raise SystemExit(f"README.md lacks the markers {begin} and {end}.")
-    draw(results, seeds, ROOT / "docs" / "images" / "demo.png")
-    picture = "![The table as bars](docs/images/demo.png)"
-    body = "\n\n".join([markdown_table(results), caption(seeds), picture])
-    before, rest = text.split(begin, 1)
-    readme.write_text(f"{before}{begin}\n{body}\n{end}{rest.split(end, 1)[1]}", "utf-8")
-
-
 def _title(seeds):
     return f"A small convolutional network on 1000 digits ({keras.backend.backend()})"
 
@@ -327,7 +303,6 @@ def main():
     parser.add_argument("--seeds", type=int, default=3, help="number of trainings per row (3)")
     parser.add_argument("--epochs", type=int, help="instead of each setting's own")
     parser.add_argument("--save", type=pathlib.Path, default=pathlib.Path("demo"), metavar="DIR")
-    parser.add_argument("--readme", action="store_true", help="also fill the README's table")
     arguments = parser.parse_args()
     seeds = range(arguments.seeds)
 
@@ -345,8 +320,6 @@ def main():
     console.print(caption(seeds), style="dim")
     draw(results, seeds, arguments.save / "results.png")
     console.print(f"Picture: {arguments.save / 'results.png'}")
-    if arguments.readme:
-        fill_readme(results, seeds)
 
 
 if __name__ == "__main__":

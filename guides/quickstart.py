@@ -5,24 +5,23 @@ Keras Regularize adds to what you already pass to Keras: a loss, a regularizer, 
 optimizer, and wrappers that change the train step. Each is an ordinary Keras object. This guide uses one of each
 on scikit-learn's digits, 8×8 images of handwriting; it runs unchanged on JAX, TensorFlow and PyTorch
 (`KERAS_BACKEND`).
+
+**Use this when** you know Keras and want to see what the package adds to it, one example of each kind.
+
+**Do not when** you are looking for one method: the [catalog](../catalog.md) lists all of them with their formulas, and
+the other guides compare those that belong together.
 """
 
-import os
-import pathlib
+import tempfile
 
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 15))
-IMAGES = pathlib.Path(os.environ.get("GUIDE_IMAGES", "guides/images"))
-IMAGES.mkdir(parents=True, exist_ok=True)
+EPOCHS = 15
 
 x, y = load_digits(return_X_y=True)
 order = np.random.default_rng(0).permutation(len(y))
@@ -120,8 +119,7 @@ print(f"with cutout: accuracy {result['accuracy']:.3f}")
 ## An optimizer
 
 Gradient descent on an L1 penalty makes weights small, never zero. `Proximal` wraps any Keras optimizer and takes
-the penalty's own step after it, which does reach zero. Here are the ten weight images of a linear classifier, one per
-digit, with both; exact zeros are grey.
+the penalty's own step after it, which does reach zero. Here a linear classifier is trained with either.
 """
 
 
@@ -140,25 +138,29 @@ kernels = {
     "L1 penalty": linear_classifier(sgd(0.2), keras.regularizers.L1(4e-3)),
     "Proximal": linear_classifier(kr.optimizers.Proximal(sgd(0.2), factor=4e-3)),
 }
+for name, (kernel, accuracy) in kernels.items():
+    print(
+        f"{name:10s} {np.mean(kernel == 0):4.0%} of the weights are zero, accuracy {accuracy:.3f}"
+    )
 
-figure, axes = plt.subplots(2, 10, figsize=(9, 2.4))
-colors = matplotlib.colormaps["RdBu"].with_extremes(bad="0.8")
-for row, (name, (kernel, accuracy)) in zip(axes, kernels.items()):
-    zeros = np.mean(kernel == 0)
-    print(f"{name}: {zeros:.0%} of the weights are zero, accuracy {accuracy:.3f}")
+"""
+These are the weights as ten images, one per digit; exact zeros are grey.
+"""
+
+figure, axes = plt.subplots(2, 10, figsize=(9, 2.2))
+colors = plt.colormaps["RdBu"].with_extremes(bad="0.8")
+for row, (name, (kernel, _)) in zip(axes, kernels.items()):
     for digit, axis in enumerate(row):
         image = np.ma.masked_equal(kernel[:, digit].reshape(8, 8), 0)
         axis.imshow(image, cmap=colors, vmin=-1, vmax=1)
         axis.set_xticks([])
         axis.set_yticks([])
-    row[0].set_ylabel(f"{name}\n{zeros:.0%} zero", rotation=0, ha="right", va="center")
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+figure.suptitle("Weight images of the two classifiers", fontsize=10)
 figure.tight_layout()
-figure.savefig(IMAGES / "quickstart_zeros.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Weight images of the two classifiers](images/quickstart_zeros.png)
-
 ## A train step
 
 Some methods change neither the loss nor the weights but how a step is taken. They wrap a model, and the result is a model
@@ -182,21 +184,19 @@ for name, model in {"plain": network(), "SAM": kr.models.SAM(network(), rho=0.3)
         validation_batch_size=len(x_test),
         verbose=0,
     ).history
-    print(f"{name}: test accuracy {history['val_accuracy'][-1]:.3f}")
+    print(f"{name:5s} test accuracy {history['val_accuracy'][-1]:.3f}")
     (line,) = axis.plot(history["val_accuracy"], label=f"{name}: test")
     axis.plot(history["accuracy"], "--", color=line.get_color(), label=f"{name}: noisy training")
+axis.set_title("half of the training labels random", fontsize=10)
 axis.set_xlabel("epoch")
 axis.set_ylabel("accuracy")
 axis.set_ylim(0, 1)
-axis.legend(loc="lower right", frameon=False, fontsize=8)
+axis.legend(loc="lower right", frameon=False, fontsize=9)
 axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
-figure.savefig(IMAGES / "quickstart_noise.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Accuracy over epochs with and without SAM](images/quickstart_noise.png)
-
 Wrappers nest and read as they act. `SAM(VAT(model))` finds a virtual adversarial direction once a step, and takes
 the sharpness-aware gradient of the loss with that penalty. `VAT` learns from unlabelled samples too: integer labels
 of −1, in the same arrays. The plain model sees its 50 labelled samples as often as to make as many steps.
@@ -223,10 +223,9 @@ Everything is registered with Keras, so files load without `custom_objects` and 
 brings the wrapped model along, which is also there, trained and plain, as `model.model`.
 """
 
-path = IMAGES / "quickstart.keras"
-model.save(path)
-restored = keras.saving.load_model(path)
-path.unlink()
+with tempfile.TemporaryDirectory() as folder:
+    model.save(f"{folder}/quickstart.keras")
+    restored = keras.saving.load_model(f"{folder}/quickstart.keras")
 difference = restored.predict(x_test, verbose=0) - model.predict(x_test, verbose=0)
 print(f"{type(restored).__name__}({type(restored.model).__name__}(…)) restored,", end=" ")
 print(f"largest difference {np.max(np.abs(difference)):.1e}")

@@ -11,23 +11,21 @@ convex in $z$, with its minimum where $\\sigma(z) = y$. For a sigmoid it is bina
 a logistic regression on squared error; `kr.losses.MatchingLoss` is the same idea for relu, tanh and others. Wang et
 al. ([arXiv:2306.07892](https://arxiv.org/abs/2306.07892)) prove that plain gradient descent on it over a ball finds a neuron
 about as good as the best one, even if labels were corrupted on purpose. This guide tries it.
+
+**Use this when** the last layer is a neuron with an increasing activation whose value is the prediction, a relu or a tanh,
+say.
+
+**Do not when** the activation is sigmoid or softmax: there the matching loss is cross-entropy, which Keras has. Inside a
+network, before other layers, there is no target to match.
 """
 
-import os
-import pathlib
-
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_regularize as kr
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 15))
-IMAGES = pathlib.Path(os.environ.get("GUIDE_IMAGES", "guides/images"))
-IMAGES.mkdir(parents=True, exist_ok=True)
+EPOCHS = 15
 
 """
 ## The data
@@ -85,24 +83,22 @@ figure, axis = plt.subplots(figsize=(6, 3.2))
 for (name, model), color in zip(models.items(), ("C0", "C1")):
     from_zero = errors(model, np.zeros(20, "float32"))
     others = [errors(model, start) for start in random_starts]
-    print(f"{name}: error {from_zero[-1]:.2f} from zero,", end=" ")
+    print(f"{name:13s} error {from_zero[-1]:.2f} from zero,", end=" ")
     print("from random starts", ", ".join(f"{path[-1]:.2f}" for path in others))
     axis.plot(from_zero, color=color, linewidth=2, label=f"{name}, from zero")
     for i, path in enumerate(others):
         label = f"{name}, random starts" if i == 0 else None
         axis.plot(path, "--", color=color, linewidth=1, label=label)
+axis.set_title("distance to the true weights, by loss and start", fontsize=10)
 axis.set_xlabel("epoch")
 axis.set_ylabel("relative error of the weights")
 axis.set_ylim(0, None)
-axis.legend(frameon=False, fontsize=8)
+axis.legend(frameon=False, fontsize=9)
 axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
-figure.savefig(IMAGES / "single_neuron.png", dpi=120)
-plt.close(figure)
+plt.show()
 
 """
-![Error of the weights over epochs](images/single_neuron.png)
-
 From zero, squared error never moves: the slope of relu at zero is zero, so all its gradients are. From a random start
 it does move, but it sees the corrupted targets only where the neuron is active, and they shrink its weights. The matching
 loss ends in the same place from everywhere. What remains of its error is the share of targets that were taken away,

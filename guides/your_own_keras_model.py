@@ -15,9 +15,13 @@ acting under a wrapper:
 | `train_step` | is refused: two steps cannot both act |
 
 This guide moves a model out of the last row into the others.
+
+**Use this when** a wrapper refuses your model, or you want to know what of your class still acts under one.
+
+**Do not when** your model is built of layers and compiled with a loss: it can be wrapped as it is.
 """
 
-import os
+import textwrap
 
 import keras
 import numpy as np
@@ -26,7 +30,7 @@ from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 
-EPOCHS = int(os.environ.get("GUIDE_EPOCHS", 20))
+EPOCHS = 20
 
 x, y = load_digits(return_X_y=True)
 order = np.random.default_rng(0).permutation(len(y))
@@ -62,7 +66,7 @@ class WithTrainStep(Rebuilding):
 try:
     kr.models.SAM(WithTrainStep())
 except ValueError as error:
-    print(error)
+    print("\n".join(textwrap.wrap(str(error), 80)))
 
 """
 ## The same as `compute_loss`
@@ -103,10 +107,11 @@ def trained(wrap):
     return history, np.mean(np.argmax(scores, axis=1) == y_test)
 
 
+print(f"{'':6s} {'loss':>9s} {'rebuilt':>9s} {'accuracy':>9s}  test accuracy")
 for name, wrap in {"plain": lambda net: net, "SAM": lambda net: kr.models.SAM(net, 0.1)}.items():
     history, accuracy = trained(wrap)
-    last = ", ".join(f"{key} {values[-1]:.3f}" for key, values in history.items())
-    print(f"{name}: {last}, accuracy on test data {accuracy:.3f}")
+    last = " ".join(f"{history[key][-1]:9.3f}" for key in ("loss", "rebuilt", "accuracy"))
+    print(f"{name:6s} {last} {accuracy:14.3f}")
 
 """
 ## A term that needs its own gradient

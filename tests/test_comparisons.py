@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import keras_regularize as kr
-from benchmarks.comparisons import TASKS, _comparison, load, page
+from benchmarks.comparisons import TASKS, _comparison, _summary, load, page
 
 
 @pytest.mark.rotating
@@ -105,3 +105,10 @@ def test_the_page_is_filled_and_says_what_the_results_say(name):
 def test_an_unknown_task_is_named():
     with pytest.raises(ValueError, match="noisy_labels.*received 'weather'"):
         load("weather")
+
+
+@pytest.mark.once
+def test_the_readme_shows_what_is_kept():
+    readme = (_summary.ROOT / "README.md").read_text("utf-8")
+    assert f"<!-- comparisons:start -->\n{_summary.block()}\n<!-- comparisons:end -->" in readme
+    assert (_summary.ROOT / _summary.PICTURE).exists()

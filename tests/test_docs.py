@@ -3,62 +3,60 @@
 import inspect
 import pathlib
 import re
-import runpy
 import sys
 import types
 
 import pytest
 
 import keras_regularize as kr
+from docs.tools import guides, reference
 from keras_regularize.registration import public_symbols
 
 pytestmark = pytest.mark.once
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMESPACES = [name for name in kr.__all__ if not name.startswith("_")]
-GUIDES = sorted(path.stem for path in (ROOT / "guides").glob("*.py"))
+members = reference.members
 
 
 def read(path):
     return (ROOT / path).read_text("utf-8")
 
 
-def script(name):
-    """The functions of a script that writes pages."""
-    return runpy.run_path(str(ROOT / "docs" / f"{name}.py"))
+def test_every_public_name_is_in_the_catalog_once_and_says_what_it_is():
+    names = re.findall(
+        r"^\| \[`([\w.]+)`\]\(api/\w+\.md#keras_regularize\.\1\) \| \S", reference.catalog(), re.M
+    )
+    assert len(names) == len(set(names))
+    assert set(public_symbols()) <= set(names)
+    constants = {"numerics.GUARD", "numerics.TINY"}
+    assert set(reference.public_names()) - set(names) <= constants
 
 
-REFERENCE = script("build_reference")
-members = REFERENCE["members"]
+def test_every_method_says_what_it_costs():
+    assert [key for key, symbol in public_symbols().items() if not reference.cost(symbol)] == []
 
 
-def test_the_catalog_has_a_row_with_a_cost_for_every_symbol():
-    rows = {}
-    for line in REFERENCE["catalog"]().splitlines():
-        found = re.match(r"\| \[`[\w.]+`\]\(api/\w+\.md#keras_regularize\.([\w.]+)\)", line)
-        if found:
-            assert found[1] not in rows, f"kr.{found[1]} is in two families"
-            rows[found[1]] = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-    assert set(public_symbols()) <= set(rows)
-    assert set(rows) == set(REFERENCE["methods"]())
-    lacking = [key for key in public_symbols() if not (rows[key][1] and rows[key][3])]
-    assert lacking == []
+def test_every_family_has_members_and_a_page():
+    assert set(reference.FAMILIES) <= set(reference.families())
+    pages = re.findall(r"api/(\w+)\.md", read("mkdocs.yml"))
+    assert sorted(pages) == sorted([*map(reference.slug, reference.families()), "namespaces"])
+    for title, keys in reference.families().items():
+        page = reference.family_page(title, {})
+        assert re.findall(r"^::: keras_regularize\.([\w.]+)$", page, re.M) == keys
 
 
-def test_every_family_has_members():
-    names = REFERENCE["methods"]()
-    assert set(REFERENCE["grouped"](names)) == set(REFERENCE["FAMILIES"])
+def test_an_entry_shows_where_it_is_at_work():
+    page = reference.family_page("Noisy labels", {"models.ELR": ["- [a guide](guide.md)"]})
+    entry = page.split("::: keras_regularize.models.ELR\n")[1].split(":::")[0]
+    assert "- [a guide](guide.md)" in entry
+    assert page.count("**At work**") == 1
 
 
-def test_every_namespace_has_its_page():
-    assert {*REFERENCE["GOES_INTO"], *REFERENCE["TOOLS"]} == set(NAMESPACES)
+def test_every_namespace_says_where_it_goes():
+    assert {*reference.GOES_INTO, *reference.TOOLS} == set(NAMESPACES)
     for namespace in NAMESPACES:
-        page = REFERENCE["api_page"](namespace)
-        assert inspect.getdoc(getattr(kr, namespace)) in page
-        assert f"api/{namespace}.md\n" in read("mkdocs.yml")
-        for name in members(namespace):
-            entry = namespace if namespace in REFERENCE["TOOLS"] else f"{namespace}.{name}"
-            assert f"::: keras_regularize.{entry}\n" in page
+        assert f"{{ #keras_regularize.{namespace} }}" in reference.namespaces()
 
 
 def test_every_public_symbol_is_on_the_page_of_its_namespace():
@@ -114,21 +112,8 @@ def test_documented_arguments_are_those_of_the_signature(namespace):
 
 
 def test_the_navigation_lists_every_guide():
-    assert sorted(re.findall(r"guides/(\w+)\.md", read("mkdocs.yml"))) == GUIDES
-
-
-def test_every_guide_becomes_a_page():
-    for guide in GUIDES:
-        page = script("build_guides")["page"](read(f"guides/{guide}.py"))
-        assert page.startswith("# "), f"guides/{guide}.py must begin with a heading"
-
-
-def test_a_page_alternates_text_and_code():
-    code = 'import keras\n\n\ndef f():\n    """Not text."""'
-    page = script("build_guides")["page"](
-        f'"""\n# Title\n\nText.\n"""\n\n{code}\n\n\n"""More."""\n'
-    )
-    assert page == f"# Title\n\nText.\n\n```python\n{code}\n```\n\nMore.\n"
+    names = [path.stem for path in guides.scripts()]
+    assert sorted(re.findall(r"guides/(\w+)\.md", read("mkdocs.yml"))) == names
 
 
 @pytest.mark.rotating

@@ -1,4 +1,4 @@
-"""The division of the suite: together the backends leave nothing out."""
+"""The division of the suite."""
 
 import itertools
 from types import SimpleNamespace
@@ -29,29 +29,28 @@ def divided(items):
     return {backend: shares.share(items, backend) for backend in shares.BACKENDS}
 
 
-def test_torch_runs_all_and_every_test_runs_on_another_backend_too():
-    items = [Case(f"alone_{i}") for i in range(90)]
-    for count in range(1, 9):
+def test_torch_runs_all_and_the_others_samples_of_it():
+    items = [Case(f"alone_{i}") for i in range(800)]
+    for count in (4, 8):
         items += grid(f"test_{count}", n=range(count))
     kept = divided(items)
     assert kept["torch"] == set(items)
-    assert kept["tensorflow"] | kept["jax"] == set(items)
     assert not kept["tensorflow"] & kept["jax"]
-    # Of three cases and more each of the two has some; of tests without parameters JAX has a third.
-    for backend in ("tensorflow", "jax"):
-        tests = {item.nodeid.partition("[")[0] for item in kept[backend]}
-        assert tests >= {f"test_{count}" for count in range(3, 9)}
-    assert 15 <= len([item for item in kept["jax"] if item.nodeid.startswith("alone")]) <= 45
+    for backend, share in (("tensorflow", 200), ("jax", 100)):
+        assert abs(len([i for i in kept[backend] if i.nodeid.startswith("alone")]) - share) < 40
+    # Whatever the first case: one of four in a row, two of eight.
+    tests = [item.nodeid.partition("[")[0] for item in kept["tensorflow"]]
+    assert tests.count("test_4") == 1 and tests.count("test_8") == 2
 
 
-def test_the_other_two_see_every_value_of_every_parameter():
+def test_the_samples_are_of_cases_that_see_every_value_of_every_parameter():
     items = grid(name="abcdefgh", size=range(3), flag=(True, False))
-    kept = divided(items)
-    both = kept["tensorflow"] | kept["jax"]
+    selection = shares.covering(items)
     for argument, values in {"name": "abcdefgh", "size": range(3), "flag": (True, False)}.items():
-        assert {case.callspec.params[argument] for case in both} == set(values)
-    assert not kept["tensorflow"] & kept["jax"]
-    assert len(both) <= 8 + 3 + 2
+        assert {case.callspec.params[argument] for case in selection} == set(values)
+    assert len(selection) <= 8 + 3 + 2
+    kept = divided(items)
+    assert kept["tensorflow"] | kept["jax"] < set(selection)
 
 
 def test_marks():

@@ -17,6 +17,7 @@ from benchmarks.comparisons._comparison import (
     rich_table,
     save,
 )
+from benchmarks.comparisons._summary import fill_readme
 
 
 def main():
@@ -24,7 +25,10 @@ def main():
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"any of {', '.join(TASKS)}")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"trainings per row ({SEEDS})")
     parser.add_argument("--save", type=pathlib.Path, metavar="DIR", help="keep results and picture")
+    parser.add_argument("--readme", action="store_true", help="fill README.md from what is kept")
     arguments = parser.parse_args()
+    if arguments.readme:
+        return fill_readme()
     unknown = sorted(set(arguments.tasks) - set(TASKS))
     if unknown:
         parser.error(f"no such task: {', '.join(unknown)} (there are {', '.join(TASKS)})")

@@ -1,5 +1,6 @@
 """The diagonal of the Fisher information of a model's weights."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import sample_losses
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.scores import class_log_probabilities, class_outputs, gives_logits
+from keras_regularize.utils.variables import weight_like
 
 
 def fisher_diagonal(
@@ -77,9 +79,20 @@ def fisher_diagonal(
     else:
         y, loss = tree.map_structure(np.asarray, y), model.loss
     measured = _Measured(model, loss)
-    with backend.keep_weights_on_error(measured):
+    with _undivided_batches(), backend.keep_weights_on_error(measured):
         measured.predict({"x": x, "y": y}, batch_size=1, verbose=0)
     return [np.asarray(ops.convert_to_numpy(total)) / size for total in measured.totals]
+
+
+@contextlib.contextmanager
+def _undivided_batches():
+    """Lets every device see the whole batch, as one sample cannot be divided; weights stay where they are."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def _drawn(model, x, from_logits, seed):
@@ -105,13 +118,8 @@ class _Measured(keras.Model):
         self.model = model
         self.measured_loss = loss
         self.totals = [
-            self.add_weight(
-                shape=v.shape,
-                initializer="zeros",
-                dtype="float32",
-                trainable=False,
-                autocast=False,
-                name=f"total_{i}",
+            weight_like(
+                self, v, dtype="float32", trainable=False, autocast=False, name=f"total_{i}"
             )
             for i, v in enumerate(model.trainable_variables)
         ]

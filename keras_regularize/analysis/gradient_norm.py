@@ -11,6 +11,7 @@ from keras_regularize import autodiff
 from keras_regularize.attacks.points import Point
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import sample_losses
+from keras_regularize.utils.variables import weight_like
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -116,7 +117,7 @@ class _Measured(keras.Model):
         self.model = model
         self.measured_loss = loss
         self.noise = [
-            self.add_weight(shape=v.shape, initializer="zeros", trainable=False, name=f"noise_{i}")
+            weight_like(self, v, trainable=False, name=f"noise_{i}")
             for i, v in enumerate(model.trainable_variables)
         ]
         modes = ("run_eagerly", "jit_compile") if model.compiled else ()

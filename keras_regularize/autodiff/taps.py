@@ -45,25 +45,30 @@ def recorded_output(layer):
 def _install(layer):
     # An instance attribute hides the method, so that models of any kind, not only functional graphs, work.
     with _INSTALLING:
-        attributes = vars(layer)
-        if not hasattr(attributes.get("call"), "taps"):
-            attributes["call"] = _tapped(layer)
-        attributes["call"].taps += 1
+        attributes, name = vars(layer), _method(layer)
+        if not hasattr(attributes.get(name), "taps"):
+            attributes[name] = _tapped(layer, name)
+        attributes[name].taps += 1
 
 
 def _remove(layer):
     with _INSTALLING:
-        attributes = vars(layer)
-        tapped = attributes["call"]
+        attributes, name = vars(layer), _method(layer)
+        tapped = attributes[name]
         tapped.taps -= 1
         if tapped.taps == 0:
-            del attributes["call"]
+            del attributes[name]
             if tapped.hidden is not None:
-                attributes["call"] = tapped.hidden
+                attributes[name] = tapped.hidden
 
 
-def _tapped(layer):
-    run = layer.call
+def _method(layer):
+    """What Keras runs when the layer is called."""
+    return "call" if layer.quantization_mode is None else "quantized_call"
+
+
+def _tapped(layer, name):
+    run = getattr(layer, name)
 
     @functools.wraps(run)  # Keras reads the names of arguments off the signature.
     def call(*args, **kwargs):
@@ -73,5 +78,5 @@ def _tapped(layer):
                 outputs = function(outputs, *args, **kwargs)
         return outputs
 
-    vars(call).update(taps=0, hidden=vars(layer).get("call"))
+    vars(call).update(taps=0, hidden=vars(layer).get(name))
     return call

@@ -9,6 +9,7 @@ from keras import ops
 from keras_regularize.autodiff import Batch
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.step.objective import Aux
+from keras_regularize.utils.variables import weight_like
 
 
 class Slots(keras.layers.Layer):
@@ -37,15 +38,15 @@ class Slots(keras.layers.Layer):
         trainable = {id(v) for v in self._model().trainable_variables} - set(self._ids)
         for position, variable in enumerate(self._model().weights):
             if id(variable) in trainable:
-                slot = self.add_weight(
-                    shape=variable.shape,
-                    initializer="zeros",
+                slot = weight_like(
+                    self,
+                    variable,
                     # In a call under a mixed policy a variable says that it is of the compute dtype.
                     dtype=keras.backend.result_type(variable.dtype, self._model().variable_dtype),
                     trainable=False,
                     autocast=False,
                     aggregation="only_first_replica",
-                    # As optimizers name theirs, so that a layout map finds both.
+                    # As optimizers name theirs.
                     name=f"{variable.path}_{self.name}".replace("/", "_"),
                 )
                 self._positions.append(position)

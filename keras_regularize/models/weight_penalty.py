@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.registration import export
-from keras_regularize.utils.variables import check_where, chooser, everything
+from keras_regularize.utils.variables import check_where, chooser, everything, weight_like
 from keras_regularize.validation import check_choice, check_number
 
 
@@ -153,9 +153,10 @@ class WeightPenalty(RegularizedModel):
         return chosen
 
     def _like(self, variable, initializer, name):
-        return self.add_weight(
-            shape=variable.shape,
-            initializer=initializer,
+        return weight_like(
+            self,
+            variable,
+            initializer,
             dtype=variable.dtype,
             trainable=False,
             autocast=False,

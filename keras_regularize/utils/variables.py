@@ -1,4 +1,4 @@
-"""Choosing variables of a built model and setting their regularizer or constraint."""
+"""Variables of a built model: choosing them, what is attached to them, and weights as large as they are."""
 
 import inspect
 import warnings
@@ -156,6 +156,30 @@ def _maker(value: Any, kind: str) -> Callable[[keras.Variable], Any]:
         return lambda variable: module.get(value(variable))
     shared = module.get(value)
     return lambda variable: shared
+
+
+def weight_like(
+    layer: keras.Layer,
+    variable: keras.Variable,
+    initializer: Any = "zeros",
+    dtype: str | None = None,
+    **options: Any,
+) -> keras.Variable:
+    """A weight for `layer` of the shape of `variable`, split over the devices as that one is.
+
+    `Layer.add_weight` looks a layout up by the new weight's own path, of which a layout map that was written for
+    the model knows nothing: the weight would be whole on every device. The layer tracks what is returned when it
+    is kept as an attribute or in a list that is one. `options` are those of `keras.Variable`.
+    """
+    distribution = keras.distribution.distribution()
+    with keras.name_scope(layer.name, caller=layer):
+        return keras.Variable(
+            initializer,
+            shape=variable.shape,
+            dtype=dtype or layer.variable_dtype,
+            layout=None if distribution is None else distribution.get_variable_layout(variable),
+            **options,
+        )
 
 
 def layers_of(layer: keras.Layer) -> Iterator[keras.Layer]:

@@ -45,12 +45,20 @@ def functional(layer):
     return keras.Model(x, layer(x))
 
 
+def quantized():
+    """Keras runs another method of a quantized layer."""
+    model = functional(layers.Dense(3, name="tapped"))
+    model.layers[-1].quantize("int8")
+    return model
+
+
 MODELS = {
     "functional": lambda: functional(layers.Dense(3, name="tapped")),
     "sequential": lambda: keras.Sequential([layers.Dense(3, name="tapped")]),
     "subclassed": Subclassed,
     "custom layer": lambda: keras.Sequential([Custom()]),
     "nested": lambda: functional(functional(layers.Dense(3, name="tapped"))),
+    "quantized": quantized,
     "reparameterized": lambda: functional(Scale(layers.Dense(3), name="tapped")),
 }
 

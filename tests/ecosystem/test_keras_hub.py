@@ -187,3 +187,17 @@ def test_a_trained_task_is_quantized():
     before = model.predict(SENTENCES, verbose=0)
     net.backbone.quantize("int8")
     np.testing.assert_allclose(net.predict(SENTENCES, verbose=0), before, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method:UserWarning")
+def test_adapters_of_a_quantized_task_are_trained():
+    """LoRA over int8 weights, with a search at the quantized embedding."""
+    net = text_classifier()
+    net.backbone.quantize("int8")
+    net.backbone.enable_lora(2)
+    model = compiled(kr.models.SAM(vat(net), rho=0.05))
+    before = {v.path: v.numpy() for v in net.weights}
+    assert np.isfinite(fitted(model, "text")).all()
+    moved = {v.path for v in net.weights if (v.numpy() != before[v.path]).any()}
+    assert any("lora" in path for path in moved)
+    assert not any(v.dtype == "int8" for v in net.weights if v.path in moved)

@@ -91,7 +91,7 @@ class LearnedClipQuantizer(Configured, keras.layers.Layer):
 class QuantizedInputs(Configured, keras.layers.Wrapper):
     r"""Quantizes what a layer is fed, between two learned ends.
 
-    The wrapped layer is called on $y = $ `learned_clip_quantize(x, lower, upper, bits)`, see
+    The wrapped layer is called on `y = learned_clip_quantize(x, lower, upper, bits)`, see
     `LearnedClipQuantizer`. Around `QuantizedWeights` both factors of the product are quantized; an
     `activity_regularizer` of the wrapped layer acts on its outputs as without the wrapper.
 

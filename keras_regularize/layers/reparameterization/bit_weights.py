@@ -13,6 +13,7 @@ from keras_regularize.layers.reparameterization.kernels import fan_in, kernels_o
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized, is_kernel
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
+from keras_regularize.utils.variables import weight_like
 from keras_regularize.validation import check_integer, check_number
 
 _MAX_BITS = 24  # Integers that float32 holds exactly.
@@ -117,18 +118,18 @@ class BitWeights(Reparameterized):
         if self.initial_scale != "he":
             scale = self.initial_scale
         trained = self.trainable_bits or [True] * self.bits
-        self.scale = self._weight("scale", np.float32(scale), trainable=False)
-        self.magnitude = [
-            self._weight(f"bit_{i}", plane, trained[i]) for i, plane in enumerate(magnitude)
-        ]
-        self.sign = self._weight("sign", sign, trained[-1])
+
+        def plane(name, value, trainable):
+            constant = keras.initializers.Constant(value)
+            return weight_like(self, kernels[0], constant, trainable=trainable, name=name)
+
+        constant = keras.initializers.Constant(scale)
+        self.scale = self.add_weight((), constant, trainable=False, name="scale")
+        self.magnitude = [plane(f"bit_{i}", bits, trained[i]) for i, bits in enumerate(magnitude)]
+        self.sign = plane("sign", sign, trained[-1])
         self._leave_kernel()
-
-    def _weight(self, name, value, trainable):
-        def initializer(shape, dtype=None):
-            return ops.convert_to_tensor(value, dtype=dtype)
-
-        return self.add_weight(value.shape, initializer, trainable=trainable, name=name)
+        if not self.trainable:  # What `add_weight` sees to.
+            self.trainable = False
 
     def _leave_kernel(self):
         for kernel in kernels_of(self.layer):
