@@ -42,12 +42,6 @@ def first(run, net=None):
     return run.train(net or mlp(), x=x, y=y)
 
 
-def both(run):
-    """Both tasks at once, as no one can who gets them one after the other."""
-    old_x, old_y = run.data.more["train"]
-    return run.train(mlp(), x=np.concatenate([old_x, run.x]), y=np.concatenate([old_y, run.y]))
-
-
 def replay(run, share):
     """Some images of the first task stay, and make up a share of what the second one trains on."""
     net = first(run)
@@ -128,11 +122,10 @@ FACTORS = (1e-3, 1e-2, 1e-1, 1.0)
 
 METHODS = [
     Method(None, lambda run: run.fit(first(run)), label=PLAIN),
-    Method(None, both, label="both tasks at once"),
     Method(
         None,
         lambda run, rate: run.fit(first(run, mlp(dropout=rate))),
-        grid(rate=(0.1, 0.25, 0.5, 0.7)),
+        grid(rate=(0.25, 0.5, 0.7, 0.8)),
         "dropout",
     ),
     Method(None, slower, grid(learning_rate=(1e-4, 2e-4, 3e-4, 5e-4)), "lower learning rate"),
@@ -142,7 +135,7 @@ METHODS = [
         grid(layers=(1, 1, 2, 2), learning_rate=(3e-4, 1e-3, 1e-3, 3e-3)),
         "frozen layers",
     ),
-    Method(None, replay, grid(share=(0.05, 0.1, 0.2, 0.4)), f"replay of {KEPT} images"),
+    Method(None, replay, grid(share=(0.1, 0.2, 0.4, 0.6)), f"replay of {KEPT} images"),
     Method("regularizers.EWC", ewc, grid(factor=(30.0, 100.0, 300.0, 1000.0))),
     Method("models.WeightPenalty", penalized, grid(factor=(30.0, 100.0, 300.0, 1000.0))),
     Method("regularizers.L2ToReference", anchored("L2ToReference"), grid(factor=FACTORS)),
@@ -155,11 +148,49 @@ METHODS = [
 ]
 
 PAGE = """
-{best}
+**Use `kr.regularizers.EWC` if nothing of the first task can be kept** but what the network knows of it: it still
+gets {rows[regularizers.EWC].old} % of the first task right, against {rows[plain].old} % after plain training, and
+pays with the second, {rows[regularizers.EWC].new} % against {rows[plain].new} %. If a few images can be kept, mix
+them in: twenty of them are as good in the mean ({rows[replay of 20 images].mean} % against
+{rows[regularizers.EWC].mean} %) and leave the second task alone. Dropout in both tasks helps for nothing
+({rows[dropout].mean} %).
 
 {table}
 
 {picture}
+
+## What was compared
+
+Five hundred digits to learn, and then the same ones with their pixels in another order, which for a dense network
+is another task with the same ten answers. A network for both learns the first and then the second, and nothing tells it
+which one an image is from. The accuracy of plain training on the second task is about what the network can do
+on either one when it has nothing to keep. Settings were chosen by the mean accuracy on the validation data of
+both.
+
+## What to use
+
+- **Replay**, three lines of Keras: with {rows[replay of 20 images].setting} of the second task's epochs made of
+  twenty old images, {rows[replay of 20 images].old} % of the first task stay.
+- **`kr.regularizers.EWC`** keeps most of the first task, more than any other. Its factor is large,
+  {rows[regularizers.EWC].setting}, the largest that was tried: it trades one task for the other.
+  `kr.models.WeightPenalty` with `anchors="weighted"` is the same method and has the same numbers; its anchors
+  are weights of the model instead of arrays in its configuration.
+- **Dropout** makes the network forget less and costs the second task less than a point.
+- `kr.regularizers.L2ToReference` holds every weight alike: it keeps {rows[regularizers.L2ToReference].old} % and
+  learns {rows[regularizers.L2ToReference].new} %, so the importance of a weight, which `EWC` knows and it does
+  not, is worth a lot. In the mean it is no more than a lower learning rate.
+- `kr.models.Distillation` from the old network, on the second task's images, keeps some of the first task
+  ({rows[models.Distillation].old} %), but in the mean no more than chance above plain training. Images whose
+  pixels are in another order say little about what the old network knew.
+- `kr.regularizers.Wasserstein` does not keep the first task, nor is it made to: weights may change places. It is
+  for networks that can no longer learn after many tasks. Ten times the time here is for sorting.
+- Freezing layers is worse than plain training: the second task needs other first layers.
+
+## Limits
+
+Two tasks and one small network, and to its first layer the two have nothing in common. Between tasks that look
+alike, less is forgotten, and distillation has more to go by. After many tasks `EWC` has to add up what was
+important for each.
 
 {protocol}
 """
@@ -173,6 +204,31 @@ TASK = Task(
         "old": Measure("first task, %"),
         "new": Measure("second task, %"),
     },
+    claims=[
+        *(
+            (better, worse, "mean")
+            for better in ("regularizers.EWC", "replay of 20 images", "dropout")
+            for worse in (
+                "plain",
+                "lower learning rate",
+                "regularizers.L2ToReference",
+                "models.Distillation",
+            )
+        ),
+        ("regularizers.EWC", "dropout", "mean"),
+        *(
+            ("regularizers.EWC", worse, "old")
+            for worse in ("replay of 20 images", "dropout", "regularizers.L2ToReference", "plain")
+        ),
+        ("regularizers.EWC", "regularizers.L2ToReference", "new"),
+        *(
+            (better, "regularizers.EWC", "new")
+            for better in ("plain", "replay of 20 images", "dropout")
+        ),
+        ("plain", "dropout", "new"),
+        ("models.Distillation", "plain", "old"),
+        ("plain", "frozen layers", "mean"),
+    ],
     methods=METHODS,
     optimizer=adam,
     epochs=20,
