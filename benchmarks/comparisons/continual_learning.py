@@ -162,10 +162,10 @@ them in: twenty of them are as good in the mean ({rows[replay of 20 images].mean
 ## What was compared
 
 Five hundred digits to learn, and then the same ones with their pixels in another order, which for a dense network
-is another task with the same ten answers. A network for both learns the first and then the second, and nothing tells it
-which one an image is from. The accuracy of plain training on the second task is about what the network can do
-on either one when it has nothing to keep. Settings were chosen by the mean accuracy on the validation data of
-both.
+is another task with the same ten answers. A network for both learns the first and then the second, and nothing
+tells it which one an image is from. The accuracy of plain training on the second task is about what the network
+can do on either one when it has nothing to keep. Settings were chosen by the mean accuracy on the validation data
+of both.
 
 ## What to use
 
@@ -189,7 +189,7 @@ both.
 ## Limits
 
 Two tasks and one small network, and to its first layer the two have nothing in common. Between tasks that look
-alike, less is forgotten, and distillation has more to go by. After many tasks `EWC` has to add up what was
+alike, expect less to be forgotten, and more of distillation. After many tasks `EWC` has to add up what was
 important for each.
 
 {protocol}
