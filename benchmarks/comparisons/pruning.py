@@ -233,8 +233,8 @@ method, the smallest weights of all kernels together are set to zero, and it tra
   the strength that was chosen for 98 %. Keras' L1 penalty
   ({rows[L1 penalty].at98} %) needs no training after pruning; with it, it is two points better.
 - `kr.regularizers.HyperSparse` ({rows[regularizers.HyperSparse].at98} %) and `kr.models.ART`
-  ({rows[models.ART].at98} %) sort all weights at every step, which takes long here, and give no more. `ART` has driven most of the network out by
-  the time of pruning, hence its last column.
+  ({rows[models.ART].at98} %) sort all weights at every step, which takes long here, and give no more. `ART` has
+  driven most of the network out by the time of pruning, hence its last column.
 - `kr.constraints.GroupSoftThreshold` takes whole units out. That makes a network smaller without sparse
   kernels, and single zeros are not what it is for.
 - `kr.optimizers.LOBSTER`, `kr.optimizers.IrrelevantWeightDecay` and L2 penalties do nothing for the accuracy
@@ -245,7 +245,8 @@ method, the smallest weights of all kernels together are set to zero, and it tra
 
 ## Limits
 
-One small network with far more weights than it needs, and one training schedule. Zeros save memory and time only where the format or hardware can use them.
+One small network with far more weights than it needs, and one training schedule. Zeros save memory and time only
+where the format or hardware can use them.
 
 {protocol}
 """
