@@ -22,11 +22,15 @@ RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 #: In the order in which they are listed.
 TASKS = (
     "noisy_labels",
+    "few_labels",
     "unequal_classes",
     "calibration",
     "robustness",
     "group_shift",
     "flatness_small_data",
+    "pruning",
+    "quantization",
+    "continual_learning",
 )
 
 #: Trainings are told from each other by their seed alone: settings are chosen on other ones than are reported.
