@@ -159,7 +159,7 @@ PAGE = """
 gets {rows[regularizers.EWC].old} % of the first task right, against {rows[plain].old} % after plain training, and
 pays with the second, {rows[regularizers.EWC].new} % against {rows[plain].new} %. If a few images can be kept, mix
 them in: twenty of them are as good in the mean ({rows[replay of 20 images].mean} % against
-{rows[regularizers.EWC].mean} %) and leave the second task alone. Dropout in both tasks helps for nothing
+{rows[regularizers.EWC].mean} %) and leave the second task alone. Dropout in both tasks helps and costs little
 ({rows[dropout].mean} %).
 
 {table}
@@ -176,10 +176,10 @@ of both.
 
 ## What to use
 
-- **Replay**, three lines of Keras: with {rows[replay of 20 images].setting} of the second task's epochs made of
-  twenty old images, {rows[replay of 20 images].old} % of the first task stay.
-- **`kr.regularizers.EWC`** keeps most of the first task, more than any other. Its factor is large,
-  {rows[regularizers.EWC].setting}: it trades one task for the other. Dropout adds nothing to it
+- **Replay**, three lines of Keras: with twenty old images repeated among the new ones
+  ({rows[replay of 20 images].setting}), {rows[replay of 20 images].old} % of the first task stay.
+- **`kr.regularizers.EWC`** keeps most of the first task, more than any other. Its factor, large here
+  ({rows[regularizers.EWC].setting}), trades one task for the other. Dropout adds nothing to it
   ({rows[regularizers.EWC, dropout].mean} % in the mean).
   `kr.models.WeightPenalty` with `anchors="weighted"` is the same method and has the same numbers; its anchors
   are weights of the model instead of arrays in its configuration.
