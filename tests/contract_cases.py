@@ -220,6 +220,10 @@ CASES = {
             "y_pred": np.array([0, 1, 2, 1, 1, 0]),
         },
     },
+    "metrics.BoundaryIoU": {
+        "config": lambda: {"num_classes": 3, "dilation_ratio": 0.1},
+        "check": lambda: masks(),
+    },
     "metrics.Coverage": {"check": lambda: selections()},
     "metrics.DiceScore": {
         "config": lambda: {"num_classes": 3},
@@ -228,6 +232,10 @@ CASES = {
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
         "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
+    },
+    "metrics.HausdorffDistance95": {
+        "config": lambda: {"num_classes": 3, "sampling": [1.0, 2.0]},
+        "check": lambda: masks(),
     },
     "metrics.SelectiveAccuracy": {"check": lambda: selections()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.

@@ -233,4 +233,10 @@ REFERENCES = {
     "metrics.DiceScore": (
         "tests/metrics/test_dice_score.py::test_the_score_is_that_of_counts_over_batches"
     ),
+    "metrics.BoundaryIoU": (
+        "tests/metrics/test_boundary_metrics.py::test_boundary_iou_is_that_of_eroded_masks"
+    ),
+    "metrics.HausdorffDistance95": (
+        "tests/metrics/test_boundary_metrics.py::test_hausdorff_distance_is_that_of_all_pairs"
+    ),
 }

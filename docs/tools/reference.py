@@ -47,7 +47,9 @@ FAMILIES = {
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
+        "metrics.BoundaryIoU",
         "metrics.DiceScore",
+        "metrics.HausdorffDistance95",
         "ops.euclidean_distance_transform",
     ],
     "Class probabilities": [
