@@ -32,6 +32,12 @@ def masks():
     return {"y_true": rng.integers(0, 3, (4, 4, 5)).astype("int32"), "y_pred": p}
 
 
+def panoptic():
+    """Pairs of class and instance ids of the pixels of four images."""
+    ids = np.random.default_rng(0).integers(0, 3, (4, 2, 3, 2)).repeat(3, 1).repeat(3, 2)
+    return {"y_true": ids.astype("int32"), "y_pred": np.roll(ids, 1, axis=2)}
+
+
 @keras.saving.register_keras_serializable("tests")
 class LabelShift(keras.layers.Layer):
     """Lowers the logit of the label in training."""
@@ -236,6 +242,10 @@ CASES = {
     "metrics.HausdorffDistance95": {
         "config": lambda: {"num_classes": 3, "sampling": [1.0, 2.0]},
         "check": lambda: masks(),
+    },
+    "metrics.PanopticQuality": {
+        "config": lambda: {"num_classes": 3, "max_instances": 4, "stuff": [0]},
+        "check": lambda: panoptic(),
     },
     "metrics.SelectiveAccuracy": {"check": lambda: selections()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.

@@ -239,4 +239,7 @@ REFERENCES = {
     "metrics.HausdorffDistance95": (
         "tests/metrics/test_boundary_metrics.py::test_hausdorff_distance_is_that_of_all_pairs"
     ),
+    "metrics.PanopticQuality": (
+        "tests/metrics/test_panoptic_quality.py::test_the_quality_is_that_of_all_pairs"
+    ),
 }

@@ -50,6 +50,7 @@ FAMILIES = {
         "metrics.BoundaryIoU",
         "metrics.DiceScore",
         "metrics.HausdorffDistance95",
+        "metrics.PanopticQuality",
         "ops.euclidean_distance_transform",
     ],
     "Class probabilities": [

@@ -6,6 +6,7 @@ from keras_regularize.metrics.calibration import ExpectedCalibrationError
 from keras_regularize.metrics.dice_score import DiceScore
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
 from keras_regularize.metrics.hausdorff_distance import HausdorffDistance95
+from keras_regularize.metrics.panoptic_quality import PanopticQuality
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ExpectedCalibrationError",
     "GroupAccuracy",
     "HausdorffDistance95",
+    "PanopticQuality",
     "SelectiveAccuracy",
     "WorstGroupAccuracy",
 ]
