@@ -172,6 +172,10 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "layers.TLossEndpoint": {
+        "config": lambda: {"nu": 2.0},
+        "check": lambda: {"inputs": [masks()["y_pred"], masks()["y_pred"] > 0.5]},
+    },
     "layers.WeightConditioning": {"config": lambda: {"layer": keras.layers.Dense(2)}},
     "losses.ACLS": {
         # Top logits above the margin and the others within it, where no gradient is stopped.

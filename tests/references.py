@@ -242,4 +242,7 @@ REFERENCES = {
     "metrics.PanopticQuality": (
         "tests/metrics/test_panoptic_quality.py::test_the_quality_is_that_of_all_pairs"
     ),
+    "layers.TLossEndpoint": (
+        "tests/layers/test_t_loss_endpoint.py::test_values_and_gradients_are_those_of_the_density"
+    ),
 }

@@ -47,6 +47,7 @@ FAMILIES = {
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
+        "layers.TLossEndpoint",
         "metrics.BoundaryIoU",
         "metrics.DiceScore",
         "metrics.HausdorffDistance95",
