@@ -401,6 +401,13 @@ CASES = {
         "config": lambda: {"epsilon": 0.5, "seed": 1},
         "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
     },
+    "models.ScheduledLoss": {
+        "config": lambda: {
+            "added_loss": kr.losses.PolyLoss(from_logits=True),
+            "factor": 0.3,
+        },
+        "check": lambda: {"neutral": {"factor": 0.0}},
+    },
     "models.WeightPenalty": {
         "config": lambda: {"penalty": keras.regularizers.L1(1.0), "factor": 0.1},
         "check": lambda: {"neutral": {"factor": 0.0}},

@@ -245,4 +245,7 @@ REFERENCES = {
     "layers.TLossEndpoint": (
         "tests/layers/test_t_loss_endpoint.py::test_values_and_gradients_are_those_of_the_density"
     ),
+    "models.ScheduledLoss": (
+        "tests/models/test_scheduled_loss.py::test_compiled_steps_follow_both_schedules"
+    ),
 }

@@ -48,6 +48,7 @@ FAMILIES = {
         "losses.segmentation",
         "losses.WeightedSum",
         "layers.TLossEndpoint",
+        "models.ScheduledLoss",
         "metrics.BoundaryIoU",
         "metrics.DiceScore",
         "metrics.HausdorffDistance95",
