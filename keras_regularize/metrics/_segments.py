@@ -5,8 +5,10 @@ import functools
 from keras import ops
 
 from keras_regularize.metrics._samples import class_ids, position_weights
-from keras_regularize.ops.neighbours import cross, moved, pooled
+from keras_regularize.ops.neighbours import boxed, cross, moved
 from keras_regularize.scores import class_logits
+
+_BEYOND = -2  # The id of what is not in the image.
 
 
 def read_segments(metric, y_true, y_pred, sample_weight):
@@ -50,18 +52,13 @@ def boundaries(ids, reach=None):
             "Expected masks of shape (batch, *spatial) with known sizes of space. "
             f"Received: shape={tuple(ids.shape)}"
         )
-    ids = ops.cast(ids, "float32")[:, None]
+    ids = ids[:, None]
     if reach is None:
-        near = [moved(ids, steps, fill=-2.0) for steps in cross(len(space))]
-        other = functools.reduce(ops.logical_or, [ops.not_equal(x, ids) for x in near])
-        return ops.cast(other[:, 0], "float32")
-    size = 2 * reach + 1
-    ids = ops.pad(ids, [(0, 0), (0, 0)] + [(1, 1)] * len(space), constant_values=-2.0)
-    other = ops.logical_or(
-        ops.not_equal(pooled(ids, size), ids), ops.not_equal(-pooled(-ids, size), ids)
-    )
-    inside = (slice(None), 0) + (slice(1, -1),) * len(space)
-    return ops.cast(other, "float32")[inside]
+        near = [moved(ids, steps, fill=_BEYOND) for steps in cross(len(space))]
+    else:
+        near = [boxed(ids, reach, combine, _BEYOND) for combine in (ops.minimum, ops.maximum)]
+    other = functools.reduce(ops.logical_or, [ops.not_equal(x, ids) for x in near])
+    return ops.cast(other[:, 0], "float32")
 
 
 def mean_of_classes(sums):

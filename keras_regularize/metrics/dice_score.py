@@ -58,7 +58,7 @@ class DiceScore(Configured, keras.metrics.Metric):
     float(metric.result())
     ```
 
-    Reference: Lee R. Dice, *Measures of the Amount of Ecologic Association Between Species*, Ecology 26, 1945.
+    Reference: Lee R. Dice, *Measures of the Amount of Ecologic Association Between Species*, Ecology 1945.
     """
 
     def __init__(
