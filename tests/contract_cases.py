@@ -32,6 +32,12 @@ def masks():
     return {"y_true": rng.integers(0, 3, (4, 4, 5)).astype("int32"), "y_pred": p}
 
 
+def panoptic():
+    """Pairs of class and instance ids of the pixels of four images."""
+    ids = np.random.default_rng(0).integers(0, 3, (4, 2, 3, 2)).repeat(3, 1).repeat(3, 2)
+    return {"y_true": ids.astype("int32"), "y_pred": np.roll(ids, 1, axis=2)}
+
+
 @keras.saving.register_keras_serializable("tests")
 class LabelShift(keras.layers.Layer):
     """Lowers the logit of the label in training."""
@@ -166,6 +172,10 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    "layers.TLossEndpoint": {
+        "config": lambda: {"nu": 2.0},
+        "check": lambda: {"inputs": [masks()["y_pred"], masks()["y_pred"] > 0.5]},
+    },
     "layers.WeightConditioning": {"config": lambda: {"layer": keras.layers.Dense(2)}},
     "losses.ACLS": {
         # Top logits above the margin and the others within it, where no gradient is stopped.
@@ -220,6 +230,10 @@ CASES = {
             "y_pred": np.array([0, 1, 2, 1, 1, 0]),
         },
     },
+    "metrics.BoundaryIoU": {
+        "config": lambda: {"num_classes": 3, "dilation_ratio": 0.1},
+        "check": lambda: masks(),
+    },
     "metrics.Coverage": {"check": lambda: selections()},
     "metrics.DiceScore": {
         "config": lambda: {"num_classes": 3},
@@ -228,6 +242,14 @@ CASES = {
     "metrics.GroupAccuracy": {
         "config": lambda: {"group": 1},
         "check": lambda: {"group": np.array([0, 1, 1, 0, 1, 1], "int32")},
+    },
+    "metrics.HausdorffDistance95": {
+        "config": lambda: {"num_classes": 3, "sampling": [1.0, 2.0]},
+        "check": lambda: masks(),
+    },
+    "metrics.PanopticQuality": {
+        "config": lambda: {"num_classes": 3, "max_instances": 4, "stuff": [0]},
+        "check": lambda: panoptic(),
     },
     "metrics.SelectiveAccuracy": {"check": lambda: selections()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.
@@ -378,6 +400,13 @@ CASES = {
     "models.VAT": {
         "config": lambda: {"epsilon": 0.5, "seed": 1},
         "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
+    },
+    "models.ScheduledLoss": {
+        "config": lambda: {
+            "added_loss": kr.losses.PolyLoss(from_logits=True),
+            "factor": 0.3,
+        },
+        "check": lambda: {"neutral": {"factor": 0.0}},
     },
     "models.WeightPenalty": {
         "config": lambda: {"penalty": keras.regularizers.L1(1.0), "factor": 0.1},

@@ -233,4 +233,19 @@ REFERENCES = {
     "metrics.DiceScore": (
         "tests/metrics/test_dice_score.py::test_the_score_is_that_of_counts_over_batches"
     ),
+    "metrics.BoundaryIoU": (
+        "tests/metrics/test_boundary_metrics.py::test_boundary_iou_is_that_of_eroded_masks"
+    ),
+    "metrics.HausdorffDistance95": (
+        "tests/metrics/test_boundary_metrics.py::test_hausdorff_distance_is_that_of_all_pairs"
+    ),
+    "metrics.PanopticQuality": (
+        "tests/metrics/test_panoptic_quality.py::test_the_quality_is_that_of_all_pairs"
+    ),
+    "layers.TLossEndpoint": (
+        "tests/layers/test_t_loss_endpoint.py::test_values_and_gradients_are_those_of_the_density"
+    ),
+    "models.ScheduledLoss": (
+        "tests/models/test_scheduled_loss.py::test_compiled_steps_follow_both_schedules"
+    ),
 }

@@ -47,7 +47,12 @@ FAMILIES = {
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
+        "layers.TLossEndpoint",
+        "models.ScheduledLoss",
+        "metrics.BoundaryIoU",
         "metrics.DiceScore",
+        "metrics.HausdorffDistance95",
+        "metrics.PanopticQuality",
         "ops.euclidean_distance_transform",
     ],
     "Class probabilities": [

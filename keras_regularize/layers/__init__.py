@@ -27,6 +27,7 @@ from keras_regularize.layers.reparameterization.bit_weights import BitWeights
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized
 from keras_regularize.layers.reparameterization.weight_compander import WeightCompander
 from keras_regularize.layers.reparameterization.weight_conditioning import WeightConditioning
+from keras_regularize.layers.t_loss_endpoint import TLossEndpoint
 
 __all__ = [
     "AccordionBlock",
@@ -49,6 +50,7 @@ __all__ = [
     "QuantizedWeights",
     "RationaleDense",
     "Reparameterized",
+    "TLossEndpoint",
     "WeightCompander",
     "WeightConditioning",
     "calibrate_quantizers",

@@ -4,15 +4,10 @@ import keras
 from keras import ops
 
 from keras_regularize.configuration import Configured
-from keras_regularize.metrics._samples import (
-    check_ignored,
-    class_ids,
-    leave_out,
-    position_weights,
-)
+from keras_regularize.metrics._samples import check_ignored, leave_out
+from keras_regularize.metrics._segments import mean_of_classes, read_segments
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
 from keras_regularize.registration import export
-from keras_regularize.scores import class_logits
 from keras_regularize.validation import check_integer, check_number
 
 
@@ -63,7 +58,7 @@ class DiceScore(Configured, keras.metrics.Metric):
     float(metric.result())
     ```
 
-    Reference: Lee R. Dice, *Measures of the Amount of Ecologic Association Between Species*, Ecology 26, 1945.
+    Reference: Lee R. Dice, *Measures of the Amount of Ecologic Association Between Species*, Ecology 1945.
     """
 
     def __init__(
@@ -85,38 +80,18 @@ class DiceScore(Configured, keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the pixels of a batch."""
-        scores = ops.cast(ops.convert_to_tensor(y_pred), "float32")
-        if len(scores.shape) > 1 and scores.shape[-1] == 1:
-            scores = class_logits(scores - self.threshold)
-        if len(scores.shape) < 2 or scores.shape[-1] != self.num_classes:
-            raise ValueError(
-                f"Expected predictions of {self.num_classes} classes, (batch, *spatial, classes). "
-                f"Received: y_pred.shape={tuple(ops.convert_to_tensor(y_pred).shape)}"
-            )
-        weight = position_weights(y_pred, tuple(scores.shape[:-1]), sample_weight)
-        ids, weight, outside = class_ids(y_true, scores, weight, self.ignore_class)
-        unknown = ops.any(ops.isnan(scores), axis=-1)
-        unknown = unknown if outside is None else ops.logical_or(unknown, outside)
-        predicted = ops.cast(ops.argmax(scores, axis=-1), "int32")
-        ids = ops.cast(ids, "int32")
-        one = ops.where(unknown, float("nan"), ops.ones_like(scores[..., 0]))
-        hit = ops.where(ops.equal(ids, predicted), one, 0.0 * one)
-        if weight is not None:
-            ids = ops.where(ops.equal(weight, 0), 0, ids)
-        one, hit = leave_out(one, weight), leave_out(hit, weight)
+        labels, predicted, weight, unknown = read_segments(self, y_true, y_pred, sample_weight)
+        ones = leave_out(ops.where(unknown, float("nan"), ops.ones_like(weight)), weight)
+        hits = ops.where(ops.equal(labels, predicted), ones, 0.0 * ones)
 
         def flat(x):
             return ops.reshape(x, (-1,))
 
-        ones, hits = flat(one * ops.ones_like(hit)), flat(hit)
-        by_label = segment_sums([2.0 * hits, ones], flat(ids), self.num_classes)
+        ones, hits = flat(ones), flat(hits)
+        by_label = segment_sums([2.0 * hits, ones], flat(labels), self.num_classes)
         by_prediction = segment_sums([0.0 * ones, ones], flat(predicted), self.num_classes)
         accumulate(self._sums, by_label + by_prediction)
 
     def result(self):
         """The mean of the coefficients of the classes that are there."""
-        sums = total(self._sums)[0 if self.include_background else 1 :]
-        hits, sizes = sums[:, 0], sums[:, 1]
-        there = sizes != 0
-        scores = ops.where(there, hits / ops.where(there, sizes, 1.0), 0.0)
-        return ops.sum(scores) / ops.maximum(ops.sum(ops.cast(there, "float32")), 1.0)
+        return mean_of_classes(total(self._sums)[0 if self.include_background else 1 :])

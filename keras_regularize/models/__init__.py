@@ -26,6 +26,7 @@ from keras_regularize.models.prospect import Prospect
 from keras_regularize.models.r_drop import RDrop
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
+from keras_regularize.models.scheduled_loss import ScheduledLoss
 from keras_regularize.models.sharpness.amp import AMP
 from keras_regularize.models.sharpness.asam import ASAM
 from keras_regularize.models.sharpness.awp import AWP
@@ -55,6 +56,7 @@ __all__ = [
     "SAM",
     "SRSTAWR",
     "TRADES",
+    "ScheduledLoss",
     "VAT",
     "ARoW",
     "AdvCompSum",

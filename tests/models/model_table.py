@@ -114,6 +114,12 @@ METHODS = {
         lambda net: models.WeightPenalty(net, squared_joint_norm, 1e-3),
         lambda: ref.WeightPenalty(1e-3),
     ),
+    "ScheduledLoss": objective(
+        lambda net: models.ScheduledLoss(
+            net, keras.losses.SparseCategoricalCrossentropy(from_logits=True), 0.5
+        ),
+        labels=True,
+    ),
     "Distillation": objective(lambda net: models.Distillation(net, teacher(), 0.3, 2.0)),
     "RDrop": objective(lambda net: models.RDrop(net, 0.7), repeats=2),
     "ART": objective(lambda net: models.ART(net, 0.5, 1e-2, growth=1.0, warmup_epochs=0)),

@@ -6,10 +6,10 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses.segmentation._neighbours import moved
 from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
 from keras_regularize.numerics import minimum
 from keras_regularize.ops import euclidean_distance_transform
+from keras_regularize.ops.neighbours import moved
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 

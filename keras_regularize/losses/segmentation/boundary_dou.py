@@ -4,10 +4,10 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses.segmentation._neighbours import eroded
 from keras_regularize.losses.segmentation.region_loss import ratio
 from keras_regularize.losses.segmentation.segmentation_loss import SegmentationLoss
 from keras_regularize.numerics import mean, minimum
+from keras_regularize.ops.neighbours import eroded
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 

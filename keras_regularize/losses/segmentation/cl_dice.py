@@ -4,8 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses.segmentation._neighbours import pooled
 from keras_regularize.losses.segmentation.region_loss import RegionLoss, ratio
+from keras_regularize.ops.neighbours import pooled
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer
 

@@ -35,3 +35,16 @@ def pooled(x, size):
     flat = ops.reshape(x, (-1, *space, 1))
     largest = ops.max_pool(flat, size, strides=1, padding="same", data_format="channels_last")
     return ops.reshape(largest, (-1, x.shape[1], *space))
+
+
+def boxed(x, reach, combine, fill):
+    """Minimum or maximum of a box of `2 · reach + 1` around each pixel; beyond the image is `fill`."""
+    width, rank = 2 * reach + 1, len(x.shape)
+    x = ops.pad(x, [(0, 0)] * 2 + [(reach, reach)] * (rank - 2), constant_values=fill)
+    for axis in range(2, rank):
+        before, span = (slice(None),) * axis, 1
+        while span < width:  # Two overlapping spans make a larger one.
+            step = min(span, width - span)
+            x = combine(x[(*before, slice(None, -step))], x[(*before, slice(step, None))])
+            span += step
+    return x
