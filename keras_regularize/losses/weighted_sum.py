@@ -62,7 +62,7 @@ class WeightedSum(Loss):
     ```
 
     Reference: Saeid Asgari Taghanaki and others, *Combo loss: Handling input and output imbalance in multi-organ
-    segmentation*, Computerized Medical Imaging and Graphics 75, 2019, arXiv:1805.02798.
+    segmentation*, Computerized Medical Imaging and Graphics 2019, arXiv:1805.02798.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ def euclidean_distance_transform(mask: Any, sampling: Sequence[float] | None = N
     ```
 
     Reference: Pedro F. Felzenszwalb, Daniel P. Huttenlocher, *Distance Transforms of Sampled Functions*, Theory of
-    Computing 8, 2012.
+    Computing 2012.
     """
     mask = ops.convert_to_tensor(mask)
     rank = len(mask.shape) - 1

@@ -85,7 +85,7 @@ def distance_maps(
     ```
 
     Reference: Hoel Kervadec and others, *Boundary loss for highly unbalanced segmentation*, Medical Image
-    Analysis 67, 2021, arXiv:1812.07032.
+    Analysis 2021, arXiv:1812.07032.
     """
     num_classes = check_integer("num_classes", num_classes, 1)
     check_choice("kind", kind, KINDS)

@@ -69,7 +69,7 @@ class Combo(SegmentationLoss):
     ```
 
     Reference: Saeid Asgari Taghanaki and others, *Combo loss: Handling input and output imbalance in multi-organ
-    segmentation*, Computerized Medical Imaging and Graphics 75, 2019, arXiv:1805.02798.
+    segmentation*, Computerized Medical Imaging and Graphics 2019, arXiv:1805.02798.
     """
 
     def __init__(

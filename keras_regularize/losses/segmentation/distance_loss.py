@@ -126,7 +126,7 @@ class Boundary(DistanceLoss):
     ```
 
     Reference: Hoel Kervadec and others, *Boundary loss for highly unbalanced segmentation*, Medical Image Analysis
-    67, 2021, arXiv:1812.07032.
+    2021, arXiv:1812.07032.
     """
 
     def values_at(self, p, y, distances, pixels):
@@ -179,7 +179,7 @@ class HausdorffDistance(DistanceLoss):
     ```
 
     Reference: Davood Karimi, Septimiu E. Salcudean, *Reducing the Hausdorff Distance in Medical Image Segmentation
-    with Convolutional Neural Networks*, IEEE Transactions on Medical Imaging 39, 2020, arXiv:1904.10030.
+    with Convolutional Neural Networks*, IEEE Transactions on Medical Imaging 2020, arXiv:1904.10030.
     """
 
     kind = "unsigned"
@@ -247,7 +247,7 @@ class RegionWise(DistanceLoss):
     ```
 
     Reference: Juan Miguel Valverde, Jussi Tohka, *Region-wise loss for biomedical image segmentation*, Pattern
-    Recognition 136, 2023, arXiv:2108.01405.
+    Recognition 2023, arXiv:2108.01405.
     """
 
     kind = "region_wise"

@@ -53,7 +53,7 @@ class SoftDice(RegionLoss):
     ```
 
     Reference: Fausto Milletari, Nassir Navab, Seyed-Ahmad Ahmadi, *V-Net: Fully Convolutional Neural Networks for
-    Volumetric Medical Image Segmentation*, 3DV 2016, arXiv:1606.04797.
+    Volumetric Medical Image Segmentation*, 2016, arXiv:1606.04797.
     """
 
     def __init__(self, smooth: float = 1e-5, squared: bool = False, **kwargs: Any):

@@ -58,7 +58,7 @@ class UnifiedFocal(SegmentationLoss):
     ```
 
     Reference: Michael Yeung and others, *Unified Focal loss: Generalising Dice and cross entropy-based losses
-    to handle class imbalanced medical image segmentation*, Computerized Medical Imaging and Graphics 95, 2022,
+    to handle class imbalanced medical image segmentation*, Computerized Medical Imaging and Graphics 2022,
     arXiv:2102.04525.
     """
 
