@@ -29,6 +29,7 @@ def network():
                 "tanh",
                 kernel_regularizer="l2",
                 activity_regularizer=kr.regularizers.SpectralDecoupling(0.1),
+                name="hidden",
             ),
             layers.Dense(3),
         ]
@@ -111,7 +112,7 @@ def main(mode):
         else:
             mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"], devices)
             layout = keras.distribution.LayoutMap(mesh)
-            layout["dense.*kernel"] = (None, "model")
+            layout["hidden/kernel"] = (None, "model")
             distribution = keras.distribution.ModelParallel(
                 layout_map=layout, batch_dim_name="batch"
             )

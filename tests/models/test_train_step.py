@@ -434,8 +434,10 @@ def test_export(tmp_path):
     fit(model)
     if BACKEND == "torch":
         return  # Keras exports from torch through onnx alone, an optional dependency of its own.
-    model.export(tmp_path / "exported", verbose=False)
     import tensorflow as tf
 
+    if BACKEND == "jax" and tf.__version__ < "2.20":
+        return  # It does not read what JAX 0.7 writes.
+    model.export(tmp_path / "exported", verbose=False)
     exported = tf.saved_model.load(str(tmp_path / "exported"))
     np.testing.assert_allclose(exported.serve(X[:4]), model.predict(X[:4], verbose=0), atol=1e-5)
