@@ -36,9 +36,8 @@ def remember(memory, index, known, rows):
     Left out are samples that are not `known`, and averages that are not finite.
     """
     index, known, rows = backend.gather_over_replicas([index, known, rows])
-    axes = tuple(
-        range(len(rows.shape) - 1, 0, -1)
-    )  # Keras 3.13 reduces them one by one on PyTorch.
+    # From the last on: Keras 3.13 reduces them one by one on PyTorch.
+    axes = tuple(range(len(rows.shape) - 1, 0, -1))
     known = (known > 0) & ops.all(ops.isfinite(rows), axis=axes)
     # Of the samples with an index the last one that may be written, which all of them then write.
     same = (index[:, None] == index[None, :]) & known[None, :]
