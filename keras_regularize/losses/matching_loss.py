@@ -3,9 +3,10 @@
 from keras import ops
 
 from keras_regularize.losses.loss import Loss
-from keras_regularize.numerics import mean, safe_abs, safe_expm1, upcast
+from keras_regularize.numerics import safe_abs, safe_expm1
 from keras_regularize.registration import export
-from keras_regularize.validation import check_choice, check_number, compatible
+from keras_regularize.targets import align_targets, mean_of_outputs
+from keras_regularize.validation import check_choice, check_number
 
 LOG_2 = 0.6931471805599453
 
@@ -113,23 +114,5 @@ class MatchingLoss(Loss):
         self.negative_slope = check_number("negative_slope", negative_slope, minimum=0)
 
     def call(self, y_true, y_pred):
-        z = upcast(y_pred)
-        y = ops.cast(_aligned(y_true, z), z.dtype)
-        values = INTEGRALS[self.activation](z, self.negative_slope) - y * z
-        return mean(values, axis=-1) if len(values.shape) > 1 else values
-
-
-def _aligned(y_true, y_pred):
-    """Targets in the shape of the predictions: a last axis of size 1 may lack on either side."""
-    y_true = ops.convert_to_tensor(y_true)
-    given, rank = tuple(y_true.shape), len(y_pred.shape)
-    if len(given) == rank - 1 and y_pred.shape[-1] == 1:
-        y_true = ops.expand_dims(y_true, -1)
-    elif len(given) == rank + 1 and given[-1] == 1:
-        y_true = ops.squeeze(y_true, -1)
-    if not compatible(y_true.shape, y_pred.shape):
-        raise ValueError(
-            "`y_true` must have the shape of `y_pred`, but for a last axis of size 1. "
-            f"Received: y_true.shape={given}, y_pred.shape={tuple(y_pred.shape)}"
-        )
-    return y_true
+        y, z = align_targets(y_true, y_pred)
+        return mean_of_outputs(INTEGRALS[self.activation](z, self.negative_slope) - y * z)
