@@ -1,14 +1,14 @@
 """Losses, regularizers, constraints, layers, metrics and train steps for Keras 3 on every backend."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from keras_regularize import (
     activations,
-    analysis,
     attacks,
     autodiff,
-    callbacks,
     constraints,
     generative,
-    hyper,
     layers,
     losses,
     metrics,
@@ -17,10 +17,16 @@ from keras_regularize import (
     ops,
     optimizers,
     regularizers,
-    testing,
     utils,
 )
 from keras_regularize._version import __version__
+
+if TYPE_CHECKING:
+    from keras_regularize import analysis, callbacks, hyper, testing
+
+# Imported when first used: saved models hold nothing of them, whereas `load_model` finds classes of the others by
+# name and needs them defined.
+_LAZY = ("analysis", "callbacks", "hyper", "testing")
 
 __all__ = [
     "__version__",
@@ -43,3 +49,13 @@ __all__ = [
     "testing",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """Registration for serialization and the list of public symbols, in one step."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,4 +34,11 @@ def export(symbol: Symbol) -> Symbol:
 
 def public_symbols() -> dict[str, Callable[..., Any]]:
     """Every exported symbol, `{"losses.MaxSup": MaxSup, …}`, in the order of definition."""
+    for namespace in (
+        "analysis",
+        "callbacks",
+        "hyper",
+        "testing",
+    ):  # The package imports these when they are used.
+        importlib.import_module(f"keras_regularize.{namespace}")
     return dict(_PUBLIC)

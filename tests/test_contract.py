@@ -258,6 +258,7 @@ LEVELS = [
         "autodiff",
         "numerics",
         "labels",
+        "targets",
         "scores",
         "masks",
         "ops",
@@ -307,7 +308,9 @@ def test_folders_import_downwards_and_without_circles():
 def test_import_brings_in_no_other_backend_and_no_plotting():
     code = (
         "import sys, warnings, keras; before = set(sys.modules); warnings.simplefilter('error'); "
-        "import keras_regularize, keras_regularize.testing; "
+        "import keras_regularize as kr; late = [f'keras_regularize.{name}' for name in kr._LAZY]; "
+        "assert not any(name in sys.modules for name in late), late; "
+        "kr.analysis, kr.callbacks, kr.hyper, kr.testing; assert all(name in sys.modules for name in late); "
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -316,3 +319,18 @@ def test_import_brings_in_no_other_backend_and_no_plotting():
     backends = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
     unwanted = backends | {"matplotlib", "scipy", "sklearn", "pandas", "pytest", "rich"}
     assert added & unwanted == set()
+
+
+def test_what_is_imported_late_is_in_no_saved_model():
+    kinds = (
+        keras.Layer,
+        keras.Loss,
+        keras.Metric,
+        keras.Optimizer,
+        keras.Regularizer,
+        keras.Initializer,
+    )
+    late = [symbol for key, symbol in SYMBOLS.items() if key.split(".")[0] in kr._LAZY]
+    assert late and not [
+        symbol for symbol in late if isinstance(symbol, type) and issubclass(symbol, kinds)
+    ]
