@@ -46,6 +46,10 @@ def pytest_collection_modifyitems(config, items):
 def pytest_configure(config):
     # Keras' own use of a function that torch deprecates.
     config.addinivalue_line("filterwarnings", "ignore:.*torch.jit.script.*:DeprecationWarning")
+    # Keras 3.13 in `ops.slice`, before PyTorch 2.9.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Using a non-tuple sequence for multidimensional:UserWarning"
+    )
     # Two processes share the cache: an entry that the other one is still writing is compiled again.
     config.addinivalue_line(
         "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning"
