@@ -5,6 +5,9 @@ Each gives one value per sample, so sample weights, masks and several replicas w
 
 from keras_regularize.losses._conditional_entropy import conditional_entropy
 from keras_regularize.losses.aggregate_response import AggregateResponse
+from keras_regularize.losses.boxes.ciou import CIoU
+from keras_regularize.losses.boxes.diou import DIoU
+from keras_regularize.losses.boxes.giou import GIoU
 from keras_regularize.losses.calibration.acls import ACLS
 from keras_regularize.losses.calibration.flsd import FLSD
 from keras_regularize.losses.calibration.max_sup import MaxSup
@@ -101,15 +104,18 @@ __all__ = [
     "Boundary",
     "BoundaryAware",
     "BoundaryDoU",
+    "CIoU",
     "CVaR",
     "ClDice",
     "Combo",
     "CompSum",
+    "DIoU",
     "DistanceMapCrossentropy",
     "Entmax",
     "ExponentialLogarithmic",
     "FocalCrossentropy",
     "FocalTversky",
+    "GIoU",
     "GeneralizedDice",
     "GeneralizedWassersteinDice",
     "HausdorffDistance",
