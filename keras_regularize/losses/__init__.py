@@ -37,6 +37,9 @@ from keras_regularize.losses.noisy_labels._early_learning import early_learning_
 from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
 from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
 from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
+from keras_regularize.losses.ranking.list_mle import ListMLE
+from keras_regularize.losses.ranking.list_net import ListNet
+from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
 from keras_regularize.losses.rejection import Rejection
 from keras_regularize.losses.risk.cvar import CVaR
 from keras_regularize.losses.risk.spectra import spectral_weights
@@ -120,6 +123,8 @@ __all__ = [
     "GeneralizedWassersteinDice",
     "HausdorffDistance",
     "Jaccard",
+    "ListMLE",
+    "ListNet",
     "LogCoshDice",
     "LogitAdjusted",
     "LovaszHinge",
@@ -127,6 +132,7 @@ __all__ = [
     "MatchingLoss",
     "MaxSup",
     "MbLS",
+    "PairwiseLogistic",
     "PolyFocal",
     "PolyLoss",
     "RegionMutualInformation",
