@@ -26,6 +26,10 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.images.edge_aware_smoothness import EdgeAwareSmoothness
+from keras_regularize.losses.images.scale_invariant_log import ScaleInvariantLog
+from keras_regularize.losses.images.scale_shift_invariant import ScaleShiftInvariant
+from keras_regularize.losses.images.ssim import SSIM
 from keras_regularize.losses.imbalance._class_balanced import class_balanced_weights
 from keras_regularize.losses.imbalance.any_loss import AnyLoss
 from keras_regularize.losses.imbalance.ldam import LDAM
@@ -100,6 +104,7 @@ __all__ = [
     "FLSD",
     "LDAM",
     "MDCA",
+    "SSIM",
     "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
@@ -114,6 +119,7 @@ __all__ = [
     "CompSum",
     "DIoU",
     "DistanceMapCrossentropy",
+    "EdgeAwareSmoothness",
     "Entmax",
     "ExponentialLogarithmic",
     "FocalCrossentropy",
@@ -138,6 +144,8 @@ __all__ = [
     "RegionMutualInformation",
     "RegionWise",
     "Rejection",
+    "ScaleInvariantLog",
+    "ScaleShiftInvariant",
     "Seesaw",
     "SensitivitySpecificity",
     "SmoothedIPS",

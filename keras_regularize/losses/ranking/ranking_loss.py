@@ -1,5 +1,7 @@
 """What every loss of lists has in common: items that are padding, by relevance or by mask."""
 
+from typing import Any
+
 import keras
 
 from keras_regularize.lists import Lists, read_lists, without_masked
@@ -13,7 +15,7 @@ BELOW = -1e30
 class RankingLoss(Loss):
     """A loss of lists with one value per query; a subclass overrides `list_values(lists)`."""
 
-    def list_values(self, lists: Lists):
+    def list_values(self, lists: Lists) -> Any:
         """The values `(batch,)`."""
         raise NotImplementedError
 
