@@ -146,6 +146,11 @@ def test_the_best_scale_and_shift_are_those_of_least_squares():
         solution = np.linalg.lstsq(design, y.ravel(), rcond=None)[0]
         expected.append(np.mean((design @ solution - y.ravel()) ** 2))
     np.testing.assert_allclose(array(loss(DEPTH, OTHER)), expected, rtol=1e-5)
+
+
+def test_a_scale_and_a_shift_cost_nothing_and_constants_have_none():
+    loss = kr.losses.ScaleShiftInvariant(reduction="none")
+    expected = array(loss(DEPTH, OTHER))
     for scale, shift in ((2.0, 30.0), (-0.01, 1.0)):
         np.testing.assert_allclose(array(loss(DEPTH, scale * OTHER + shift)), expected, rtol=1e-3)
         found = array(loss(DEPTH, scale * DEPTH + shift))
@@ -172,6 +177,11 @@ def test_smoothness_is_that_of_a_loop_and_of_no_scale():
         expected.append(rough[0].mean() + rough[1].mean())
     np.testing.assert_allclose(array(loss(image, d)), expected, rtol=1e-5)
     np.testing.assert_allclose(array(loss(image, 1e-3 * d[..., None])), expected, rtol=1e-4)
+
+
+def test_smoothness_of_constant_depths_and_of_other_forms():
+    loss = kr.losses.EdgeAwareSmoothness(reduction="none")
+    image, d = X[:, :6, :7], DEPTH
     np.testing.assert_allclose(
         array(loss(image[..., 0], d)), array(loss(image[..., :1], d)), rtol=1e-6
     )
