@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_regularize.losses.loss import Loss
-from keras_regularize.numerics import TINY, maximum
+from keras_regularize.numerics import TINY, maximum, safe_abs
 from keras_regularize.targets import align_targets
 from keras_regularize.validation import check_choice
 
@@ -18,9 +18,11 @@ FORMATS = ("xyxy", "xywh", "center_xywh")
 class Pair:
     """Boxes and their targets as `(x1, y1, -x2, -y2)`: of two boxes the larger numbers are the inner corners.
 
+    Coordinates are the first axis, along which a slice is one piece of memory.
+
     Attributes:
-        target: Boxes `(…, 4)`.
-        box: Boxes `(…, 4)`.
+        target: Boxes `(4, …)`.
+        box: Boxes `(4, …)`.
     """
 
     target: Any
@@ -29,11 +31,8 @@ class Pair:
     @functools.cached_property
     def corners(self):
         """Of the box in common and of the least one around both; where they are equal each has half the slope."""
-        mean, equal = 0.5 * (self.target + self.box), ops.equal(self.target, self.box)
-        outside = self.box < self.target
-        inner = ops.where(outside, self.target, self.box)
-        outer = ops.where(outside, self.box, self.target)
-        return ops.where(equal, mean, inner), ops.where(equal, mean, outer)
+        mean, half = 0.5 * (self.box + self.target), 0.5 * safe_abs(self.box - self.target)
+        return mean + half, mean - half
 
     @functools.cached_property
     def union(self):
@@ -47,24 +46,25 @@ class Pair:
 
 
 def signed_corners(boxes, box_format):
-    """Boxes `(…, 4)` of a format as `(x1, y1, -x2, -y2)`."""
-    first, second = boxes[..., :2], boxes[..., 2:]
+    """Boxes `(…, 4)` of a format as `(x1, y1, -x2, -y2)`, coordinates first."""
+    boxes = ops.moveaxis(boxes, -1, 0)
+    first, second = boxes[:2], boxes[2:]
     if box_format == "xywh":
         second = first + second
     elif box_format == "center_xywh":
         first, second = first - 0.5 * second, first + 0.5 * second
-    return ops.concatenate([first, -second], axis=-1)
+    return ops.concatenate([first, -second], axis=0)
 
 
 def sides(corners):
-    """Width and height `(…, 2)`, negative where corners are the wrong way round."""
-    return -(corners[..., :2] + corners[..., 2:])
+    """Width and height `(2, …)`, negative where corners are the wrong way round."""
+    return -(corners[:2] + corners[2:])
 
 
 def area(corners):
     """The area, 0 where a side is negative."""
     lengths = ops.relu(sides(corners))
-    return lengths[..., 0] * lengths[..., 1]
+    return lengths[0] * lengths[1]
 
 
 class BoxLoss(Loss):

@@ -81,7 +81,7 @@ class CIoU(DIoU):
 def _angle(corners):
     """Of the diagonal, whose slope of 1e7 at a height of 0 would be its gradient."""
     lengths = sides(corners)
-    width, height = lengths[..., 0], lengths[..., 1]
+    width, height = lengths[0], lengths[1]
     flat = height <= FLOOR
     width = ops.where(flat, ops.stop_gradient(width), width)
     return ops.arctan(width / ops.where(flat, FLOOR, height))

@@ -67,8 +67,8 @@ class DIoU(BoxLoss):
 
     def pair_values(self, pair):
         apart = pair.box - pair.target
-        twice = apart[..., :2] - apart[..., 2:]  # The second corners are negative.
-        distance = 0.25 * ops.sum(twice * twice, axis=-1)
+        twice = apart[:2] - apart[2:]  # The second corners are negative.
+        distance = 0.25 * ops.sum(twice * twice, axis=0)
         diagonal = sides(pair.corners[1])
-        square = ops.sum(diagonal * diagonal, axis=-1)
+        square = ops.sum(diagonal * diagonal, axis=0)
         return 1.0 - pair.iou + distance / maximum(square, TINY)

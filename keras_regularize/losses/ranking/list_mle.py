@@ -63,5 +63,5 @@ class ListMLE(RankingLoss):
         rank = ops.argsort(ops.where(lists.there, -lists.relevance, 1.0), axis=-1)
         order = ops.flip(rank, axis=-1)
         scores = backend.take_last(ops.where(lists.there, lists.scores, BELOW), order)
-        values = backend.cumulative_logsumexp(scores) - scores
-        return ops.sum(ops.where(backend.take_last(lists.there, order), values, 0.0), axis=-1)
+        # Padding comes first and adds 0: its number is lost in the rounding of its sums.
+        return ops.sum(backend.cumulative_logsumexp(scores) - scores, axis=-1)

@@ -1,5 +1,6 @@
 """Logistic loss of pairs of items."""
 
+import numpy as np
 from keras import ops
 
 from keras_regularize.losses.ranking.ranking_loss import RankingLoss
@@ -60,8 +61,8 @@ class PairwiseLogistic(RankingLoss):
 
     def list_values(self, lists):
         y, s, there = lists
-        before = ops.logical_and(y[:, :, None] > y[:, None, :], there[:, None, :])
-        before = ops.cast(before, s.dtype)  # Padding has the relevance 0, and is before nothing.
+        # Padding, of relevance 0, is before nothing.
+        before = ops.cast(y[:, :, None] > ops.where(there, y, np.inf)[:, None, :], s.dtype)
         values = ops.softplus(s[:, None, :] - s[:, :, None])
         total = ops.sum(before * values, axis=(1, 2))
         return total / maximum(ops.sum(before, axis=(1, 2)), 1.0)
