@@ -1,5 +1,7 @@
 """A metric that is a weighted mean."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -15,7 +17,7 @@ class WeightedMean(Configured, keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self._sums = add_sums(self, (1, 2))
 
-    def add_values(self, values, weight):
+    def add_values(self, values: Any, weight: Any) -> None:
         """Adds values with weights of their shape; what has weight 0 may be anything."""
         values = leave_out(values, weight)
         segments = ops.zeros_like(weight, dtype="int32")
