@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.numerics import mean, upcast
+from keras_regularize.numerics import masked_mean, mean, upcast
 from keras_regularize.validation import compatible
 
 
@@ -51,3 +51,23 @@ def split_parameters(y_true: Any, y_pred: Any, parameters: int | None = None) ->
 def mean_of_outputs(values: Any) -> Any:
     """The mean over the last axis, as in Keras' losses; values `(batch,)` are those of the samples already."""
     return mean(values, axis=-1) if len(values.shape) > 1 else values
+
+
+def measured_targets(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
+    """Depths `(batch, ...)`, predictions, and 1 where a depth is measured, a positive finite number, else 0.
+
+    Where it is not, both are 1. `(batch,)` becomes `(batch, 1)`.
+    """
+    targets, predicted = align_targets(y_true, y_pred)
+    if len(targets.shape) == 1:
+        targets, predicted = targets[:, None], predicted[:, None]
+    there = ops.logical_and(targets > 0, targets < float("inf"))
+    targets, predicted = ops.where(there, targets, 1.0), ops.where(there, predicted, 1.0)
+    return targets, predicted, ops.cast(there, targets.dtype)
+
+
+def mean_of_samples(values: Any, there: Any, keepdims: bool = False) -> Any:
+    """The mean of a sample's values `(batch, ...)` that are there `(batch,)`, 0 without any."""
+    axes = tuple(range(1, len(values.shape)))
+    means = masked_mean(values, there, axis=axes)
+    return ops.expand_dims(means, axis=axes) if keepdims else means

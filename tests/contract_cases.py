@@ -96,6 +96,25 @@ def selections():
     return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
 
 
+def depths():
+    """Depths, of which some are not measured, and predictions of four images."""
+    y, p = np.random.default_rng(0).uniform(0.1, 1, (2, 4, 5, 6, 1))
+    y[:, 1:3, 2], y[0, 0, 0] = 0.0, np.nan
+    return {"y_true": y, "y_pred": p}
+
+
+def pictures(channels=2):
+    """Images between 0 and 1, and others."""
+    y, p = np.random.default_rng(0).uniform(size=(2, 4, 6, 7, 2))
+    return {"y_true": y, "y_pred": p[..., :channels]}
+
+
+def queries():
+    """Relevances, some of them padding, and scores of the items of six queries."""
+    rng = np.random.default_rng(0)
+    return {"y_true": rng.integers(-1, 3, (6, 5)), "y_pred": np.round(rng.normal(size=(6, 5)), 1)}
+
+
 def elastic_network():
     layers = keras.layers
     return keras.Sequential(
@@ -197,16 +216,21 @@ CASES = {
         "config": lambda: {"num_bins": 3, "truncation": 2.0},
         "check": lambda: {**masks(), "y_true": masks()["y_true"] % 2, "skip": ("labels",)},
     },
+    # The weight of the shape is a constant of the gradient.
+    "losses.CIoU": {"check": lambda: {"skip": ("gradient",)}},
     "losses.CVaR": {
         "config": lambda: {"loss": "sparse_categorical_crossentropy", "tail": 0.4},
         "check": lambda: {"skip": ("independence", "sample weights")},
     },
     "losses.ClDice": {"check": lambda: masks()},
+    "losses.EdgeAwareSmoothness": {"check": lambda: pictures(1)},
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.Rejection": {
         # Scores whose exponentials float16 can hold.
         "check": lambda: {"y_true": np.arange(4) % 2, "y_pred": 0.1 * images()[:, 0, 0, 0]}
     },
+    "losses.SSIM": {"config": lambda: {"window": 5}, "check": lambda: pictures()},
+    "losses.ScaleShiftInvariant": {"check": lambda: depths()},
     "losses.Seesaw": {
         # Correct predictions, where no gradient is stopped.
         "check": lambda: {
@@ -223,6 +247,7 @@ CASES = {
     },
     "losses.ZErrorBCE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "losses.ZErrorMSE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
+    "metrics.AbsoluteRelativeError": {"check": lambda: depths()},
     "metrics.BlackBoxSquare": {
         "config": lambda: {"num_categories": 3},
         "check": lambda: {
@@ -251,7 +276,12 @@ CASES = {
         "config": lambda: {"num_classes": 3, "max_instances": 4, "stuff": [0]},
         "check": lambda: panoptic(),
     },
+    "metrics.MeanReciprocalRank": {"check": lambda: queries()},
+    "metrics.PeakSignalToNoiseRatio": {"check": lambda: pictures()},
+    "metrics.RecallAtK": {"config": lambda: {"k": 2}, "check": lambda: queries()},
+    "metrics.SSIM": {"config": lambda: {"window": 5}, "check": lambda: pictures()},
     "metrics.SelectiveAccuracy": {"check": lambda: selections()},
+    "metrics.ThresholdAccuracy": {"check": lambda: depths()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.
     "models.ALP": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "factor": 0.3},

@@ -248,4 +248,29 @@ REFERENCES = {
     "models.ScheduledLoss": (
         "tests/models/test_scheduled_loss.py::test_compiled_steps_follow_both_schedules"
     ),
+    "metrics.MeanReciprocalRank": (
+        "tests/metrics/test_ranking_metrics.py::test_the_mean_over_queries_is_that_of_a_loop"
+    ),
+    "metrics.RecallAtK": (
+        "tests/metrics/test_ranking_metrics.py::test_the_mean_over_queries_is_that_of_a_loop"
+    ),
+    "losses.EdgeAwareSmoothness": (
+        "tests/losses/test_images.py::test_smoothness_is_that_of_a_loop_and_of_no_scale"
+    ),
+    "losses.SSIM": ("tests/losses/test_images.py::test_similarity_is_that_of_all_windows"),
+    "losses.ScaleShiftInvariant": (
+        "tests/losses/test_images.py::test_the_best_scale_and_shift_are_those_of_least_squares"
+    ),
+    "metrics.AbsoluteRelativeError": (
+        "tests/metrics/test_image_metrics.py"
+        "::test_errors_of_depths_are_means_over_images_of_means_over_measured_pixels"
+    ),
+    "metrics.PeakSignalToNoiseRatio": (
+        "tests/metrics/test_image_metrics.py::test_the_signal_to_noise_ratio_is_a_mean_over_images"
+    ),
+    "metrics.SSIM": ("tests/losses/test_images.py::test_similarity_is_that_of_all_windows"),
+    "metrics.ThresholdAccuracy": (
+        "tests/metrics/test_image_metrics.py"
+        "::test_errors_of_depths_are_means_over_images_of_means_over_measured_pixels"
+    ),
 }

@@ -34,6 +34,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |
 | `largest(x)` | the largest entry of the last axis and its position |
+| `cumulative_logsumexp(x)` | `log Σ_{j ≤ i} exp(x_j)` over the last axis |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
 | `carries_mask(x)` | whether a tensor may carry a mask of Keras |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |

@@ -197,3 +197,8 @@ def peek(x):
 def largest(x):
     """The largest entry of the last axis and its position."""
     return jax.numpy.max(x, axis=-1), jax.numpy.argmax(x, axis=-1)
+
+
+def cumulative_logsumexp(x):
+    """`log Σ_{j ≤ i} exp(x_j)` over the last axis."""
+    return jax.lax.cumlogsumexp(x, axis=x.ndim - 1)

@@ -161,3 +161,8 @@ def peek(x):
 def largest(x):
     """The largest entry of the last axis and its position."""
     return tf.reduce_max(x, axis=-1), tf.argmax(x, axis=-1, output_type=tf.int32)
+
+
+def cumulative_logsumexp(x):
+    """`log Σ_{j ≤ i} exp(x_j)` over the last axis."""
+    return tf.math.cumulative_logsumexp(x, axis=-1)

@@ -325,3 +325,8 @@ def exact_segment_sums(columns, segments, count):
 def largest(x):
     """The largest entry of the last axis and its position, in one pass where that is faster."""
     return torch.max(x, dim=-1) if peek(x) is None else (x.amax(dim=-1), first_maximum(x))
+
+
+def cumulative_logsumexp(x):
+    """`log Σ_{j ≤ i} exp(x_j)` over the last axis."""
+    return torch.logcumsumexp(x, dim=-1)

@@ -5,6 +5,9 @@ Each gives one value per sample, so sample weights, masks and several replicas w
 
 from keras_regularize.losses._conditional_entropy import conditional_entropy
 from keras_regularize.losses.aggregate_response import AggregateResponse
+from keras_regularize.losses.boxes.ciou import CIoU
+from keras_regularize.losses.boxes.diou import DIoU
+from keras_regularize.losses.boxes.giou import GIoU
 from keras_regularize.losses.calibration.acls import ACLS
 from keras_regularize.losses.calibration.flsd import FLSD
 from keras_regularize.losses.calibration.max_sup import MaxSup
@@ -23,6 +26,10 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.images.edge_aware_smoothness import EdgeAwareSmoothness
+from keras_regularize.losses.images.scale_invariant_log import ScaleInvariantLog
+from keras_regularize.losses.images.scale_shift_invariant import ScaleShiftInvariant
+from keras_regularize.losses.images.ssim import SSIM
 from keras_regularize.losses.imbalance._class_balanced import class_balanced_weights
 from keras_regularize.losses.imbalance.any_loss import AnyLoss
 from keras_regularize.losses.imbalance.ldam import LDAM
@@ -34,6 +41,9 @@ from keras_regularize.losses.noisy_labels._early_learning import early_learning_
 from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
 from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
 from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
+from keras_regularize.losses.ranking.list_mle import ListMLE
+from keras_regularize.losses.ranking.list_net import ListNet
+from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
 from keras_regularize.losses.rejection import Rejection
 from keras_regularize.losses.risk.cvar import CVaR
 from keras_regularize.losses.risk.spectra import spectral_weights
@@ -94,6 +104,7 @@ __all__ = [
     "FLSD",
     "LDAM",
     "MDCA",
+    "SSIM",
     "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
@@ -101,19 +112,25 @@ __all__ = [
     "Boundary",
     "BoundaryAware",
     "BoundaryDoU",
+    "CIoU",
     "CVaR",
     "ClDice",
     "Combo",
     "CompSum",
+    "DIoU",
     "DistanceMapCrossentropy",
+    "EdgeAwareSmoothness",
     "Entmax",
     "ExponentialLogarithmic",
     "FocalCrossentropy",
     "FocalTversky",
+    "GIoU",
     "GeneralizedDice",
     "GeneralizedWassersteinDice",
     "HausdorffDistance",
     "Jaccard",
+    "ListMLE",
+    "ListNet",
     "LogCoshDice",
     "LogitAdjusted",
     "LovaszHinge",
@@ -121,11 +138,14 @@ __all__ = [
     "MatchingLoss",
     "MaxSup",
     "MbLS",
+    "PairwiseLogistic",
     "PolyFocal",
     "PolyLoss",
     "RegionMutualInformation",
     "RegionWise",
     "Rejection",
+    "ScaleInvariantLog",
+    "ScaleShiftInvariant",
     "Seesaw",
     "SensitivitySpecificity",
     "SmoothedIPS",

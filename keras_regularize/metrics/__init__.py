@@ -6,10 +6,18 @@ from keras_regularize.metrics.calibration import ExpectedCalibrationError
 from keras_regularize.metrics.dice_score import DiceScore
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
 from keras_regularize.metrics.hausdorff_distance import HausdorffDistance95
+from keras_regularize.metrics.images.absolute_relative_error import AbsoluteRelativeError
+from keras_regularize.metrics.images.peak_signal_to_noise_ratio import PeakSignalToNoiseRatio
+from keras_regularize.metrics.images.ssim import SSIM
+from keras_regularize.metrics.images.threshold_accuracy import ThresholdAccuracy
 from keras_regularize.metrics.panoptic_quality import PanopticQuality
+from keras_regularize.metrics.ranking.mean_reciprocal_rank import MeanReciprocalRank
+from keras_regularize.metrics.ranking.ndcg import NDCG
+from keras_regularize.metrics.ranking.recall_at_k import RecallAtK
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
 __all__ = [
+    "AbsoluteRelativeError",
     "BlackBoxSquare",
     "BoundaryIoU",
     "Coverage",
@@ -17,7 +25,13 @@ __all__ = [
     "ExpectedCalibrationError",
     "GroupAccuracy",
     "HausdorffDistance95",
+    "MeanReciprocalRank",
+    "NDCG",
     "PanopticQuality",
+    "PeakSignalToNoiseRatio",
+    "RecallAtK",
+    "SSIM",
     "SelectiveAccuracy",
+    "ThresholdAccuracy",
     "WorstGroupAccuracy",
 ]

@@ -1,24 +1,21 @@
 """How much a model that may abstain answers, and how well."""
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize.configuration import Configured
 from keras_regularize.labels import align
 from keras_regularize.metrics._samples import leave_out, position_weights, refuse
-from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.metrics._weighted_mean import WeightedMean
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 
 
-class _Selective(Configured, keras.metrics.Metric):
-    """A weighted mean over samples: a numerator and a denominator."""
+class _Selective(WeightedMean):
+    """A weighted mean over samples, by a threshold of what is accepted."""
 
     def __init__(self, threshold: float, name: str | None, dtype: str | None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name, dtype)
         self.threshold = check_number("threshold", threshold)
-        self._sums = add_sums(self, (1, 2))
 
     def _accepted(self, score):
         """1 where a sample is accepted, else 0; NaN where that cannot be told."""
@@ -26,15 +23,8 @@ class _Selective(Configured, keras.metrics.Metric):
         return ops.where(ops.isnan(score), np.nan, accepted)
 
     def _add(self, values, counted, y_pred, sample_weight):
-        counted = leave_out(counted, position_weights(y_pred, counted.shape, sample_weight))
-        values = leave_out(values, counted)
-        segments = ops.zeros_like(counted, dtype="int32")
-        accumulate(self._sums, segment_sums([values, counted], segments, 1))
-
-    def result(self):
-        """The metric of the samples so far."""
-        value, weight = ops.unstack(total(self._sums)[0], 2)
-        return ops.where(weight == 0, 0.0, value / ops.where(weight == 0, 1.0, weight))
+        weight = position_weights(y_pred, counted.shape, sample_weight)
+        self.add_values(values, leave_out(counted, weight))
 
 
 @export

@@ -1,0 +1,1 @@
+"""Losses of depth maps and of images as a whole."""

@@ -1,0 +1,1 @@
+"""Losses of lists: scores whose order is that of the items' relevance."""

@@ -1,0 +1,1 @@
+"""Metrics of depth maps and of images as a whole."""

@@ -1,0 +1,1 @@
+"""Metrics of lists: how near the top the relevant items are."""
