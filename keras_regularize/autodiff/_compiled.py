@@ -35,6 +35,21 @@ def carries_mask(x):
     return True
 
 
+def log_add_exp(a, b):
+    """`log(exp(a) + exp(b))`."""
+    return keras.ops.logaddexp(a, b)
+
+
+def scan(step, carry, inputs, reverse=False):
+    """What `step(carry, inputs at k) -> carry, output` puts out, one after the other, stacked."""
+
+    def body(carry, given):
+        carry, output = step(carry, given)
+        return carry, (output, *carry[1:])  # TensorFlow wants outputs like the carry.
+
+    return keras.ops.scan(body, carry, inputs, reverse=reverse)[1][0]
+
+
 def add_last(x, indices, values):
     """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
     ops = keras.ops

@@ -13,9 +13,11 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     first_maximum,
     is_compiling,
     jvp,
+    log_add_exp,
     log_softmax,
     no_recording,
     random_states,
+    scan,
     take_last,
 )
 
@@ -39,6 +41,22 @@ def differentiate(fn, x):
     # Embeddings give `IndexedSlices`; densified here, an outer tape still sees them.
     gradients = [tf.convert_to_tensor(g) for g in gradients]
     return (value, aux), keras.tree.pack_sequence_as(x, gradients)
+
+
+def with_gradient(forward, backward):
+    """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
+
+    def run(*inputs):
+        outputs = []  # As others see it: what `forward` returns has the derivative of its operations.
+
+        @tf.custom_gradient
+        def inner(*arguments):
+            return forward(*arguments), lambda cotangent: backward(inputs, outputs[0], cotangent)
+
+        outputs.append(inner(*inputs))
+        return outputs[0]
+
+    return run
 
 
 def read(variable):

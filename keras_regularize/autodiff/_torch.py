@@ -107,6 +107,25 @@ def _detach(tensor):
     return detached
 
 
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, forward, backward, *inputs):
+        output = forward(*inputs)
+        ctx.rule = backward
+        ctx.save_for_backward(*inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        *inputs, output = ctx.saved_tensors
+        return None, None, *ctx.rule(inputs, output, cotangent)
+
+
+def with_gradient(forward, backward):
+    """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
+    return lambda *inputs: _WithGradient.apply(forward, backward, *inputs)
+
+
 def no_recording():
     """Context in which derivatives are not themselves recorded for an outer derivative."""
     return torch.no_grad()
@@ -292,6 +311,22 @@ def add_last(x, indices, values):
     """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
     values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
     return x.scatter_add(-1, indices.long()[..., None], values[..., None])
+
+
+def log_add_exp(a, b):
+    """`log(exp(a) + exp(b))`, in one operation of the ten that Keras makes."""
+    return torch.logaddexp(a, b)
+
+
+def scan(step, carry, inputs, reverse=False):
+    """What `step(carry, inputs at k) -> carry, output` puts out, one after the other, stacked."""
+    # A step reads rows, which should lie in one piece.
+    inputs = [x if x.stride(-1) == 1 else x.contiguous() for x in inputs]
+    steps, outputs = list(zip(*(x.unbind() for x in inputs))), []
+    for given in reversed(steps) if reverse else steps:
+        carry, output = step(carry, given)
+        outputs.append(output)
+    return torch.stack(outputs[::-1] if reverse else outputs)
 
 
 def log_softmax(x):

@@ -23,6 +23,25 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.forecasting.dilate import DILATE
+from keras_regularize.losses.forecasting.mean_absolute_scaled_error import MeanAbsoluteScaledError
+from keras_regularize.losses.forecasting.mean_bias_error import MeanBiasError
+from keras_regularize.losses.forecasting.percentage_errors import (
+    SymmetricMeanAbsolutePercentageError,
+    WeightedAbsolutePercentageError,
+)
+from keras_regularize.losses.forecasting.quantile import Quantile
+from keras_regularize.losses.forecasting.relative_errors import (
+    NormalizedRootMeanSquaredError,
+    RelativeAbsoluteError,
+    RelativeRootMeanSquaredError,
+    RelativeSquaredError,
+)
+from keras_regularize.losses.forecasting.root_mean_squared_errors import (
+    RootMeanSquaredError,
+    RootMeanSquaredLogarithmicError,
+)
+from keras_regularize.losses.forecasting.soft_dtw import SoftDTW
 from keras_regularize.losses.imbalance._class_balanced import class_balanced_weights
 from keras_regularize.losses.imbalance.any_loss import AnyLoss
 from keras_regularize.losses.imbalance.ldam import LDAM
@@ -34,6 +53,9 @@ from keras_regularize.losses.noisy_labels._early_learning import early_learning_
 from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
 from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
 from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
+from keras_regularize.losses.regression.piecewise import BalancedL1, BerHu, Wing
+from keras_regularize.losses.regression.pseudo_huber import PseudoHuber
+from keras_regularize.losses.regression.tweedie import Tweedie
 from keras_regularize.losses.rejection import Rejection
 from keras_regularize.losses.risk.cvar import CVaR
 from keras_regularize.losses.risk.spectra import spectral_weights
@@ -91,12 +113,15 @@ __all__ = [
     "RegionLoss",
     "SegmentationLoss",
     "ACLS",
+    "DILATE",
     "FLSD",
     "LDAM",
     "MDCA",
     "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
+    "BalancedL1",
+    "BerHu",
     "BiTempered",
     "Boundary",
     "BoundaryAware",
@@ -121,23 +146,38 @@ __all__ = [
     "MatchingLoss",
     "MaxSup",
     "MbLS",
+    "MeanAbsoluteScaledError",
+    "MeanBiasError",
+    "NormalizedRootMeanSquaredError",
     "PolyFocal",
     "PolyLoss",
+    "PseudoHuber",
+    "Quantile",
     "RegionMutualInformation",
     "RegionWise",
     "Rejection",
+    "RelativeAbsoluteError",
+    "RelativeRootMeanSquaredError",
+    "RelativeSquaredError",
+    "RootMeanSquaredError",
+    "RootMeanSquaredLogarithmicError",
     "Seesaw",
     "SensitivitySpecificity",
     "SmoothedIPS",
+    "SoftDTW",
     "SoftDice",
     "Sparsemax",
     "SpectralDecoupling",
     "SpectralRisk",
     "SymmetricCrossentropy",
+    "SymmetricMeanAbsolutePercentageError",
     "TLoss",
     "TopKCrossentropy",
+    "Tweedie",
     "UnifiedFocal",
+    "WeightedAbsolutePercentageError",
     "WeightedSum",
+    "Wing",
     "ZErrorBCE",
     "ZErrorMSE",
     "ZLoss",
