@@ -37,7 +37,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `largest(x)` | the largest entry of the last axis and its position |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
 | `carries_mask(x)` | whether a tensor may carry a mask of Keras |
-| `scan(step, carry, inputs, reverse)` | stacked outputs of `step(carry, inputs at k) -> carry, output`, each of the shape of the first of the carry |
+| `scan(step, carry, inputs, reverse)` | stacked outputs, shaped as `carry[0]`, of `step(carry, rows)` |
 | `with_gradient(forward, backward)` | a function with a rule of its own for its gradient |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
 | `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |

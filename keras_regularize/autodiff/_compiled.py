@@ -41,7 +41,7 @@ def log_add_exp(a, b):
 
 
 def scan(step, carry, inputs, reverse=False):
-    """What `step(carry, inputs at k) -> carry, output` puts out, one after the other, stacked."""
+    """What `step(carry, rows of inputs) -> carry, output` puts out, one after the other, stacked."""
 
     def body(carry, given):
         carry, output = step(carry, given)

@@ -1,6 +1,7 @@
 """TensorFlow: differentiation, and the replica arithmetic of `tf.distribute`."""
 
 import contextlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,8 @@ def with_gradient(forward, backward):
     """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
 
     def run(*inputs):
-        outputs = []  # As others see it: what `forward` returns has the derivative of its operations.
+        # As others see it: what `forward` returns has the derivative of its operations.
+        outputs: list[Any] = []
 
         @tf.custom_gradient
         def inner(*arguments):

@@ -319,7 +319,7 @@ def log_add_exp(a, b):
 
 
 def scan(step, carry, inputs, reverse=False):
-    """What `step(carry, inputs at k) -> carry, output` puts out, one after the other, stacked."""
+    """What `step(carry, rows of inputs) -> carry, output` puts out, one after the other, stacked."""
     # A step reads rows, which should lie in one piece.
     inputs = [x if x.stride(-1) == 1 else x.contiguous() for x in inputs]
     steps, outputs = list(zip(*(x.unbind() for x in inputs))), []

@@ -23,12 +23,12 @@ def pseudo_huber_schedule(
     | `schedule` | $\delta_t$ |
     |---|---|
     | `"exponential"` | $\delta^{t / T}$, from 1 at $t = 0$ down to $\delta$ |
-    | `"snr"` | $(1 - \delta) / (1 + \sigma_t)^2 + \delta$ with $\sigma_t = \sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}$ |
+    | `"snr"` | $(1 - \delta) / (1 + \sigma_t)^2 + \delta$ |
     | `"constant"` | $\delta$ |
 
-    A small $\delta_t$ is robust and a large one is nearly squared error. Where the noise is strong, outliers of the
-    data decide on which image is drawn, and robustness keeps them out; where it is weak, details are learnt, and
-    squared error learns them best.
+    with $\sigma_t^2 = (1 - \bar\alpha_t) / \bar\alpha_t$. A small $\delta_t$ is robust and a large one is nearly
+    squared error. Where the noise is strong, outliers of the data decide on which image is drawn, and
+    robustness keeps them out; where it is weak, details are learnt, and squared error learns them best.
 
     Args:
         timesteps: Integers $t$ from 0 to $T - 1$, of any shape.
@@ -36,8 +36,8 @@ def pseudo_huber_schedule(
         delta: $\delta$ in (0, 1].
         schedule: `"exponential"`, that of the paper, `"snr"`, that of the implementation in wide use, or
             `"constant"`.
-        alphas_cumprod: $\bar\alpha_t$, the products of $1 - \beta$ up to each time step `(num_timesteps,)`, in (0, 1]:
-            for `"snr"`.
+        alphas_cumprod: $\bar\alpha_t$, the products of $1 - \beta$ up to each time step `(num_timesteps,)`, in
+            (0, 1]: for `"snr"`.
 
     Returns:
         $\delta_t$, floats of the shape of `timesteps`.
@@ -87,14 +87,15 @@ def scheduled_pseudo_huber(y_true: Any, y_pred: Any, delta_t: Any, scaling: str 
 
     $$\delta_t^2 \Big( \sqrt{1 + (e / \delta_t)^2} - 1 \Big).$$
 
-    It needs the time step of each sample, which a loss of Keras never sees: call it where the time steps are drawn.
+    It needs the time step of each sample, which a loss of Keras never sees: call it where the time steps are
+    drawn.
 
     Args:
         y_true: What is to be predicted, such as the noise `(batch, …)`.
         y_pred: Predictions of the same shape.
         delta_t: $\delta_t > 0$, `(batch,)`, such as `pseudo_huber_schedule` gives, or a number.
-        scaling: As in `losses.PseudoHuber`. By `"huber"` samples of a small $\delta_t$ have small gradients; `"l2"` is
-            twice that, and by `"l1"` large errors of all samples have equal ones.
+        scaling: As in `losses.PseudoHuber`. By `"huber"` samples of a small $\delta_t$ have small gradients;
+            `"l2"` is twice that, and by `"l1"` large errors of all samples have equal ones.
 
     Returns:
         One value per sample `(batch,)`.

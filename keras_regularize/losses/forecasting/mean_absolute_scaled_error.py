@@ -1,5 +1,6 @@
 """Absolute error in units of that of a naive forecast."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from keras_regularize.losses.loss import Loss
 from keras_regularize.numerics import safe_abs
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets, mean_of_outputs
-from keras_regularize.validation import check_integer, check_number
+from keras_regularize.validation import check_integer, check_numbers
 
 
 @export
@@ -52,23 +53,19 @@ class MeanAbsoluteScaledError(Loss):
     loss(np.array([5.0]), np.array([4.0]))  # 0.6
     ```
 
-    Reference: Rob Hyndman and Anne Koehler, *Another Look at Measures of Forecast Accuracy*, International Journal of
-    Forecasting 2006.
+    Reference: Rob Hyndman and Anne Koehler, *Another Look at Measures of Forecast Accuracy*, International
+    Journal of Forecasting 2006.
     """
 
     def __init__(
         self,
-        scale: float | list[float] = 1.0,
+        scale: float | Sequence[float] = 1.0,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "mean_absolute_scaled_error",
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        bounds = {"above": 0, "below": float("inf")}
-        if isinstance(scale, (list, tuple, np.ndarray)) and np.ndim(scale) == 1 and len(scale):
-            self.scale = [check_number("scale", s, **bounds) for s in scale]
-        else:
-            self.scale = check_number("scale", scale, **bounds)
+        self.scale = check_numbers("scale", scale, above=0, below=float("inf"))
 
     @classmethod
     def from_series(

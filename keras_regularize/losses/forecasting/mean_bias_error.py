@@ -41,8 +41,8 @@ class MeanBiasError(Loss):
     kr.losses.MeanBiasError()(np.array([1.0, 2.0]), np.array([2.0, 3.0]))  # -1: too high by 1
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(

@@ -72,8 +72,9 @@ class WeightedAbsolutePercentageError(BatchCoupledLoss):
     $$\ell = 100\, \frac{\sum |\hat y - y|}{\max(\sum |y|,\ 10^{-7})},$$
 
     with sums over all targets of the batch; also known as WMAPE, or ND. Single targets of zero do no harm, unlike
-    in Keras' `MeanAbsolutePercentageError`. It is batch-coupled: the values per sample are $n$ times its part of the
-    numerator over the denominator, and their mean is the formula. What is masked or of weight 0 is in no sum.
+    in Keras' `MeanAbsolutePercentageError`. It is batch-coupled: the values per sample are $n$ times its part
+    of the numerator over the denominator, and their mean is the formula. What is masked or of weight 0 is in no
+    sum.
 
     Args:
         reduction: How the values become one, as in `keras.losses.Loss`.

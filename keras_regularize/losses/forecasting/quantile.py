@@ -1,13 +1,14 @@
 """The pinball loss, whose least value is at a quantile."""
 
-import numpy as np
+from collections.abc import Sequence
+
 from keras import ops
 
 from keras_regularize.losses.loss import Loss
 from keras_regularize.numerics import mean
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets, mean_of_outputs, split_parameters
-from keras_regularize.validation import check_number
+from keras_regularize.validation import check_numbers
 
 
 @export
@@ -64,18 +65,13 @@ class Quantile(Loss):
 
     def __init__(
         self,
-        quantiles: float | list[float] = 0.5,
+        quantiles: float | Sequence[float] = 0.5,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "quantile",
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if isinstance(quantiles, (list, tuple, np.ndarray)) and np.ndim(quantiles) == 1:
-            if not len(quantiles):
-                raise ValueError("`quantiles` must not be empty. Received: quantiles=[]")
-            self.quantiles = [check_number("quantiles", q, above=0, below=1) for q in quantiles]
-        else:
-            self.quantiles = check_number("quantiles", quantiles, above=0, below=1)
+        self.quantiles = check_numbers("quantiles", quantiles, above=0, below=1)
 
     def call(self, y_true, y_pred):
         if isinstance(self.quantiles, float):

@@ -55,8 +55,8 @@ class RelativeAbsoluteError(BatchCoupledLoss):
     loss(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))  # 0.5
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class RelativeSquaredError(BatchCoupledLoss):
 
     with sums, and the mean $\bar y$, over all targets of the batch. It is batch-coupled: the values per sample are
     $n$ times its part of the numerator over the denominator, and their mean is the formula. What is masked or of
-    weight 0 is in no sum. The code of the survey divides by the squared error itself, which is always 1; here it is
-    the formula.
+    weight 0 is in no sum. The code of the survey divides by the squared error itself, which is always 1; here
+    it is the formula.
 
     Args:
         reduction: How the values become one, as in `keras.losses.Loss`.
@@ -113,8 +113,8 @@ class RelativeSquaredError(BatchCoupledLoss):
     loss(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))  # 0.5
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(
@@ -171,8 +171,8 @@ class NormalizedRootMeanSquaredError(BatchCoupledLoss):
     loss(np.array([0.0, 10.0]), np.array([1.0, 9.0]))  # 0.1
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(
@@ -203,8 +203,8 @@ class RelativeRootMeanSquaredError(BatchCoupledLoss):
     value of the batch. What is masked or of weight 0 is in no sum.
 
     Args:
-        relative_to: `"y_true"`, or `"y_pred"` for the squares of the predictions in the denominator, as the code of
-            the survey has it: a model can lower that by large predictions.
+        relative_to: `"y_true"`, or `"y_pred"` for the squares of the predictions in the denominator, as the
+            code of the survey has it: a model can lower that by large predictions.
         reduction: How the values become one, as in `keras.losses.Loss`.
         name: Name of the loss.
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
@@ -231,8 +231,8 @@ class RelativeRootMeanSquaredError(BatchCoupledLoss):
     loss(np.array([3.0, 4.0]), np.array([3.0, 3.0]))  # 0.2
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(

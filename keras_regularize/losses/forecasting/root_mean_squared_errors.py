@@ -49,8 +49,8 @@ class RootMeanSquaredError(BatchCoupledLoss):
     loss(np.array([1.0, 2.0]), np.array([1.0, 4.0]))  # √2
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class RootMeanSquaredLogarithmicError(BatchCoupledLoss):
 
     $$\ell = \sqrt{\operatorname{mean}\,\big(\log(1 + \hat y) - \log(1 + y)\big)^2},$$
 
-    with the mean over the outputs of each sample, or over the whole batch. Errors are relative to targets far above
-    1 and absolute far below it. Targets and predictions below $10^{-7}$ count as that, as in Keras'
+    with the mean over the outputs of each sample, or over the whole batch. Errors are relative to targets far
+    above 1 and absolute far below it. Targets and predictions below $10^{-7}$ count as that, as in Keras'
     `MeanSquaredLogarithmicError`: there predictions have no gradient, so let the model end in a `softplus`, and
     leave signed or standardized targets to other losses.
 
@@ -108,8 +108,8 @@ class RootMeanSquaredLogarithmicError(BatchCoupledLoss):
     loss(np.array([[9.0, 99.0]]), np.array([[99.0, 9.0]]))  # log 10
     ```
 
-    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss Functions
-    for Time Series Forecasting*, 2022, arXiv:2211.02989.
+    Reference: Aryan Jadon, Avinash Patil and Shruti Jadon, *A Comprehensive Survey of Regression Based Loss
+    Functions for Time Series Forecasting*, 2022, arXiv:2211.02989.
     """
 
     def __init__(

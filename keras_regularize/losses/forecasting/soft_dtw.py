@@ -35,11 +35,10 @@ class SeriesLoss(Loss):
             x[..., None] if len(x.shape) == 2 else x for x in (targets, predicted)
         )
         lengths = "equal lengths" if self.equal_lengths else "lengths"
-        fits = len(targets.shape) == len(predicted.shape) == 3 and compatible(
-            targets.shape[::2], predicted.shape[::2]
-        )
-        times = (targets.shape[1], predicted.shape[1]) if fits else (None,)
-        if not all(times) or self.equal_lengths and times[0] != times[1]:
+        shapes = tuple(targets.shape), tuple(predicted.shape)
+        fits = len(shapes[0]) == len(shapes[1]) == 3 and compatible(shapes[0][::2], shapes[1][::2])
+        times = {shape[1] for shape in shapes} if fits else {None}
+        if not all(times) or self.equal_lengths and len(times) > 1:
             raise ValueError(
                 f"Expected series (batch, time) or (batch, time, dims) of known {lengths}. "
                 f"Received: y_true.shape={given[0]}, y_pred.shape={given[1]}"
@@ -76,8 +75,8 @@ class SoftDTW(SeriesLoss):
     the order. A peak forecast a step late costs little, where squared error counts it twice: as missing and as
     false. $\gamma \to 0$ gives dynamic time warping, whose gradient jumps; the value is of the scale of $D$,
     summed over time, and so is a good $\gamma$. It may be negative, also for equal series, since the sum over
-    alignments counts more than the best. `normalize=True` subtracts half of what each series costs against itself, and
-    the value is 0 for equal series and positive for others.
+    alignments counts more than the best. `normalize=True` subtracts half of what each series costs against
+    itself, and the value is 0 for equal series and positive for others.
 
     Args:
         gamma: Softness $\gamma > 0$, in units of squared distances.
@@ -97,8 +96,8 @@ class SoftDTW(SeriesLoss):
         ValueError: If `gamma` is not positive, the shapes do not fit, a length is unknown, or the predictions
             carry a mask.
 
-    Cost: `n + m` steps forward and as many backward, one after the other, each over `batch × n` entries, and memory
-    for some ten arrays `(batch, n, n + m)`; three times that with `normalize`.
+    Cost: `n + m` steps forward and as many backward, one after the other, each over `batch × n` entries, and
+    memory for some ten arrays `(batch, n, n + m)`; three times that with `normalize`.
 
     Example:
 
@@ -113,9 +112,9 @@ class SoftDTW(SeriesLoss):
     loss(peak, late) < loss(peak, flat)  # Squared error prefers the flat forecast.
     ```
 
-    Reference: Marco Cuturi and Mathieu Blondel, *Soft-DTW: a Differentiable Loss Function for Time-Series*, ICML 2017,
-    arXiv:1703.01541; normalized: Mathieu Blondel, Arthur Mensch and Jean-Philippe Vert, *Differentiable Divergences
-    between Time Series*, AISTATS 2021, arXiv:2010.08354.
+    Reference: Marco Cuturi and Mathieu Blondel, *Soft-DTW: a Differentiable Loss Function for Time-Series*,
+    ICML 2017, arXiv:1703.01541; normalized: Mathieu Blondel, Arthur Mensch and Jean-Philippe Vert,
+    *Differentiable Divergences between Time Series*, AISTATS 2021, arXiv:2010.08354.
     """
 
     def __init__(

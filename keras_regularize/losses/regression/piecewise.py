@@ -56,8 +56,8 @@ class BalancedL1(Loss):
     kr.losses.BalancedL1()(y_true, y_pred)
     ```
 
-    Reference: Jiangmiao Pang, Kai Chen, Jianping Shi, Huajun Feng, Wanli Ouyang and Dahua Lin, *Libra R-CNN: Towards
-    Balanced Learning for Object Detection*, CVPR 2019, arXiv:1904.02701.
+    Reference: Jiangmiao Pang, Kai Chen, Jianping Shi, Huajun Feng, Wanli Ouyang and Dahua Lin, *Libra R-CNN:
+    Towards Balanced Learning for Object Detection*, CVPR 2019, arXiv:1904.02701.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class BerHu(BatchCoupledLoss):
     $$\ell = \begin{cases} |e| & |e| \le c, \\ \frac{e^2 + c^2}{2 c} & \text{else,} \end{cases} \qquad
       c = t\, \max |e| .$$
 
-    Squared error hardly sees what is small; here small errors keep a gradient of 1 and large ones get a larger one.
-    $c$ has no gradient. It is batch-coupled: what is masked or of weight 0 is not in the maximum.
+    Squared error hardly sees what is small; here small errors keep a gradient of 1 and large ones get a larger
+    one. $c$ has no gradient. It is batch-coupled: what is masked or of weight 0 is not in the maximum.
 
     Args:
         threshold: $t > 0$. From 1 on it is absolute error.
@@ -129,8 +129,8 @@ class BerHu(BatchCoupledLoss):
     kr.losses.BerHu()(depth, depth + np.random.normal(size=depth.shape))
     ```
 
-    Reference: Iro Laina, Christian Rupprecht, Vasileios Belagiannis, Federico Tombari and Nassir Navab, *Deeper Depth
-    Prediction with Fully Convolutional Residual Networks*, 3DV 2016, arXiv:1606.00373.
+    Reference: Iro Laina, Christian Rupprecht, Vasileios Belagiannis, Federico Tombari and Nassir Navab, *Deeper
+    Depth Prediction with Fully Convolutional Residual Networks*, 2016, arXiv:1606.00373.
     """
 
     def __init__(
@@ -194,8 +194,8 @@ class Wing(Loss):
     kr.losses.Wing()(landmarks, landmarks + np.random.normal(size=landmarks.shape))
     ```
 
-    Reference: Zhen-Hua Feng, Josef Kittler, Muhammad Awais, Patrik Huber and Xiao-Jun Wu, *Wing Loss for Robust Facial
-    Landmark Localisation with Convolutional Neural Networks*, CVPR 2018, arXiv:1711.06753.
+    Reference: Zhen-Hua Feng, Josef Kittler, Muhammad Awais, Patrik Huber and Xiao-Jun Wu, *Wing Loss for Robust
+    Facial Landmark Localisation with Convolutional Neural Networks*, CVPR 2018, arXiv:1711.06753.
     """
 
     def __init__(

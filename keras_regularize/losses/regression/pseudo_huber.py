@@ -29,9 +29,10 @@ class PseudoHuber(Loss):
 
     $$\ell = \delta^2 \Big( \sqrt{1 + (e / \delta)^2} - 1 \Big),$$
 
-    about $e^2 / 2$ far below $\delta$ and $\delta |e|$ far above it: the gradient is bounded by $\delta$, so that a
-    single wrong target pulls no harder than many small errors. Unlike that of Keras' `Huber` the second derivative has
-    no jump. `generative.scheduled_pseudo_huber` has a $\delta$ per sample, as diffusion models need it.
+    about $e^2 / 2$ far below $\delta$ and $\delta |e|$ far above it: the gradient is bounded by $\delta$, so
+    that a single wrong target pulls no harder than many small errors. Unlike that of Keras' `Huber` the second
+    derivative has no jump. `generative.scheduled_pseudo_huber` has a $\delta$ per sample, as diffusion models
+    need it.
 
     Args:
         delta: $\delta > 0$, in units of the targets.

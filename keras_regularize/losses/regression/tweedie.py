@@ -24,9 +24,9 @@ class Tweedie(Loss):
 
     with the limits $2\,(y \log \frac{y}{\mu} - y + \mu)$ at $p = 1$ (Poisson) and $2\,(\log \frac{\mu}{y} +
     \frac{y}{\mu} - 1)$ at $p = 2$ (gamma). $p = 0$ is squared error. Between 1 and 2 it is for amounts with many
-    exact zeros, such as rainfall, claims or sales. It is 0 for $\mu = y$, least at the mean of the targets, and equals
-    scikit-learn's `mean_tweedie_deviance`. Keras' `Poisson` is that of $p = 1$ up to a factor and what does not depend
-    on $\mu$.
+    exact zeros, such as rainfall, claims or sales. It is 0 for $\mu = y$, least at the mean of the targets, and
+    equals scikit-learn's `mean_tweedie_deviance`. Keras' `Poisson` is that of $p = 1$ up to a factor and what
+    does not depend on $\mu$.
 
     Args:
         power: $p$, at most 0 or at least 1.
@@ -36,8 +36,8 @@ class Tweedie(Loss):
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
-        y_true: Targets `(batch, …, outputs)` or `(batch,)`: at least 0 for $p \ge 1$, above 0 for $p \ge 2$. The value
-            of others is NaN.
+        y_true: Targets `(batch, …, outputs)` or `(batch,)`: at least 0 for $p \ge 1$, above 0 for $p \ge 2$.
+            The value of others is NaN.
         y_pred: Means of the same shape, or their logarithms. A last axis of size 1 may be missing on either side.
             But for $p = 0$, a mean below $10^{-7}$ counts as that, without a gradient.
 
