@@ -154,9 +154,7 @@ def test_what_does_not_count_is_in_no_sum(name):
     # Positions of sequences, masked ones of any length.
     long = [np.concatenate([a, a + 9], axis=0).reshape(2, 6, 3) for a in (y, p)]
     mask = np.array([[True] * 6, [False] * 6])
-    assert float(loss(long[0], masked(long[1], mask))) == pytest.approx(
-        float(loss(y, p)), rel=1e-5
-    )
+    assert float(loss(long[0], masked(long[1], mask))) == pytest.approx(float(loss(y, p)), rel=1e-5)
     values = array(type(loss)(**COUPLED[name], reduction="none")(*long))
     assert values.shape == (2, 6)
     # A column is a vector.
