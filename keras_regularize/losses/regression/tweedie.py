@@ -92,7 +92,7 @@ class Tweedie(Loss):
         inside = y > 0 if p >= 2 else y >= 0
         positive = ops.where(y > 0, y, 1.0)
         if p == 1:
-            terms = xlogy(positive, positive) * (y > 0), y * log_mean, y - _exp(log_mean)
+            terms = xlogy(y, y), y * log_mean, y - _exp(log_mean)
         elif p == 2:
             terms = -ops.log(positive), -log_mean, 1.0 - y * _exp(-log_mean)
         else:

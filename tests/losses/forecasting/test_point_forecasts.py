@@ -8,6 +8,7 @@ from sklearn import metrics
 
 import keras_regularize as kr
 from keras_regularize import losses
+from keras_regularize.testing._common import fused
 from tests.helpers import array, evaluate_loss, normal
 
 Y, P = normal(6, 3), normal(6, 3, seed=1)
@@ -135,35 +136,35 @@ def test_what_does_not_count_is_in_no_sum(name):
     loss = getattr(losses, name.split(",")[0])(**COUPLED[name])
     kept = np.array([True, False, True, True, False, True])
     y, p = np.abs(Y), np.abs(P)
-    expected = float(loss(y[kept], p[kept]))
-    slopes = kr.autodiff.grad(lambda p, w=None, y=y: loss(y, p, w))
-    right = array(kr.autodiff.grad(lambda p: loss(y[kept], p))(ops.convert_to_tensor(p[kept])))
+    weights, none = kept.astype("float32"), np.zeros(6, "float32")
+    inputs = [(y, p), (y[kept], p[kept]), (y, p, none), (y[:, :1], p[:, :1], weights)]
+    inputs += [(y[:, 0], p[:, :1], weights), (y[:, 0], p[:, 0], weights)]
     for junk in (7.0, np.nan, np.inf):
         wild, targets = p.copy(), y.copy()
         wild[~kept] = junk
         targets[~kept] = junk
-        weights = kept.astype("float32")
-        assert float(loss(targets, wild, weights)) == pytest.approx(expected * 4 / 6, rel=1e-5)
-        assert float(loss(targets, masked(wild, kept))) == pytest.approx(expected, rel=1e-5)
-        got = array(slopes(ops.convert_to_tensor(wild), weights, targets))
+        inputs += [(targets, wild, weights), (targets, wild)]
+
+    def every(inputs):  # In one program.
+        return [
+            kr.autodiff.value_and_grad(lambda p, y=y, w=w: loss(y, p, *w))(p) for y, p, *w in inputs
+        ]
+
+    found = [tuple(map(array, pair)) for pair in fused(every)(inputs)]
+    (whole, _), (expected, right), (nothing, _), *columns = found[:6]
+    assert nothing == 0.0
+    close([value for value, _ in columns], columns[0][0])
+    for value, got in found[6::2]:
+        assert value == pytest.approx(expected * 4 / 6, rel=1e-5)
         close(got[kept], right * 4 / 6, rtol=1e-4)
         assert (got[~kept] == 0).all()
-        if junk != 7.0:
-            assert not np.isfinite(float(loss(targets, wild)))
-    assert float(loss(y, p, 0 * weights)) == 0.0
-    # Positions of sequences, masked ones of any length.
+    assert [np.isfinite(plain) for plain, _ in found[7::2]] == [True, False, False]
+    # Masked positions of sequences.
     long = [np.concatenate([a, a + 9], axis=0).reshape(2, 6, 3) for a in (y, p)]
     mask = np.array([[True] * 6, [False] * 6])
-    assert float(loss(long[0], masked(long[1], mask))) == pytest.approx(float(loss(y, p)), rel=1e-5)
+    assert float(loss(long[0], masked(long[1], mask))) == pytest.approx(whole, rel=1e-5)
     values = array(type(loss)(**COUPLED[name], reduction="none")(*long))
     assert values.shape == (2, 6)
-    # A column is a vector.
-    column = float(loss(y[:, :1], p[:, :1]))
-    for a, b in ((y[:, 0], p[:, :1]), (y[:, 0], p[:, 0]), (y[:, :1], p[:, 0])):
-        assert float(loss(a, b)) == pytest.approx(column, rel=1e-6)
-    assert float(loss(y[:, 0], p[:, 0], kept)) == pytest.approx(
-        float(loss(y[kept, 0], p[kept, 0])) * 4 / 6, rel=1e-5
-    )
 
 
 @pytest.mark.parametrize("name", COUPLED)
