@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import (
     alternatives,
+    forecasting,
     imports,
     losses,
     metrics,
@@ -26,6 +27,7 @@ TABLES = {
     "output_layers": output_layers.table,
     "robustness": robustness.table,
     "segmentation": segmentation.table,
+    "forecasting": forecasting.table,
     "imports": imports.table,
 }
 

@@ -13,11 +13,13 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     exact_segment_sums,
     first_maximum,
     is_compiling,
+    join_last,
     jvp,
     log_add_exp,
     log_softmax,
     no_recording,
     random_states,
+    recur,
     scan,
     take_last,
 )

@@ -34,31 +34,20 @@ def shares(log_sums):
     return ops.softmax(_predecessors(log_sums), axis=1)
 
 
-def _scan_forward(step, edge, corner, inputs):
-    """All diagonals `(n + m + 1, batch, n + 1)` of a recursion, with `corner` before the first entry, else `edge`.
-
-    `step(above, left, diagonal, inputs)` gives an entry from its predecessors.
-    """
-    column = ops.full_like(inputs[0][0, :, :1], edge)
-    nothing = ops.full_like(inputs[0][0], edge)
-    last = ops.concatenate([column, nothing], axis=1)
-    last_but_one = ops.concatenate([ops.full_like(column, corner), nothing], axis=1)
-
-    def body(carry, given):
-        last, last_but_one = carry
-        new = step(last[:, :-1], last[:, 1:], last_but_one[:, :-1], *given)
-        new = ops.concatenate([column, new], axis=1)
-        return (new, last), new
-
-    found = backend.scan(body, (last, last_but_one), inputs)
-    return ops.concatenate([last_but_one[None], last[None], found], axis=0)
+def _recur(step, edge, corner, inputs):
+    """All diagonals `(n + m + 1, batch, n + 1)` of a recursion, with `corner` before the first entry, else `edge`."""
+    start = ops.full_like(inputs[0][0], edge)
+    column = start[:, :1]
+    corner = ops.full_like(column, corner)
+    start = ops.stack([backend.join_last(first, start) for first in (corner, column)])
+    return backend.recur(step, start, inputs)
 
 
 def _log_sums(costs):
     def step(above, left, diagonal, cost):
         return backend.log_add_exp(backend.log_add_exp(above, left), diagonal) - cost
 
-    return _scan_forward(step, -FAR, 0.0, (costs,))
+    return _recur(step, -FAR, 0.0, (costs,))
 
 
 def _log_sums_gradient(inputs, output, cotangent):
@@ -73,7 +62,7 @@ def _forward_sums(weights, sources):
     def step(above, left, diagonal, source, first, second, third):
         return source + first * above + second * left + third * diagonal
 
-    return _scan_forward(step, 0.0, 0.0, (sources, *_parts(weights)))
+    return _recur(step, 0.0, 0.0, (sources, *_parts(weights)))
 
 
 def _forward_gradient(inputs, output, cotangent):
@@ -92,7 +81,7 @@ def _backward_sums(weights, sources):
     def body(carry, given):
         (here, diagonal), (source, first, second, third) = carry, given
         here = here + source
-        above = ops.concatenate([(here * first + diagonal)[:, 1:], column], axis=1)
+        above = backend.join_last((here * first + diagonal)[:, 1:], column)
         return (here * second + above, here * third), here
 
     inputs = (sources, *_parts(weights))

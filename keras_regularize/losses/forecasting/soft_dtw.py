@@ -1,5 +1,6 @@
 """Soft dynamic time warping: a distance of series that forgives shifts in time."""
 
+import math
 from typing import Any
 
 from keras import ops
@@ -59,7 +60,8 @@ def squared_distances(x, y):
 
 def alignment_sums(x, y, gamma):
     """`log_sums` of the squared distances over `gamma`."""
-    return log_sums(skewed(squared_distances(x, y) / gamma, FAR))
+    x, y = (z / math.sqrt(gamma) for z in (x, y))
+    return log_sums(skewed(squared_distances(x, y), FAR))
 
 
 @export
