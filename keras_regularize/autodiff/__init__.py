@@ -37,7 +37,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `largest(x)` | the largest entry of the last axis and its position |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
 | `carries_mask(x)` | whether a tensor may carry a mask of Keras |
-| `join_last(*tensors)` | tensors one after the other along the last axis, in the fewest operations |
+| `join_last(left, right)` | two tensors side by side in the last axis, in the fewest operations |
 | `recur(step, start, inputs)` | rows that are computed from the two rows before them |
 | `scan(step, carry, inputs, reverse)` | stacked outputs, shaped as `carry[0]`, of `step(carry, rows)` |
 | `with_gradient(forward, backward)` | a function with a rule of its own for its gradient |

@@ -40,9 +40,9 @@ def log_add_exp(a, b):
     return keras.ops.logaddexp(a, b)
 
 
-def join_last(*tensors):
-    """Tensors one after the other along the last axis."""
-    return keras.ops.concatenate(tensors, axis=-1)
+def join_last(left, right):
+    """Two tensors side by side in the last axis."""
+    return keras.ops.concatenate([left, right], axis=-1)
 
 
 def recur(step, start, inputs):

@@ -318,9 +318,9 @@ def log_add_exp(a, b):
     return torch.logaddexp(a, b)
 
 
-def join_last(*tensors):
-    """Tensors one after the other along the last axis, at a quarter of the time of Keras."""
-    return torch.cat(tensors, dim=-1)
+def join_last(left, right):
+    """Two tensors side by side in the last axis, at a quarter of the time of Keras."""
+    return torch.cat((left, right), dim=-1)
 
 
 def recur(step, start, inputs):
