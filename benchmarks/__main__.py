@@ -8,6 +8,7 @@ from rich.console import Console
 from benchmarks import (
     alternatives,
     boxes_and_ranking,
+    forecasting,
     imports,
     losses,
     metrics,
@@ -28,6 +29,7 @@ TABLES = {
     "robustness": robustness.table,
     "segmentation": segmentation.table,
     "boxes_and_ranking": boxes_and_ranking.table,
+    "forecasting": forecasting.table,
     "imports": imports.table,
 }
 

@@ -42,6 +42,15 @@ def check_number(
     return float(value)
 
 
+def check_numbers(name, value, **bounds):
+    """`value` as `check_number` has it, or a list of at least one such number."""
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
+        if not len(value):
+            raise ValueError(f"`{name}` must not be empty. Received: {name}={value!r}")
+        return [check_number(name, entry, **bounds) for entry in value]
+    return check_number(name, value, **bounds)
+
+
 def check_integer(name, value, minimum=None, maximum=None, *, optional=False):
     """`value` as an integer, which must be within bounds; with `optional` `None` is allowed as well."""
     if optional and value is None:

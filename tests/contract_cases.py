@@ -32,6 +32,12 @@ def masks():
     return {"y_true": rng.integers(0, 3, (4, 4, 5)).astype("int32"), "y_pred": p}
 
 
+def columns():
+    """Targets of a regression with three outputs, and predictions."""
+    y_true, y_pred = np.random.default_rng(0).normal(0.0, 2.0, (2, 4, 3)).astype("float32")
+    return {"y_true": y_true, "y_pred": y_pred}
+
+
 def panoptic():
     """Pairs of class and instance ids of the pixels of four images."""
     ids = np.random.default_rng(0).integers(0, 3, (4, 2, 3, 2)).repeat(3, 1).repeat(3, 2)
@@ -209,6 +215,11 @@ CASES = {
             "skip": BATCH_COUPLED,
         }
     },
+    "losses.BalancedL1": {"check": columns},
+    # Its threshold is a constant of the gradient, and depends on the largest error of the batch.
+    "losses.BerHu": {
+        "check": lambda: {**columns(), "skip": (*BATCH_COUPLED, "sample weights", "gradient")},
+    },
     # One value for the batch.
     "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
     # The worst samples are found within the batch, among those of a weight above 0.
@@ -245,6 +256,18 @@ CASES = {
             "weights": [1.0, 0.5],
         },
     },
+    # Ratios of sums over the batch.
+    **{
+        f"losses.{name}": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}}
+        for name in (
+            "NormalizedRootMeanSquaredError",
+            "RelativeAbsoluteError",
+            "RelativeRootMeanSquaredError",
+            "RelativeSquaredError",
+            "WeightedAbsolutePercentageError",
+        )
+    },
+    "losses.Wing": {"check": columns},
     "losses.ZErrorBCE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "losses.ZErrorMSE": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "metrics.AbsoluteRelativeError": {"check": lambda: depths()},

@@ -131,6 +131,18 @@ REFERENCES = {
     "layers.calibrate_quantizers": (
         "tests/layers/test_quantization.py::test_ranges_are_those_of_a_loop"
     ),
+    "generative.scheduled_pseudo_huber": (
+        "tests/generative/test_pseudo_huber.py::test_a_delta_for_each_sample_equals_the_formula"
+    ),
+    "losses.BalancedL1": (
+        "tests/losses/regression/test_robust_losses.py::test_piecewise_losses_equal_the_formula"
+    ),
+    "losses.BerHu": (
+        "tests/losses/regression/test_robust_losses.py::test_piecewise_losses_equal_the_formula"
+    ),
+    "losses.Wing": (
+        "tests/losses/regression/test_robust_losses.py::test_piecewise_losses_equal_the_formula"
+    ),
     "losses.BiTempered": (
         "tests/losses/test_bi_tempered.py::test_equals_the_formula_with_a_normalization_by_halving"
     ),

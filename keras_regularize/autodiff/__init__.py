@@ -31,12 +31,17 @@ derivatives and `Forward`, this is what it may use of it:
 | `dense(gradient)` | a gradient as one tensor, also that of an embedding |
 | `take_last(values, indices)` | `values[…, indices]` along the last axis |
 | `add_last(x, indices, values)` | `x` with values added at `indices` of the last axis |
+| `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |
 | `largest(x)` | the largest entry of the last axis and its position |
 | `cumulative_logsumexp(x)` | `log Σ_{j ≤ i} exp(x_j)` over the last axis |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
 | `carries_mask(x)` | whether a tensor may carry a mask of Keras |
+| `join_last(left, right)` | two tensors side by side in the last axis, in the fewest operations |
+| `recur(step, start, inputs)` | rows that are computed from the two rows before them |
+| `scan(step, carry, inputs, reverse)` | stacked outputs, shaped as `carry[0]`, of `step(carry, rows)` |
+| `with_gradient(forward, backward)` | a function with a rule of its own for its gradient |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
 | `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |
 | `DIVIDES_IN_FLOAT32` | whether Keras' means of losses divide float64 in float32 |

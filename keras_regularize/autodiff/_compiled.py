@@ -35,6 +35,44 @@ def carries_mask(x):
     return True
 
 
+def log_add_exp(a, b):
+    """`log(exp(a) + exp(b))`."""
+    return keras.ops.logaddexp(a, b)
+
+
+def join_last(left, right):
+    """Two tensors side by side in the last axis."""
+    return keras.ops.concatenate([left, right], axis=-1)
+
+
+def recur(step, start, inputs):
+    """`start (2, …, n + 1)` and below it row by row `step(above, left, diagonal, *rows of inputs) (…, n)`.
+
+    Of the row before, these are what is left of each entry and what is at it, and of the one before that what is
+    left of it. The first column stays that of `start[1]`.
+    """
+    column = start[1][..., :1]
+
+    def body(carry, given):
+        last, last_but_one = carry
+        row = step(last[..., :-1], last[..., 1:], last_but_one[..., :-1], *given)
+        row = join_last(column, row)
+        return (row, last), row
+
+    found = scan(body, (start[1], start[0]), inputs)
+    return keras.ops.concatenate([start, found], axis=0)
+
+
+def scan(step, carry, inputs, reverse=False):
+    """What `step(carry, rows of inputs) -> carry, output` puts out, one after the other, stacked."""
+
+    def body(carry, given):
+        carry, output = step(carry, given)
+        return carry, (output, *carry[1:])  # TensorFlow wants outputs like the carry.
+
+    return keras.ops.scan(body, carry, inputs, reverse=reverse)[1][0]
+
+
 def add_last(x, indices, values):
     """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
     ops = keras.ops

@@ -12,10 +12,14 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     exact_segment_sums,
     first_maximum,
     is_compiling,
+    join_last,
     jvp,
+    log_add_exp,
     log_softmax,
     no_recording,
     random_states,
+    recur,
+    scan,
     take_last,
 )
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
@@ -31,6 +35,18 @@ DIVIDES_IN_FLOAT32 = False
 def differentiate(fn, x):
     """`(value, aux), gradients` of `fn(x) -> (scalar, aux)`; `x` is a nested structure of tensors."""
     return jax.value_and_grad(fn, has_aux=True)(x)
+
+
+def with_gradient(forward, backward):
+    """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
+    run = jax.custom_vjp(forward)
+
+    def keep(*inputs):
+        output = run(*inputs)  # Not `forward`: its own derivative is that of its operations.
+        return output, (inputs, output)
+
+    run.defvjp(keep, lambda kept, cotangent: backward(*kept, cotangent))
+    return run
 
 
 def read(variable):

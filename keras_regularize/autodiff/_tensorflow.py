@@ -1,6 +1,7 @@
 """TensorFlow: differentiation, and the replica arithmetic of `tf.distribute`."""
 
 import contextlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,10 +13,14 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     exact_segment_sums,
     first_maximum,
     is_compiling,
+    join_last,
     jvp,
+    log_add_exp,
     log_softmax,
     no_recording,
     random_states,
+    recur,
+    scan,
     take_last,
 )
 
@@ -39,6 +44,23 @@ def differentiate(fn, x):
     # Embeddings give `IndexedSlices`; densified here, an outer tape still sees them.
     gradients = [tf.convert_to_tensor(g) for g in gradients]
     return (value, aux), keras.tree.pack_sequence_as(x, gradients)
+
+
+def with_gradient(forward, backward):
+    """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
+
+    def run(*inputs):
+        # As others see it: what `forward` returns has the derivative of its operations.
+        outputs: list[Any] = []
+
+        @tf.custom_gradient
+        def inner(*arguments):
+            return forward(*arguments), lambda cotangent: backward(inputs, outputs[0], cotangent)
+
+        outputs.append(inner(*inputs))
+        return outputs[0]
+
+    return run
 
 
 def read(variable):

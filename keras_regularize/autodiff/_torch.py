@@ -107,6 +107,25 @@ def _detach(tensor):
     return detached
 
 
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, forward, backward, *inputs):
+        output = forward(*inputs)
+        ctx.rule = backward
+        ctx.save_for_backward(*inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        *inputs, output = ctx.saved_tensors
+        return None, None, *ctx.rule(inputs, output, cotangent)
+
+
+def with_gradient(forward, backward):
+    """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
+    return lambda *inputs: _WithGradient.apply(forward, backward, *inputs)
+
+
 def no_recording():
     """Context in which derivatives are not themselves recorded for an outer derivative."""
     return torch.no_grad()
@@ -292,6 +311,45 @@ def add_last(x, indices, values):
     """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
     values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
     return x.scatter_add(-1, indices.long()[..., None], values[..., None])
+
+
+def log_add_exp(a, b):
+    """`log(exp(a) + exp(b))`, in one operation of the ten that Keras makes."""
+    return torch.logaddexp(a, b)
+
+
+def join_last(left, right):
+    """Two tensors side by side in the last axis, at a quarter of the time of Keras."""
+    return torch.cat((left, right), dim=-1)
+
+
+def recur(step, start, inputs):
+    """`start (2, …, n + 1)` and below it row by row `step(above, left, diagonal, *rows of inputs) (…, n)`.
+
+    Of the row before, these are what is left of each entry and what is at it, and of the one before that what is
+    left of it. The first column stays that of `start[1]`.
+    """
+    steps = list(zip(*(_in_one_piece(x).unbind() for x in inputs)))
+    found = start.new_empty((len(steps) + 2, *start.shape[1:]))
+    found[:2], found[2:, ..., 0] = start, start[1, ..., 0]
+    before, at = found[..., :-1].unbind(), found[..., 1:].unbind()
+    for k, given in enumerate(steps):
+        at[k + 2].copy_(step(before[k + 1], at[k + 1], before[k], *given))
+    return found
+
+
+def _in_one_piece(x):
+    """Steps read rows, whose entries should lie side by side."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def scan(step, carry, inputs, reverse=False):
+    """What `step(carry, rows of inputs) -> carry, output` puts out, one after the other, stacked."""
+    steps, outputs = list(zip(*(_in_one_piece(x).unbind() for x in inputs))), []
+    for given in reversed(steps) if reverse else steps:
+        carry, output = step(carry, given)
+        outputs.append(output)
+    return torch.stack(outputs[::-1] if reverse else outputs)
 
 
 def log_softmax(x):

@@ -5,5 +5,12 @@ from keras_regularize.generative.black_box import (
     black_box_square_loss,
     sequential_cross_entropy,
 )
+from keras_regularize.generative.pseudo_huber import pseudo_huber_schedule, scheduled_pseudo_huber
 
-__all__ = ["black_box_cross_entropy", "black_box_square_loss", "sequential_cross_entropy"]
+__all__ = [
+    "black_box_cross_entropy",
+    "black_box_square_loss",
+    "pseudo_huber_schedule",
+    "scheduled_pseudo_huber",
+    "sequential_cross_entropy",
+]

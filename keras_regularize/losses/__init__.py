@@ -26,6 +26,25 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.forecasting.dilate import DILATE
+from keras_regularize.losses.forecasting.mean_absolute_scaled_error import MeanAbsoluteScaledError
+from keras_regularize.losses.forecasting.mean_bias_error import MeanBiasError
+from keras_regularize.losses.forecasting.percentage_errors import (
+    SymmetricMeanAbsolutePercentageError,
+    WeightedAbsolutePercentageError,
+)
+from keras_regularize.losses.forecasting.quantile import Quantile
+from keras_regularize.losses.forecasting.relative_errors import (
+    NormalizedRootMeanSquaredError,
+    RelativeAbsoluteError,
+    RelativeRootMeanSquaredError,
+    RelativeSquaredError,
+)
+from keras_regularize.losses.forecasting.root_mean_squared_errors import (
+    RootMeanSquaredError,
+    RootMeanSquaredLogarithmicError,
+)
+from keras_regularize.losses.forecasting.soft_dtw import SoftDTW
 from keras_regularize.losses.images.edge_aware_smoothness import EdgeAwareSmoothness
 from keras_regularize.losses.images.scale_invariant_log import ScaleInvariantLog
 from keras_regularize.losses.images.scale_shift_invariant import ScaleShiftInvariant
@@ -44,6 +63,9 @@ from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
 from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
+from keras_regularize.losses.regression.piecewise import BalancedL1, BerHu, Wing
+from keras_regularize.losses.regression.pseudo_huber import PseudoHuber
+from keras_regularize.losses.regression.tweedie import Tweedie
 from keras_regularize.losses.rejection import Rejection
 from keras_regularize.losses.risk.cvar import CVaR
 from keras_regularize.losses.risk.spectra import spectral_weights
@@ -101,6 +123,7 @@ __all__ = [
     "RegionLoss",
     "SegmentationLoss",
     "ACLS",
+    "DILATE",
     "FLSD",
     "LDAM",
     "MDCA",
@@ -108,6 +131,8 @@ __all__ = [
     "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
+    "BalancedL1",
+    "BerHu",
     "BiTempered",
     "Boundary",
     "BoundaryAware",
@@ -139,25 +164,40 @@ __all__ = [
     "MaxSup",
     "MbLS",
     "PairwiseLogistic",
+    "MeanAbsoluteScaledError",
+    "MeanBiasError",
+    "NormalizedRootMeanSquaredError",
     "PolyFocal",
     "PolyLoss",
+    "PseudoHuber",
+    "Quantile",
     "RegionMutualInformation",
     "RegionWise",
     "Rejection",
     "ScaleInvariantLog",
     "ScaleShiftInvariant",
+    "RelativeAbsoluteError",
+    "RelativeRootMeanSquaredError",
+    "RelativeSquaredError",
+    "RootMeanSquaredError",
+    "RootMeanSquaredLogarithmicError",
     "Seesaw",
     "SensitivitySpecificity",
     "SmoothedIPS",
+    "SoftDTW",
     "SoftDice",
     "Sparsemax",
     "SpectralDecoupling",
     "SpectralRisk",
     "SymmetricCrossentropy",
+    "SymmetricMeanAbsolutePercentageError",
     "TLoss",
     "TopKCrossentropy",
+    "Tweedie",
     "UnifiedFocal",
+    "WeightedAbsolutePercentageError",
     "WeightedSum",
+    "Wing",
     "ZErrorBCE",
     "ZErrorMSE",
     "ZLoss",

@@ -58,6 +58,12 @@ class BatchCoupledLoss(Loss):
         return True
 
 
+def present(counted: Callable[[Any], Any], x: Any) -> Any:
+    """1 where an entry of `x` counts in the batch, else 0."""
+    kept = counted(x.shape)
+    return ops.ones_like(x) if kept is None else ops.ones_like(x) * ops.cast(kept, x.dtype)
+
+
 def _fit(weight, shape):
     """Weights or a mask in the rank of values of the given static shape."""
     given, rank = tuple(weight.shape), len(shape)

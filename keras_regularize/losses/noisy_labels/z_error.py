@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.labels import align
-from keras_regularize.losses._coupled import BatchCoupledLoss
+from keras_regularize.losses._coupled import BatchCoupledLoss, present
 from keras_regularize.numerics import maximum, mean
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
@@ -75,9 +75,9 @@ class ZErrorMSE(BatchCoupledLoss):
     def values(self, y_true, y_pred, counted):
         targets, predictions = align(y_true, y_pred)
         error = targets - predictions
-        present = _present(counted, error)
-        keep = _inliers(error, present, self.threshold, axis=0)
-        values = _per_sample(keep, present, ops.square(error), axis=0)
+        here = present(counted, error)
+        keep = _inliers(error, here, self.threshold, axis=0)
+        values = _per_sample(keep, here, ops.square(error), axis=0)
         outputs = len(values.shape) > 1 and len(values.shape) == len(y_pred.shape)
         return (mean(values, axis=-1) if outputs else values), None
 
@@ -147,20 +147,14 @@ class ZErrorBCE(BatchCoupledLoss):
 
     def values(self, y_true, y_pred, counted):
         labels, logits = align(y_true, y_pred)
-        present = _present(counted, logits)
+        here = present(counted, logits)
         positive = labels >= 0.5
         keep = ops.zeros_like(logits)
         for members in (positive, ops.logical_not(positive)):
-            members = present * ops.cast(members, logits.dtype)
+            members = here * ops.cast(members, logits.dtype)
             keep = keep + _inliers(logits, members, self.threshold, axis=None)
         values = ops.softplus(logits) - labels * logits
-        return _per_sample(keep, present, values, axis=None), None
-
-
-def _present(counted, x):
-    """1 for what counts in the batch, else 0."""
-    kept = counted(x.shape)
-    return ops.ones_like(x) if kept is None else ops.ones_like(x) * ops.cast(kept, x.dtype)
+        return _per_sample(keep, here, values, axis=None), None
 
 
 def _inliers(x, members, threshold, axis):

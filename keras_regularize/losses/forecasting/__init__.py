@@ -1,0 +1,1 @@
+"""Losses of forecasts: quantiles, scaled and relative errors, and errors up to shifts in time."""

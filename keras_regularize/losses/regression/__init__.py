@@ -1,0 +1,1 @@
+"""Losses of real-valued targets: robust ones and deviances."""
