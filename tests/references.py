@@ -248,4 +248,16 @@ REFERENCES = {
     "models.ScheduledLoss": (
         "tests/models/test_scheduled_loss.py::test_compiled_steps_follow_both_schedules"
     ),
+    "layers.GaussianMixture": (
+        "tests/losses/test_probabilistic.py::test_the_head_gives_out_mixtures_that_are_trained_and_saved"
+    ),
+    "losses.GaussianMixtureCRPS": (
+        "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
+    ),
+    "losses.GaussianMixtureNegativeLogLikelihood": (
+        "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
+    ),
+    "losses.gaussian_mixture_cdf": (
+        "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
+    ),
 }

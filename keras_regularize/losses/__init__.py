@@ -34,6 +34,19 @@ from keras_regularize.losses.noisy_labels._early_learning import early_learning_
 from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
 from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
 from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
+from keras_regularize.losses.probabilistic.distributions import gaussian_mixture_cdf
+from keras_regularize.losses.probabilistic.ensemble_crps import EnsembleCRPS
+from keras_regularize.losses.probabilistic.gaussian import (
+    GaussianCRPS,
+    GaussianNegativeLogLikelihood,
+)
+from keras_regularize.losses.probabilistic.gaussian_mixture import (
+    GaussianMixtureCRPS,
+    GaussianMixtureNegativeLogLikelihood,
+)
+from keras_regularize.losses.probabilistic.probabilistic_calibration import (
+    ProbabilisticCalibration,
+)
 from keras_regularize.losses.rejection import Rejection
 from keras_regularize.losses.risk.cvar import CVaR
 from keras_regularize.losses.risk.spectra import spectral_weights
@@ -106,10 +119,15 @@ __all__ = [
     "Combo",
     "CompSum",
     "DistanceMapCrossentropy",
+    "EnsembleCRPS",
     "Entmax",
     "ExponentialLogarithmic",
     "FocalCrossentropy",
     "FocalTversky",
+    "GaussianCRPS",
+    "GaussianMixtureCRPS",
+    "GaussianMixtureNegativeLogLikelihood",
+    "GaussianNegativeLogLikelihood",
     "GeneralizedDice",
     "GeneralizedWassersteinDice",
     "HausdorffDistance",
@@ -123,6 +141,7 @@ __all__ = [
     "MbLS",
     "PolyFocal",
     "PolyLoss",
+    "ProbabilisticCalibration",
     "RegionMutualInformation",
     "RegionWise",
     "Rejection",
@@ -153,6 +172,7 @@ __all__ = [
     "distance_maps",
     "distillation_loss",
     "early_learning_penalty",
+    "gaussian_mixture_cdf",
     "mart",
     "mask_from_distance_bins",
     "neural_collapse_between",

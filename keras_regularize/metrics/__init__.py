@@ -7,6 +7,7 @@ from keras_regularize.metrics.dice_score import DiceScore
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
 from keras_regularize.metrics.hausdorff_distance import HausdorffDistance95
 from keras_regularize.metrics.panoptic_quality import PanopticQuality
+from keras_regularize.metrics.probabilistic_calibration import ProbabilisticCalibrationError
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "GroupAccuracy",
     "HausdorffDistance95",
     "PanopticQuality",
+    "ProbabilisticCalibrationError",
     "SelectiveAccuracy",
     "WorstGroupAccuracy",
 ]
