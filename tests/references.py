@@ -260,4 +260,11 @@ REFERENCES = {
     "losses.gaussian_mixture_cdf": (
         "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
     ),
+    "analysis.ConformalQuantiles": "tests/analysis/test_recalibration.py::test_the_conformal_index",
+    "analysis.QuantileRecalibration": (
+        "tests/analysis/test_recalibration.py::test_the_maps_are_those_of_the_definitions"
+    ),
+    "models.RecalibratedTraining": (
+        "tests/models/test_recalibrated_training.py::test_the_objective_equals_the_formula"
+    ),
 }

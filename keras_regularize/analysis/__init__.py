@@ -12,6 +12,7 @@ from keras_regularize.analysis._relative_importance import relative_importance
 from keras_regularize.analysis.compositional import accnet_bound, f1_norm
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.recalibration import ConformalQuantiles, QuantileRecalibration
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -21,6 +22,8 @@ from keras_regularize.analysis.self_distillation import (
 from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "ConformalQuantiles",
+    "QuantileRecalibration",
     "accnet_bound",
     "effective_learning_rate",
     "effective_rank",
