@@ -267,4 +267,10 @@ REFERENCES = {
     "models.RecalibratedTraining": (
         "tests/models/test_recalibrated_training.py::test_the_objective_equals_the_formula"
     ),
+    "analysis.TargetShift": (
+        "tests/analysis/test_distribution_shift.py::test_the_choice_is_that_of_a_loop"
+    ),
+    "analysis.covariate_shift_weights": (
+        "tests/analysis/test_distribution_shift.py::test_odds_of_a_classifier_are_the_ratio_of_densities"
+    ),
 }
