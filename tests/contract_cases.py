@@ -97,6 +97,20 @@ def features_and_labels():
     return [3 * np.random.default_rng(0).normal(size=(4, 5)), np.array([2, 0, 1, 2])]
 
 
+def mixtures():
+    """Targets and predicted mixtures of two Gaussians."""
+    rng = np.random.default_rng(0)
+    return {"y_true": rng.normal(size=4), "y_pred": rng.normal(size=(4, 6))}
+
+
+def far(y_pred, scales):
+    """Predictions far off, as uncertain as that: float16 cannot hold the gradient of those that are sure."""
+    extremes = [1e4 * np.sign(y_pred), -1e4 * np.sign(y_pred), 0.0 * y_pred]
+    for extreme in extremes[:2]:
+        extreme[:, -scales:] = 1e4
+    return extremes
+
+
 def selections():
     scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
     return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
@@ -235,7 +249,18 @@ CASES = {
     },
     "losses.ClDice": {"check": lambda: masks()},
     "losses.EdgeAwareSmoothness": {"check": lambda: pictures(1)},
+    "layers.GaussianMixture": {"config": lambda: {"components": 2}},
+    "losses.GaussianMixtureCRPS": {"check": lambda: mixtures()},
+    "losses.GaussianMixtureNegativeLogLikelihood": {
+        "check": lambda: {**mixtures(), "extremes": far(mixtures()["y_pred"], 2)}
+    },
+    "losses.GaussianNegativeLogLikelihood": {
+        "check": lambda: {"extremes": far(np.ones((4, 2)), 1)},
+    },
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
+    "losses.ProbabilisticCalibration": {
+        "check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}
+    },
     "losses.Rejection": {
         # Scores whose exponentials float16 can hold.
         "check": lambda: {"y_true": np.arange(4) % 2, "y_pred": 0.1 * images()[:, 0, 0, 0]}

@@ -285,4 +285,29 @@ REFERENCES = {
         "tests/metrics/test_image_metrics.py"
         "::test_errors_of_depths_are_means_over_images_of_means_over_measured_pixels"
     ),
+    "layers.GaussianMixture": (
+        "tests/losses/test_probabilistic.py::test_the_head_gives_out_mixtures_that_are_trained_and_saved"
+    ),
+    "losses.GaussianMixtureCRPS": (
+        "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
+    ),
+    "losses.GaussianMixtureNegativeLogLikelihood": (
+        "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
+    ),
+    "losses.gaussian_mixture_cdf": (
+        "tests/losses/test_probabilistic.py::test_mixtures_have_the_scores_of_the_definitions"
+    ),
+    "analysis.ConformalQuantiles": "tests/analysis/test_recalibration.py::test_the_conformal_index",
+    "analysis.QuantileRecalibration": (
+        "tests/analysis/test_recalibration.py::test_the_maps_are_those_of_the_definitions"
+    ),
+    "models.RecalibratedTraining": (
+        "tests/models/test_recalibrated_training.py::test_the_objective_equals_the_formula"
+    ),
+    "analysis.TargetShift": (
+        "tests/analysis/test_distribution_shift.py::test_the_choice_is_that_of_a_loop"
+    ),
+    "analysis.covariate_shift_weights": (
+        "tests/analysis/test_distribution_shift.py::test_odds_of_a_classifier_are_the_ratio_of_densities"
+    ),
 }

@@ -10,8 +10,14 @@ from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
 from keras_regularize.analysis._relative_importance import relative_importance
 from keras_regularize.analysis.compositional import accnet_bound, f1_norm
+from keras_regularize.analysis.distribution_shift import (
+    TargetShift,
+    covariate_shift_weights,
+    target_shift_weights,
+)
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.recalibration import ConformalQuantiles, QuantileRecalibration
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -21,7 +27,11 @@ from keras_regularize.analysis.self_distillation import (
 from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "ConformalQuantiles",
+    "QuantileRecalibration",
+    "TargetShift",
     "accnet_bound",
+    "covariate_shift_weights",
     "effective_learning_rate",
     "effective_rank",
     "f1_norm",
@@ -42,4 +52,5 @@ __all__ = [
     "self_distill",
     "sequential_max_margin",
     "spectral_norms",
+    "target_shift_weights",
 ]

@@ -7,6 +7,7 @@ from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
 from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
+from keras_regularize.layers.heads.gaussian_mixture import GaussianMixture
 from keras_regularize.layers.heads.gaussian_naive_bayes import GaussianNaiveBayes
 from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
@@ -40,6 +41,7 @@ __all__ = [
     "ElasticQuantized",
     "Entmax",
     "FakeQuantize",
+    "GaussianMixture",
     "GaussianNaiveBayes",
     "LearnedClipQuantizer",
     "LegendreLink",

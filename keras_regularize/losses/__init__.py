@@ -60,6 +60,19 @@ from keras_regularize.losses.noisy_labels._early_learning import early_learning_
 from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
 from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
 from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
+from keras_regularize.losses.probabilistic.distributions import gaussian_mixture_cdf
+from keras_regularize.losses.probabilistic.ensemble_crps import EnsembleCRPS
+from keras_regularize.losses.probabilistic.gaussian import (
+    GaussianCRPS,
+    GaussianNegativeLogLikelihood,
+)
+from keras_regularize.losses.probabilistic.gaussian_mixture import (
+    GaussianMixtureCRPS,
+    GaussianMixtureNegativeLogLikelihood,
+)
+from keras_regularize.losses.probabilistic.probabilistic_calibration import (
+    ProbabilisticCalibration,
+)
 from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
@@ -145,11 +158,16 @@ __all__ = [
     "DIoU",
     "DistanceMapCrossentropy",
     "EdgeAwareSmoothness",
+    "EnsembleCRPS",
     "Entmax",
     "ExponentialLogarithmic",
     "FocalCrossentropy",
     "FocalTversky",
     "GIoU",
+    "GaussianCRPS",
+    "GaussianMixtureCRPS",
+    "GaussianMixtureNegativeLogLikelihood",
+    "GaussianNegativeLogLikelihood",
     "GeneralizedDice",
     "GeneralizedWassersteinDice",
     "HausdorffDistance",
@@ -163,24 +181,25 @@ __all__ = [
     "MatchingLoss",
     "MaxSup",
     "MbLS",
-    "PairwiseLogistic",
     "MeanAbsoluteScaledError",
     "MeanBiasError",
     "NormalizedRootMeanSquaredError",
+    "PairwiseLogistic",
     "PolyFocal",
     "PolyLoss",
+    "ProbabilisticCalibration",
     "PseudoHuber",
     "Quantile",
     "RegionMutualInformation",
     "RegionWise",
     "Rejection",
-    "ScaleInvariantLog",
-    "ScaleShiftInvariant",
     "RelativeAbsoluteError",
     "RelativeRootMeanSquaredError",
     "RelativeSquaredError",
     "RootMeanSquaredError",
     "RootMeanSquaredLogarithmicError",
+    "ScaleInvariantLog",
+    "ScaleShiftInvariant",
     "Seesaw",
     "SensitivitySpecificity",
     "SmoothedIPS",
@@ -213,6 +232,7 @@ __all__ = [
     "distance_maps",
     "distillation_loss",
     "early_learning_penalty",
+    "gaussian_mixture_cdf",
     "mart",
     "mask_from_distance_bins",
     "neural_collapse_between",

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff.compiled_losses import per_sample
-from keras_regularize.losses.loss import Loss
+from keras_regularize.losses._coupled import BatchCoupledLoss
 from keras_regularize.masks import keras_mask
 from keras_regularize.numerics import masked_mean
 from keras_regularize.registration import export
@@ -17,7 +17,7 @@ from keras_regularize.validation import check_number
 
 
 @export
-class WeightedSum(Loss):
+class WeightedSum(BatchCoupledLoss):
     r"""Weighted sum of losses of the same predictions, such as Dice and cross-entropy.
 
     With the values $\ell_k$ that each loss gives to a sample,
@@ -25,7 +25,7 @@ class WeightedSum(Loss):
     $$\sum_k w_k\, \ell_k.$$
 
     Losses of an image and losses of its pixels go together: the latter are averaged over the pixels, of which
-    those that the loss ignores do not count.
+    those that the loss ignores do not count. Losses that look at the whole batch see of it what counts.
 
     Args:
         losses: The losses: instances, functions, or names of Keras' own. Their own reductions do not act.
@@ -39,7 +39,8 @@ class WeightedSum(Loss):
         y_pred: What all of the losses take.
 
     Returns:
-        With `reduction="none"` one value per sample `(batch,)`, else a scalar.
+        With `reduction="none"` one value per sample `(batch,)`, or per position if all losses give that; else a
+        scalar.
 
     Raises:
         ValueError: If there are no losses, not as many weights, one of the losses gives a scalar, or some take
@@ -93,17 +94,27 @@ class WeightedSum(Loss):
                 f"from_logits={[uses_logits(loss) for loss in self.losses]}"
             )
 
-    def call(self, y_true, y_pred):
-        total = 0.0
-        for loss, weight in zip(self.losses, self.weights):
-            function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-            values = function(y_true, y_pred)
-            if len(values.shape) == 0:
-                raise ValueError(
-                    f"The losses must give a value per sample. Received the scalar of {loss}"
-                )
-            mask = keras_mask(values)
-            if mask is not None and len(values.shape) > 1:
-                values = masked_mean(values, mask, axis=tuple(range(1, len(values.shape))))
-            total = total + weight * ops.cast(per_sample(values), self.dtype)
-        return total
+    def values(self, y_true, y_pred, counted):
+        parts = [self._values(loss, y_true, y_pred, counted) for loss in self.losses]
+        alike = len({len(values.shape) for values, _ in parts}) == 1
+        if not (alike and all(mask is None for _, mask in parts)):
+            parts = [(_per_sample(values, mask), None) for values, mask in parts]
+        return sum(w * ops.cast(v, self.dtype) for w, (v, _) in zip(self.weights, parts)), None
+
+    def _values(self, loss, y_true, y_pred, counted):
+        """The values of a loss, and the mask that it puts on them."""
+        if isinstance(loss, BatchCoupledLoss):
+            return loss.values(y_true, y_pred, counted)
+        function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        values = function(y_true, y_pred)
+        if len(values.shape) == 0:
+            raise ValueError(
+                f"The losses must give a value per sample. Received the scalar of {loss}"
+            )
+        return values, keras_mask(values)
+
+
+def _per_sample(values, mask):
+    if mask is not None and len(values.shape) > 1:
+        values = masked_mean(values, mask, axis=tuple(range(1, len(values.shape))))
+    return per_sample(values)

@@ -11,12 +11,15 @@ from keras_regularize.metrics.images.peak_signal_to_noise_ratio import PeakSigna
 from keras_regularize.metrics.images.ssim import SSIM
 from keras_regularize.metrics.images.threshold_accuracy import ThresholdAccuracy
 from keras_regularize.metrics.panoptic_quality import PanopticQuality
+from keras_regularize.metrics.probabilistic_calibration import ProbabilisticCalibrationError
 from keras_regularize.metrics.ranking.mean_reciprocal_rank import MeanReciprocalRank
 from keras_regularize.metrics.ranking.ndcg import NDCG
 from keras_regularize.metrics.ranking.recall_at_k import RecallAtK
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
 __all__ = [
+    "NDCG",
+    "SSIM",
     "AbsoluteRelativeError",
     "BlackBoxSquare",
     "BoundaryIoU",
@@ -26,11 +29,10 @@ __all__ = [
     "GroupAccuracy",
     "HausdorffDistance95",
     "MeanReciprocalRank",
-    "NDCG",
     "PanopticQuality",
     "PeakSignalToNoiseRatio",
+    "ProbabilisticCalibrationError",
     "RecallAtK",
-    "SSIM",
     "SelectiveAccuracy",
     "ThresholdAccuracy",
     "WorstGroupAccuracy",

@@ -24,6 +24,7 @@ from keras_regularize.models.noisy_labels.elr import ELR
 from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
 from keras_regularize.models.prospect import Prospect
 from keras_regularize.models.r_drop import RDrop
+from keras_regularize.models.recalibrated_training import RecalibratedTraining
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
 from keras_regularize.models.scheduled_loss import ScheduledLoss
@@ -80,6 +81,7 @@ __all__ = [
     "MomentumSAM",
     "Prospect",
     "RDrop",
+    "RecalibratedTraining",
     "RegularizedModel",
     "RobustSelfSupervised",
     "WeightPenalty",

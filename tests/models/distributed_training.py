@@ -38,6 +38,8 @@ def network():
 
 # Rows of a perturbation belong to a replica; and the losses of ARoW and ALP reach the step as MART's does.
 LEFT_OUT = {"FreeAdversarialTraining", "ARoW", "ALP", *model_table.VARIANTS}
+# Each replica recalibrates its share of the batch by a half of that.
+LEFT_OUT |= {"RecalibratedTraining"}
 
 
 def at_layer(net, model):

@@ -122,6 +122,8 @@ METHODS = {
     ),
     "Distillation": objective(lambda net: models.Distillation(net, teacher(), 0.3, 2.0)),
     "RDrop": objective(lambda net: models.RDrop(net, 0.7), repeats=2),
+    # Three outputs are a mixture of one Gaussian.
+    "RecalibratedTraining": objective(models.RecalibratedTraining, labels=True),
     "ART": objective(lambda net: models.ART(net, 0.5, 1e-2, growth=1.0, warmup_epochs=0)),
     "InputGradientPenalty": objective(
         lambda net: models.InputGradientPenalty(net, 0.1), each=TWICE, labels=True
