@@ -167,9 +167,9 @@ way round from what its documentation says.
 ## What lies far off
 
 An overlap does not see *where* a false alarm is. Here are images with three scraps of ink as well, 3 × 3 pixels cut out
-of other digits, that belong to no object and are hard to tell from one by the few pixels around them. `Boundary` weighs each
-pixel by its distance to the outline. Alone it is content with an empty mask, so its authors let it grow in while the loss of
-the overlap leaves: `models.ScheduledLoss` adds a loss with weights that follow schedules, on every backend.
+of other digits, that belong to no object; and a network of one convolution, which has 7 × 7 pixels to tell them by. `Boundary`
+weighs each pixel by its distance to the outline. Alone it is content with an empty mask, so its authors let it grow in while
+the loss of the overlap leaves: `models.ScheduledLoss` adds a loss with weights that follow schedules, on every backend.
 """
 
 plain = x_test, y_test
@@ -183,14 +183,24 @@ falling = keras.optimizers.schedules.PolynomialDecay(0.99, steps, 0.5)
 boundary = kr.losses.Boundary(from_logits=True)
 
 
+def one_convolution(model):
+    """In the place of the network of three."""
+    convolution = keras.layers.Conv2D(12, 7, padding="same", activation="relu")
+    return keras.Sequential([keras.Input(model.input_shape[1:]), convolution, model.layers[-1]])
+
+
 def with_boundary(model):
-    return kr.models.ScheduledLoss(model, boundary, rising, falling)
+    return kr.models.ScheduledLoss(one_convolution(model), boundary, rising, falling)
 
 
 overlap = kr.losses.GeneralizedDice(from_logits=True)
-scraps = {"GeneralizedDice": train(overlap), "with Boundary": train(overlap, with_boundary)}
+scraps = {
+    "GeneralizedDice": train(overlap, one_convolution),
+    "with Boundary": train(overlap, with_boundary),
+    "three convolutions": train(overlap),
+}
 head()
-without, bounded = (report(name, z) for name, z in scraps.items())
+without, bounded, wide = (report(name, z) for name, z in scraps.items())
 
 
 def show(x_test, y_test, logits, title):
@@ -216,7 +226,9 @@ show(x_test, y_test, scraps, "Ink that was found among scraps, and the outline o
 
 """
 The outlines that lay {without["distance"]:.1f} pixels off lie {bounded["distance"]:.1f} pixels off now, for a Dice score of
-{bounded["Dice"]:.2f} in the place of {without["Dice"]:.2f}.
+{bounded["Dice"]:.2f} in the place of {without["Dice"]:.2f}. The network of three convolutions sees enough around a pixel to tell
+scraps from digits by itself, and is {wide["distance"]:.1f} pixels off with the overlap alone: `Boundary` is for what a
+network cannot tell otherwise.
 
 The distances are computed in the step. To do it once, in the data pipeline, give `losses.distance_maps(y)` as the targets.
 
