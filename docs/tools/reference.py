@@ -44,6 +44,12 @@ FAMILIES = {
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
+    "Forecasts and regression": [
+        "losses.forecasting",
+        "losses.regression",
+        "generative.pseudo_huber_schedule",
+        "generative.scheduled_pseudo_huber",
+    ],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
@@ -167,6 +173,7 @@ ALSO = {
     "Unequal classes": "Class imbalance, long-tailed data, rare classes, F1 score.",
     "Calibration": "Confidence, label smoothing, expected calibration error, uncertainty.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
+    "Forecasts and regression": "Time series, quantiles, intervals, outliers, time warping, percentage errors.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",
     "Margins and features": "Metric learning, face recognition, neural collapse, multimodal networks.",
     "Groups, risk and abstention": "Distribution shift, fairness, worst groups, selective prediction, bandits.",
