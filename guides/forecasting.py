@@ -99,7 +99,7 @@ for axis in axes[1]:
 for axis in axes[:, 0]:
     axis.set_ylabel("million shares")
 entries = axes[0, 0].get_legend_handles_labels()
-figure.suptitle("Ranges of the traded volume for the next ten days", x=0.02, ha="left")
+figure.suptitle("Traded volume of the next ten days", x=0.02, ha="left")
 figure.legend(*entries, loc="upper right", frameon=False, fontsize=9, ncols=4)
 figure.tight_layout()
 plt.show()
@@ -205,8 +205,9 @@ for name, loss in losses.items():
 """
 Squared error makes the forecast that is least wrong whenever the rise may come: a slope, whose steepest step has
 {judged["mse"]["rise"]:.0%} of the height of that in the data. Both others draw a step, {judged["SoftDTW"]["rise"]:.0%} and
-{judged["DILATE"]["rise"]:.0%}, and pay with squared error where it is early or late. `DILATE` trades some of the steepness
-for less of a shift, {judged["DILATE"]["shift"]:.2f} to {judged["SoftDTW"]["shift"]:.2f}; its `alpha` sets the price.
+{judged["DILATE"]["rise"]:.0%}, and pay with squared error where it is early or late. `DILATE` gives up some of the step's
+height for less of a shift, {judged["DILATE"]["shift"]:.2f} to {judged["SoftDTW"]["shift"]:.2f}; its `alpha` sets the
+price.
 """
 
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.8), sharey=True)
