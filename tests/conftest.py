@@ -45,7 +45,8 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure(config):
     # Keras' own use of a function that torch deprecates.
-    config.addinivalue_line("filterwarnings", "ignore:.*torch.jit.script.*:DeprecationWarning")
+    for category in ("DeprecationWarning", "FutureWarning"):  # The latter since PyTorch 2.14.
+        config.addinivalue_line("filterwarnings", f"ignore:.*torch.jit.script.*:{category}")
     # Keras 3.13 in `ops.slice`, before PyTorch 2.9.
     config.addinivalue_line(
         "filterwarnings", "ignore:Using a non-tuple sequence for multidimensional:UserWarning"

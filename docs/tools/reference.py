@@ -44,6 +44,12 @@ FAMILIES = {
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
+    "Forecasts and regression": [
+        "losses.forecasting",
+        "losses.regression",
+        "generative.pseudo_huber_schedule",
+        "generative.scheduled_pseudo_huber",
+    ],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
@@ -170,6 +176,7 @@ ALSO = {
     "Unequal classes": "Class imbalance, long-tailed data, rare classes, F1 score.",
     "Calibration": "Confidence, label smoothing, expected calibration error, uncertainty.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
+    "Forecasts and regression": "Time series, quantiles, intervals, outliers, time warping, percentage errors.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",
     "Boxes": "Object detection, bounding box regression, intersection over union.",
     "Ranking": "Learning to rank, retrieval, recommendation, relevance of lists.",

@@ -35,7 +35,7 @@ def shares(log_sums):
 
 
 def _recur(step, edge, corner, inputs):
-    """All diagonals `(n + m + 1, batch, n + 1)` of a recursion; `edge` is around, `corner` before the first."""
+    """All diagonals `(n + m + 1, batch, n + 1)`, with `corner` before the first entry and `edge` elsewhere."""
     start = ops.full_like(inputs[0][0], edge)
     column = start[:, :1]
     corner = ops.full_like(column, corner)

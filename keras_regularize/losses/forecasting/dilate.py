@@ -21,6 +21,8 @@ class DILATE(SeriesLoss):
     The first term judges the shape, wherever it is in time; the second makes it come in time. Soft-DTW alone
     is content with a right shape at a wrong time, and squared error with a flat forecast. The two terms have
     scales of their own, that of squared targets and a fixed one: standardize the targets, then choose $\alpha$.
+    Start from a model trained on squared error, since a forecast at a wrong time altogether is not pulled to
+    the right one.
 
     Args:
         alpha: Weight $\alpha$ of the shape, in [0, 1].

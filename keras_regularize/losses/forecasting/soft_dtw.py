@@ -76,7 +76,8 @@ class SoftDTW(SeriesLoss):
     with $R_{00} = 0$, and $R_{nm}$, of the last steps, is the value: a soft minimum over all alignments that keep
     the order. A peak forecast a step late costs little, where squared error counts it twice: as missing and as
     false. $\gamma \to 0$ gives dynamic time warping, whose gradient jumps; the value is of the scale of $D$,
-    summed over time, and so is a good $\gamma$. It may be negative, also for equal series, since the sum over
+    summed over time, and so is a good $\gamma$. There are many local minima in time: start from a model trained on
+    squared error. It may be negative, also for equal series, since the sum over
     alignments counts more than the best. `normalize=True` subtracts half of what each series costs against
     itself, and the value is 0 for equal series and positive for others.
 
