@@ -44,6 +44,14 @@ FAMILIES = {
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
     "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
+    "Probabilistic regression": [
+        "losses.probabilistic",
+        "layers.GaussianMixture",
+        "metrics.ProbabilisticCalibrationError",
+        "models.RecalibratedTraining",
+        "analysis.recalibration",
+    ],
+    "Distribution shift": ["analysis.distribution_shift"],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
@@ -166,6 +174,9 @@ ALSO = {
     "Noisy labels": "Label noise, wrong annotations, outliers, memorization.",
     "Unequal classes": "Class imbalance, long-tailed data, rare classes, F1 score.",
     "Calibration": "Confidence, label smoothing, expected calibration error, uncertainty.",
+    "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, conformal prediction, "
+    "mixture density networks, CRPS.",
+    "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",
     "Margins and features": "Metric learning, face recognition, neural collapse, multimodal networks.",
