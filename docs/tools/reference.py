@@ -50,6 +50,14 @@ FAMILIES = {
         "generative.pseudo_huber_schedule",
         "generative.scheduled_pseudo_huber",
     ],
+    "Probabilistic regression": [
+        "losses.probabilistic",
+        "layers.GaussianMixture",
+        "metrics.ProbabilisticCalibrationError",
+        "models.RecalibratedTraining",
+        "analysis.recalibration",
+    ],
+    "Distribution shift": ["analysis.distribution_shift"],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
@@ -175,6 +183,9 @@ ALSO = {
     "Noisy labels": "Label noise, wrong annotations, outliers, memorization.",
     "Unequal classes": "Class imbalance, long-tailed data, rare classes, F1 score.",
     "Calibration": "Confidence, label smoothing, expected calibration error, uncertainty.",
+    "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, conformal prediction, "
+    "mixture density networks, CRPS.",
+    "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
     "Forecasts and regression": "Time series, quantiles, intervals, outliers, time warping, percentage errors.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",

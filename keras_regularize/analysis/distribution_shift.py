@@ -62,7 +62,7 @@ def target_shift_weights(
     y = np.random.normal(size=300)
     x, x_target = y + np.random.normal(size=300), 0.7 + 1.2 * np.random.normal(size=200)
     weights = kr.analysis.target_shift_weights(y, x, x_target, regularization=0.1)
-    np.average(y, weights=weights)  # About 0.6, where the mean of the target is 0.7.
+    np.average(y, weights=weights)  # About 0.5, where the mean of the target is 0.7.
     ```
 
     Reference: Hwanwoo Kim, Xin Zhang, Jiwei Zhao and Qinglong Tian, *ReTaSA: A Nonparametric Functional Estimation

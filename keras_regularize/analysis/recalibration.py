@@ -42,10 +42,9 @@ class QuantileRecalibration:
     right, as after `models.RecalibratedTraining`. One map serves all inputs: it repairs how often targets fall
     below their quantiles on the whole, not for every $x$.
 
-    A $u_i$ that is exactly 1, a target 8.3 standard deviations above the mean, makes the quantiles that rest on it
-    infinite. That is a network whose own distributions are of no use: look at `ConformalQuantiles`.
-
-    Computed in float64. `pits_` has the $u_{(i)}$ once it is fitted.
+    Computed in float64, with probabilities near 1 by what is missing, so that also predictions that are far too
+    sure are repaired: up to 37 standard deviations between target and mean, beyond which quantiles that rest on
+    the sample are infinite. With `cdf=` and for `"kde"` it is fewer. `pits_` has the $u_{(i)}$ once it is fitted.
 
     Args:
         method: `"linear"`, `"empirical"` or `"kde"`.
@@ -100,13 +99,14 @@ class QuantileRecalibration:
         Returns:
             The object itself.
         """
-        pits = np.sort(self._pits(y, predictions), axis=None)
-        if not pits.size or np.isnan(pits[-1]):
+        lower, upper = map(np.ravel, self._pits(y, predictions))
+        if not lower.size or np.isnan(lower).any():
             raise ValueError(
                 "Expected calibration samples without NaN. Received: "
-                f"y.shape={np.shape(y)} with {np.isnan(pits).sum()} probabilities that are NaN"
+                f"y.shape={np.shape(y)} with {np.isnan(lower).sum()} probabilities that are NaN"
             )
-        self.pits_ = pits
+        order = np.lexsort((-upper, lower))  # Near 1 it is what is missing that tells them apart.
+        self.pits_, self._upper = lower[order], upper[order]
         return self
 
     def cdf(self, y: Any, predictions: Any) -> np.ndarray:
@@ -119,13 +119,23 @@ class QuantileRecalibration:
         Returns:
             Probabilities `(n,)`.
         """
-        pits = self._fitted()
-        p = self._pits(y, predictions)
-        if self.method == "empirical":
-            return np.where(np.isnan(p), p, np.searchsorted(pits, p, side="right") / len(pits))
+        self._check_fitted()
+        lower, upper = self._pits(y, predictions)
+        if self.method == "kde":
+            return self._smooth(lower)
         if self.method == "linear":
-            return np.interp(p, *self._points())
-        return self._smooth(p)
+            points, (below, above) = self._points()
+            found = np.where(
+                lower < 0.5,
+                np.interp(lower, below, points),
+                np.interp(upper, above[::-1], points[::-1]),
+            )
+        else:
+            count = len(self.pits_)
+            under = np.searchsorted(self.pits_, lower, side="right")
+            over = np.searchsorted(self._upper[::-1], upper, side="left")
+            found = np.where(lower < 0.5, under, count - over) / count
+        return np.where(np.isnan(lower), lower, found)
 
     def quantile(self, predictions: Any, levels: float | Sequence[float]) -> np.ndarray:
         """Recalibrated quantiles.
@@ -137,31 +147,34 @@ class QuantileRecalibration:
         Returns:
             Quantiles `(n,)`, or `(n, levels)`.
         """
-        pits = self._fitted()
+        self._check_fitted()
         alpha = _check_levels(levels)
         if self.method == "empirical":
-            p = pits[_conformal_index(len(pits), alpha)]
+            index = _conformal_index(len(self.pits_), alpha)
+            lower, upper = self.pits_[index], self._upper[index]
         elif self.method == "linear":
-            p = np.interp(alpha, *reversed(self._points()))
+            points, ends = self._points()
+            lower, upper = (np.interp(alpha, points, end) for end in ends)
         else:
-            p = _bisect(self._smooth, np.zeros_like(alpha), np.ones_like(alpha), alpha)
+            zeros = np.zeros_like(alpha)
+            lower = _bisect(lambda p: self._smooth(p) < alpha, zeros, zeros + 1.0)
+            upper = 1.0 - lower
         predictions = np.asarray(predictions, "float64")
         if self.cdf_function is None:
-            quantiles = _mixture_quantiles(predictions, np.ravel(p))
+            quantiles = _mixture_quantiles(predictions, lower, upper)
         else:
-            each = [self._invert(predictions, level) for level in np.ravel(p)]
-            quantiles = np.stack(each, axis=-1)
+            quantiles = np.stack([self._invert(predictions, level) for level in lower], axis=-1)
         return quantiles if np.ndim(levels) else quantiles[..., 0]
 
-    def _fitted(self):
+    def _check_fitted(self):
         if not hasattr(self, "pits_"):
             raise ValueError("`QuantileRecalibration` has to learn its map first: call `fit`.")
-        return self.pits_
 
     def _points(self):
-        """What `"linear"` interpolates between: probabilities and recalibrated ones."""
-        pits = self.pits_
-        return np.concatenate([[0.0], pits, [1.0]]), np.linspace(0.0, 1.0, len(pits) + 2)
+        """What `"linear"` interpolates: recalibrated probabilities, and predicted ones `(below, above)`."""
+        below = np.concatenate([[0.0], self.pits_, [1.0]])
+        above = np.concatenate([[1.0], self._upper, [0.0]])
+        return np.linspace(0.0, 1.0, len(below)), (below, above)
 
     def _smooth(self, p):
         blocks = np.array_split(np.ravel(p), 1 + np.size(p) * len(self.pits_) // _BLOCK)
@@ -177,6 +190,7 @@ class QuantileRecalibration:
         return np.clip((reflected(p[:, None]) - low) / (high - low), 0.0, 1.0)
 
     def _pits(self, y, predictions):
+        """Probabilities `(below, above)` of the targets."""
         y, predictions = np.asarray(y, "float64"), np.asarray(predictions, "float64")
         if y.ndim == predictions.ndim and y.shape[-1:] == (1,):
             y = y[..., 0]
@@ -186,25 +200,28 @@ class QuantileRecalibration:
                 f"y.shape={y.shape}, predictions.shape={predictions.shape}"
             )
         if self.cdf_function is None:
-            return _mixture_cdf(y[..., None], predictions)[..., 0]
+            return tuple(side[..., 0] for side in _mixture_cdf(y[..., None], predictions))
         y, predictions = (ops.convert_to_tensor(part, "float32") for part in (y, predictions))
         values = probability_integral_transform(y, predictions, self.cdf_function)
-        return np.asarray(ops.convert_to_numpy(values), "float64")
+        lower = np.asarray(ops.convert_to_numpy(values), "float64")
+        return lower, 1.0 - lower
 
     def _invert(self, predictions, level):
         """Quantiles `(n,)` of one level under a function that is known by its values alone."""
         shape = predictions.shape[:-1]
         if level in (0.0, 1.0):
             return np.full(shape, -np.inf if level == 0.0 else np.inf)
+
+        def below(y):
+            return self._pits(y, predictions)[0] < level
+
         low, high = -np.ones(shape), np.ones(shape)
         for _ in range(120):  # Until 1e36, within float32.
-            outside = self._pits(low, predictions) >= level
-            low = np.where(outside, 2.0 * low, low)
-            beyond = self._pits(high, predictions) < level
-            high = np.where(beyond, 2.0 * high, high)
+            outside, beyond = ~below(low), below(high)
+            low, high = np.where(outside, 2.0 * low, low), np.where(beyond, 2.0 * high, high)
             if not (outside.any() or beyond.any()):
                 break
-        return _bisect(lambda y: self._pits(y, predictions), low, high, level)
+        return _bisect(below, low, high)
 
 
 class ConformalQuantiles:
@@ -330,28 +347,37 @@ def _parameters(predictions):
 
 
 def _mixture_cdf(values, predictions):
-    """Probabilities `(..., k)` of values `(..., k)` under predictions `(..., parameters)`."""
+    """Probabilities `(below, above)` of values `(..., k)` under predictions `(..., parameters)`."""
     weights, means, scales = (part[..., None, :] for part in _parameters(predictions))
-    z = (values[..., None] - means) / scales
-    return np.sum(weights * 0.5 * _erfc(-math.sqrt(0.5) * z), axis=-1)
+    z = math.sqrt(0.5) * (values[..., None] - means) / scales
+    return tuple(np.sum(weights * 0.5 * _erfc(side), axis=-1) for side in (-z, z))
 
 
-def _mixture_quantiles(predictions, levels):
+def _mixture_quantiles(predictions, lower, upper):
     """Quantiles `(..., levels)`: between those of the components, which for a single one are equal."""
     _, means, scales = (part[..., None, :] for part in _parameters(predictions))
-    normal = statistics.NormalDist().inv_cdf
-    ends = {0.0: -math.inf, 1.0: math.inf}
-    z = np.array([ends[p] if p in ends else normal(p) for p in map(float, levels)])
-    own = means + scales * z[:, None]
-    return _bisect(lambda y: _mixture_cdf(y, predictions), own.min(-1), own.max(-1), levels)
+    own = means + scales * np.array([_normal_quantile(*p) for p in zip(lower, upper)])[:, None]
+
+    def below(y):
+        left, right = _mixture_cdf(y, predictions)
+        return np.where(lower < 0.5, left < lower, right > upper)
+
+    return _bisect(below, own.min(axis=-1), own.max(axis=-1))
 
 
-def _bisect(function, low, high, levels):
-    """The least numbers between `low` and `high` at which an increasing function reaches some levels."""
+def _normal_quantile(lower, upper):
+    """That of a probability below 0.5, or of one whose complement is."""
+    p = float(min(lower, upper))
+    z = statistics.NormalDist().inv_cdf(p) if p > 0.0 else -math.inf
+    return z if lower < 0.5 else -z
+
+
+def _bisect(below, low, high):
+    """The least numbers between `low` and `high` that are not `below` what is looked for."""
     for _ in range(200):
         middle = 0.5 * (low + high)
         if not np.any((low < middle) & (middle < high)):  # Neighbours in float64.
             break
-        below = function(middle) < levels
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
+        left = below(middle)
+        low, high = np.where(left, middle, low), np.where(left, high, middle)
     return high

@@ -129,11 +129,25 @@ def test_other_distributions_are_inverted_by_their_function():
     assert found.shape == (2, 2)
 
 
-def test_saturated_probabilities_give_infinite_quantiles():
-    y = np.concatenate([np.zeros(5), np.full(5, 1e4)])
-    predictions = np.zeros((10, 2))
-    fitted = kr.analysis.QuantileRecalibration("empirical").fit(y, predictions)
-    np.testing.assert_allclose(fitted.quantile(predictions[:1], [0.4, 0.9])[0], [0.0, np.inf])
+@pytest.mark.parametrize("method", ["empirical", "linear"])
+@pytest.mark.parametrize("components", [0, 2])
+def test_targets_far_in_the_tails_are_told_apart(method, components):
+    y = np.array([-30.0, -20.0, 12.0, 15.0, 20.0, 25.0, 30.0, -12.0, 0.5])
+    row = [0.0, math.log(math.expm1(1.0 - 1e-6))]
+    if components:
+        row = [0.0, 0.0, row[0], row[0], row[1], row[1]]
+    predictions = np.tile(row, (9, 1))
+    fitted = kr.analysis.QuantileRecalibration(method).fit(y, predictions)
+    levels = np.arange(1, 10) / 10
+    found, ordered = fitted.quantile(predictions[:1], levels)[0], np.sort(y)
+    if method == "empirical":
+        np.testing.assert_allclose(found, ordered, atol=1e-6)
+    else:  # A level that is rounded is between two of them, nearer to that with more above it.
+        assert (found <= ordered + 1e-6).all() and (found[1:] > ordered[:-1]).all()
+    expected = np.arange(1, 10) / (9 if method == "empirical" else 10)
+    np.testing.assert_allclose(fitted.cdf(np.sort(y) + 1e-9, predictions), expected, atol=1e-6)
+    beyond = kr.analysis.QuantileRecalibration(method).fit(y * 1e3, predictions)
+    assert beyond.quantile(predictions[:1], 0.9)[0] == np.inf
 
 
 def test_what_does_not_fit_is_refused():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from sklearn.datasets import load_diabetes
 
 import keras_regularize as kr
 from keras_regularize.testing._common import save_and_load
@@ -335,3 +336,43 @@ def test_a_weighted_sum_tells_the_penalty_what_counts():
     assert number(total(y, masked)) == pytest.approx(expected, rel=1e-5)
     weight = kept.astype("float32") * 12 / 11
     assert number(total(y, y_pred, sample_weight=weight)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.everywhere
+def test_the_penalty_and_recalibration_repair_a_network_that_is_too_sure():
+    x, y = load_diabetes(return_X_y=True)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(x))
+    x, y = (x[order] / x.std(axis=0)).astype("float32"), y[order].astype("float32")
+    y = (y - y.mean()) / y.std()
+    weights = [
+        rng.normal(size=(10, 64)) / 4,
+        np.zeros(64),
+        rng.normal(size=(64, 2)) / 10,
+        np.zeros(2),
+    ]
+    likelihood, found = losses.GaussianNegativeLogLikelihood(), []
+    for strength in (0.0, 5.0):
+        hidden = keras.layers.Dense(64, activation="relu")
+        model = keras.Sequential([keras.Input((10,)), hidden, keras.layers.Dense(2)])
+        model.set_weights(weights)
+        total = losses.WeightedSum([likelihood, losses.ProbabilisticCalibration()], [1.0, strength])
+        model.compile(keras.optimizers.Adam(0.01), total)
+        # Sixty steps on all samples, in one epoch.
+        many = np.tile(x[:200], (60, 1)), np.tile(y[:200], 60)
+        model.fit(*many, batch_size=200, shuffle=False, verbose=0)
+        found.append(array(model(x)))
+    plain, penalized = found
+    levels = (np.arange(100) + 0.5) / 100
+    recalibration = kr.analysis.QuantileRecalibration("linear").fit(y[200:320], plain[200:320])
+    pits = recalibration.cdf(y[320:], plain[320:])
+    quantiles = recalibration.quantile(plain[320:], levels)
+
+    def error(pits):
+        return np.mean(np.abs(levels - np.mean(pits[:, None] <= levels, axis=0)))
+
+    before, trained = (error(array(losses.gaussian_mixture_cdf(y[320:], p[320:]))) for p in found)
+    assert trained < 0.8 * before and error(pits) < 0.8 * before, (before, trained, error(pits))
+    scores = [number(losses.GaussianCRPS()(y[320:], p[320:])) for p in found]
+    scores.append(number(losses.EnsembleCRPS()(y[320:], quantiles)))
+    assert max(scores[1:]) < 1.05 * scores[0], scores
