@@ -273,4 +273,11 @@ REFERENCES = {
         "tests/metrics/test_image_metrics.py"
         "::test_errors_of_depths_are_means_over_images_of_means_over_measured_pixels"
     ),
+    "layers.InverseForm": ("tests/layers/test_inverse_form.py::test_the_loss_is_that_of_the_tiles"),
+    "layers.inverse_form_network": (
+        "tests/layers/test_inverse_form.py::test_the_loss_is_that_of_the_tiles"
+    ),
+    "layers.train_inverse_form": (
+        "tests/layers/test_inverse_form.py::test_a_network_tells_by_how_much_boundaries_are_moved"
+    ),
 }

@@ -12,6 +12,11 @@ from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
+from keras_regularize.layers.inverse_form import (
+    InverseForm,
+    inverse_form_network,
+    train_inverse_form,
+)
 from keras_regularize.layers.nested_dropout import NestedDropout, nested_dropout_probabilities
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize
@@ -41,6 +46,7 @@ __all__ = [
     "Entmax",
     "FakeQuantize",
     "GaussianNaiveBayes",
+    "InverseForm",
     "LearnedClipQuantizer",
     "LegendreLink",
     "MagFace",
@@ -55,6 +61,8 @@ __all__ = [
     "WeightConditioning",
     "calibrate_quantizers",
     "fake_quantize",
+    "inverse_form_network",
     "learned_clip_quantize",
     "nested_dropout_probabilities",
+    "train_inverse_form",
 ]
