@@ -179,6 +179,14 @@ CASES = {
         "check": lambda: {"skip": ("gradient",)},
     },
     "layers.GaussianNaiveBayes": {"config": lambda: {"num_classes": 3}},
+    "layers.InverseForm": {
+        "config": lambda: {
+            "network": kr.layers.inverse_form_network(4, [3]),
+            "tiles": [1, 2],
+            "factor": 0.5,
+        },
+        "check": lambda: {"inputs": [masks()["y_pred"][..., :1], masks()["y_pred"][..., 0] > 0.5]},
+    },
     "layers.LearnedClipQuantizer": {"check": lambda: {"skip": ("gradient",)}},
     "layers.MagFace": {
         "config": lambda: {"units": 3, "min_norm": 1.0, "max_norm": 20.0},

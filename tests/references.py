@@ -310,4 +310,11 @@ REFERENCES = {
     "analysis.covariate_shift_weights": (
         "tests/analysis/test_distribution_shift.py::test_odds_of_a_classifier_are_the_ratio_of_densities"
     ),
+    "layers.InverseForm": ("tests/layers/test_inverse_form.py::test_the_loss_is_that_of_the_tiles"),
+    "layers.inverse_form_network": (
+        "tests/layers/test_inverse_form.py::test_the_loss_is_that_of_the_tiles"
+    ),
+    "layers.train_inverse_form": (
+        "tests/layers/test_inverse_form.py::test_a_network_tells_by_how_much_boundaries_are_moved"
+    ),
 }

@@ -13,6 +13,11 @@ from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
+from keras_regularize.layers.inverse_form import (
+    InverseForm,
+    inverse_form_network,
+    train_inverse_form,
+)
 from keras_regularize.layers.nested_dropout import NestedDropout, nested_dropout_probabilities
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize
@@ -43,6 +48,7 @@ __all__ = [
     "FakeQuantize",
     "GaussianMixture",
     "GaussianNaiveBayes",
+    "InverseForm",
     "LearnedClipQuantizer",
     "LegendreLink",
     "MagFace",
@@ -57,6 +63,8 @@ __all__ = [
     "WeightConditioning",
     "calibrate_quantizers",
     "fake_quantize",
+    "inverse_form_network",
     "learned_clip_quantize",
     "nested_dropout_probabilities",
+    "train_inverse_form",
 ]
