@@ -179,6 +179,10 @@ CASES = {
         "check": lambda: {"skip": ("gradient",)},
     },
     "layers.GaussianNaiveBayes": {"config": lambda: {"num_classes": 3}},
+    "layers.ConditionalBoundary": {
+        "config": lambda: {"classifier": keras.layers.Dense(3), "kernel_size": 3, "border": 0.2},
+        "check": lambda: {"inputs": [images(), np.arange(144).reshape(4, 6, 6) // 3 % 3]},
+    },
     "layers.InverseForm": {
         "config": lambda: {
             "network": kr.layers.inverse_form_network(4, [3]),

@@ -317,4 +317,7 @@ REFERENCES = {
     "layers.train_inverse_form": (
         "tests/layers/test_inverse_form.py::test_a_network_tells_by_how_much_boundaries_are_moved"
     ),
+    "layers.ConditionalBoundary": (
+        "tests/layers/test_conditional_boundary.py::test_the_terms_are_those_of_a_loop"
+    ),
 }

@@ -61,10 +61,7 @@ FAMILIES = {
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
-        "layers.TLossEndpoint",
-        "layers.InverseForm",
-        "layers.inverse_form_network",
-        "layers.train_inverse_form",
+        "layers.segmentation",
         "models.ScheduledLoss",
         "metrics.BoundaryIoU",
         "metrics.DiceScore",

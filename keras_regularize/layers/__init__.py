@@ -13,11 +13,6 @@ from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
-from keras_regularize.layers.inverse_form import (
-    InverseForm,
-    inverse_form_network,
-    train_inverse_form,
-)
 from keras_regularize.layers.nested_dropout import NestedDropout, nested_dropout_probabilities
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize
@@ -33,13 +28,20 @@ from keras_regularize.layers.reparameterization.bit_weights import BitWeights
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized
 from keras_regularize.layers.reparameterization.weight_compander import WeightCompander
 from keras_regularize.layers.reparameterization.weight_conditioning import WeightConditioning
-from keras_regularize.layers.t_loss_endpoint import TLossEndpoint
+from keras_regularize.layers.segmentation.conditional_boundary import ConditionalBoundary
+from keras_regularize.layers.segmentation.inverse_form import (
+    InverseForm,
+    inverse_form_network,
+    train_inverse_form,
+)
+from keras_regularize.layers.segmentation.t_loss_endpoint import TLossEndpoint
 
 __all__ = [
     "AccordionBlock",
     "AdaFace",
     "ArcFace",
     "BitWeights",
+    "ConditionalBoundary",
     "CosFace",
     "CurricularFace",
     "Cutout",

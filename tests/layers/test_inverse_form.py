@@ -7,7 +7,7 @@ from keras import ops
 from scipy import ndimage
 
 import keras_regularize as kr
-from keras_regularize.layers.inverse_form import moved_boundaries
+from keras_regularize.layers.segmentation.inverse_form import moved_boundaries
 from keras_regularize.testing._common import save_and_load
 from tests.helpers import array
 

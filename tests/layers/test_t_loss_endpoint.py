@@ -7,7 +7,7 @@ from keras import ops
 from scipy import special, stats
 
 import keras_regularize as kr
-from keras_regularize.layers.t_loss_endpoint import negative_log_t
+from keras_regularize.layers.segmentation.t_loss_endpoint import negative_log_t
 from keras_regularize.testing._common import to_numpy, values_and_gradients
 
 

@@ -32,7 +32,7 @@ class RecallAtK(RankingMetric):
         y_true: Relevances of the items of each query `(batch, list)` or `(batch, list, 1)`,
             above 0 for what is relevant. A negative one, such as -1, marks padding, which has no rank.
         y_pred: Scores, any numbers, `(batch, list)` or `(batch, list, 1)`. Items that their mask leaves out are
-            padding too.
+            padding too, but in `fit` on JAX, where Keras hands metrics no mask: a relevance of -1 is sure.
         sample_weight: Weights of queries `(batch,)`, or a scalar. What has weight 0 does not count.
 
     Returns:
