@@ -258,6 +258,7 @@ LEVELS = [
         "autodiff",
         "numerics",
         "labels",
+        "targets",
         "scores",
         "masks",
         "ops",
