@@ -1,4 +1,7 @@
-"""What losses of forecasts cost, forward and backward, beside Keras' own and beside soft-DTW of other packages."""
+"""What losses of forecasts cost, forward and backward, beside Keras' own and beside soft-DTW of other packages.
+
+The other packages run on all cores by Numba: `NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1` compares one core with one.
+"""
 
 import importlib.util
 

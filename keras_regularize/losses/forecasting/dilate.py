@@ -42,7 +42,7 @@ class DILATE(SeriesLoss):
         ValueError: If an argument is out of its range, the shapes do not fit, the length is unknown, or the
             predictions carry a mask.
 
-    Cost: about twice that of `losses.SoftDTW`.
+    Cost: two to three times that of `losses.SoftDTW`.
 
     Example:
 
