@@ -55,7 +55,12 @@ def with_gradient(forward, backward):
 
         @tf.custom_gradient
         def inner(*arguments):
-            return forward(*arguments), lambda cotangent: backward(inputs, outputs[0], cotangent)
+            output = forward(*arguments)
+
+            def rule(cotangent):  # Forward mode asks for it before there is an output.
+                return backward(inputs, *(outputs or [output]), cotangent)
+
+            return output, rule
 
         outputs.append(inner(*inputs))
         return outputs[0]

@@ -1,5 +1,6 @@
 """Functions with a rule of their own for the gradient, which is differentiable again."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -36,6 +37,15 @@ def test_the_rule_is_that_of_every_order():
     tensors = ops.convert_to_tensor(x), ops.convert_to_tensor(a)
     np.testing.assert_allclose(array(first(*tensors)), 2 * value, rtol=1e-5)
     np.testing.assert_allclose(array(scaled_exp(ops.ones(2), tensors[0])), np.exp(x), rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="no forward mode")
+def test_forward_mode():
+    """By the rule on PyTorch, by the operations on TensorFlow: a rule is to be the true gradient."""
+    exp = backend.with_gradient(ops.exp, lambda inputs, output, cotangent: (cotangent * output,))
+    x = ops.convert_to_tensor([0.3, -1.0])
+    _, product = kr.autodiff.jvp(exp, x, 2.0 * ops.ones(2))
+    np.testing.assert_allclose(array(product), 2 * np.exp(array(x)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
