@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_regularize.validation import check_number
@@ -172,7 +173,8 @@ class TargetShift:
         return self._weights
 
     def _predict(self, x):
-        predicted = np.asarray(self.model.predict(x), "float64")
+        quiet = {"verbose": 0} if isinstance(self.model, keras.Model) else {}
+        predicted = np.asarray(self.model.predict(x, **quiet), "float64")
         return predicted.reshape(len(predicted), -1)
 
 
