@@ -113,8 +113,8 @@ class TargetShift:
         ValueError: If an argument is out of range, shapes do not fit, there are fewer than 50 samples of source or
             target to choose $\lambda$ by, or it is used before `fit`.
 
-    Cost: with `"auto"` 45 solves with four fifths of the samples: about 20 times that of
-    `target_shift_weights`.
+    Cost: with `"auto"` 45 solves with four fifths of the samples: 15 to 20 times that
+    of `target_shift_weights`.
 
     Example:
 
