@@ -136,5 +136,5 @@ def test_evaluate_measures_the_compiled_loss():
     error = kr.metrics.ProbabilisticCalibrationError()
     model.compile("sgd", kr.losses.GaussianCRPS(), metrics=[error], run_eagerly=True)
     model.fit(X, Y, verbose=0)
-    loss, _ = model.evaluate(X, Y, verbose=0)
+    loss = model.evaluate(X, Y, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(number(kr.losses.GaussianCRPS()(Y, model(X))), rel=1e-5)
