@@ -200,7 +200,8 @@ class QuantileRecalibration:
                 f"y.shape={y.shape}, predictions.shape={predictions.shape}"
             )
         if self.cdf_function is None:
-            return tuple(side[..., 0] for side in _mixture_cdf(y[..., None], predictions))
+            mixture = _parameters(predictions)
+            return tuple(_mixture_tail(y[..., None], mixture, s)[..., 0] for s in (1.0, -1.0))
         y, predictions = (ops.convert_to_tensor(part, "float32") for part in (y, predictions))
         values = probability_integral_transform(y, predictions, self.cdf_function)
         lower = np.asarray(ops.convert_to_numpy(values), "float64")
@@ -346,21 +347,23 @@ def _parameters(predictions):
     return weights, means, np.logaddexp(raw, 0.0) + SCALE_FLOOR
 
 
-def _mixture_cdf(values, predictions):
-    """Probabilities `(below, above)` of values `(..., k)` under predictions `(..., parameters)`."""
-    weights, means, scales = (part[..., None, :] for part in _parameters(predictions))
-    z = math.sqrt(0.5) * (values[..., None] - means) / scales
-    return tuple(np.sum(weights * 0.5 * _erfc(side), axis=-1) for side in (-z, z))
+def _mixture_tail(values, mixture, sign):
+    """Probabilities below values `(..., k)` where `sign` is 1, above where it is -1."""
+    weights, means, scales = (part[..., None, :] for part in mixture)
+    z = (values[..., None] - means) / scales
+    return np.sum(weights * 0.5 * _erfc(-math.sqrt(0.5) * np.expand_dims(sign, -1) * z), axis=-1)
 
 
 def _mixture_quantiles(predictions, lower, upper):
     """Quantiles `(..., levels)`: between those of the components, which for a single one are equal."""
-    _, means, scales = (part[..., None, :] for part in _parameters(predictions))
+    mixture = _parameters(predictions)
+    _, means, scales = (part[..., None, :] for part in mixture)
     own = means + scales * np.array([_normal_quantile(*p) for p in zip(lower, upper)])[:, None]
+    sign = np.where(lower < 0.5, 1.0, -1.0)
+    tail = np.where(lower < 0.5, lower, upper)
 
     def below(y):
-        left, right = _mixture_cdf(y, predictions)
-        return np.where(lower < 0.5, left < lower, right > upper)
+        return sign * _mixture_tail(y, mixture, sign) < sign * tail
 
     return _bisect(below, own.min(axis=-1), own.max(axis=-1))
 

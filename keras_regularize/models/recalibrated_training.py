@@ -39,6 +39,10 @@ class RecalibratedTraining(RegularizedModel):
     weights and activities stay. What is masked or of weight 0 counts in neither half. Batches must be shuffled, as
     `fit` does, and large: 256 samples and more. On several devices each halves its share of the batch.
 
+    Tips: scale the targets to a mean of 0 and a standard deviation of 1. A sample whose probability is far from
+    those of the other half costs up to $1 / \tau$: if that happens after the first steps still, take larger
+    batches or a larger `temperature`.
+
     The predictions are meant to be recalibrated in the end, on data that was not trained on, by one call:
     `recalibration = kr.analysis.QuantileRecalibration("kde").fit(y_calibration, model.predict(x_calibration))`.
 
