@@ -132,8 +132,8 @@ found = {name: report(name, z) for name, z in logits.items()}
 """
 In {EPOCHS:d} epochs cross-entropy has found the ink from one start, and from the other none at all: the losses of the overlap
 are past that plateau. Among themselves they are close, and their sum with cross-entropy costs nothing here; it is also what
-most published networks are trained with. `LovaszHinge` continues the intersection over union of *hard* masks, and while there is no
-mask it has as little to go by as cross-entropy: use it to finish a network that finds something already, or in a sum.
+most published networks are trained with. `LovaszHinge` continues the intersection over union of *hard* masks, and while a network finds
+nothing, or everything, that hardly changes: use it to finish a network that finds something already, or in a sum.
 
 ## Misses against false alarms
 
@@ -222,7 +222,10 @@ def show(x_test, y_test, logits, title):
     plt.show()
 
 
-show(x_test, y_test, scraps, "Ink that was found among scraps, and the outline of the digit")
+false_alarms = np.sum((scraps["GeneralizedDice"][-1, ..., 0] > 0) & (y_test == 0), axis=(1, 2))
+worst = np.argsort(-false_alarms)[:4]
+title = "Ink that was found among scraps, in the images where the overlap finds most of them"
+show(x_test[worst], y_test[worst], {name: z[:, worst] for name, z in scraps.items()}, title)
 
 """
 The outlines that lay {without["distance"]:.1f} pixels off lie {bounded["distance"]:.1f} pixels off now, for a Dice score of
@@ -273,14 +276,14 @@ for name, loss in multiple.items():
 
 shown = {"labels": y_test, **{name: z.argmax(-1) for name, z in maps.items()}}
 figure, axes = plt.subplots(2, 5, figsize=(9, 3.9))
-for row, index in zip(axes, (0, 1)):
+for index, row in enumerate(axes):
     for axis, (name, classes) in zip(row, shown.items()):
         picture = np.ma.masked_equal(classes[index], 0)
         axis.imshow(x_test[index, ..., 0], cmap="gray_r", vmax=2)
         axis.imshow(np.ma.masked_equal(picture, 255), cmap="tab10", vmin=1, vmax=10)
         axis.set_xticks([])
         axis.set_yticks([])
-        if row is axes[0]:
+        if index == 0:
             axis.set_title(name.replace(" + ", "\n+ "), fontsize=8)
 figure.suptitle("Which digit does each pixel belong to?", fontsize=10)
 figure.tight_layout()
