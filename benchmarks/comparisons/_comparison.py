@@ -25,6 +25,7 @@ TASKS = (
     "few_labels",
     "unequal_classes",
     "calibration",
+    "prediction_intervals",
     "robustness",
     "group_shift",
     "flatness_small_data",
