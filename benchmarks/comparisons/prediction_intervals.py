@@ -275,7 +275,7 @@ TASK = Task(
     measure=measure,
     measures={
         "crps": Measure("CRPS in spreads, %", more_is_better=False),
-        "calibration": Measure("calibr. error (PCE), %", more_is_better=False),
+        "calibration": Measure("calibration error (PCE), %", more_is_better=False),
         "missed": Measure("90 % ranges, off by %", more_is_better=False),
     },
     claims=[
