@@ -43,7 +43,7 @@ FAMILIES = {
     ],
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
-    "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
+    "Calibration": ["losses.calibration", "metrics.calibration"],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
