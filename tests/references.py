@@ -325,4 +325,16 @@ REFERENCES = {
     "analysis.reliability_diagram": (
         "tests/analysis/test_calibration.py::test_the_diagram_is_that_of_a_loop"
     ),
+    "analysis.ConformalClassifier": (
+        "tests/analysis/test_conformal.py::test_sets_are_those_of_the_definition"
+    ),
+    "analysis.ConformalRegressor": (
+        "tests/analysis/test_conformal.py::test_intervals_are_those_of_the_definition"
+    ),
+    "analysis.LikelihoodRatioQuantile": (
+        "tests/analysis/test_conformal.py::test_without_regularization_it_is_quantile_regression"
+    ),
+    "analysis.weighted_conformal_quantile": (
+        "tests/analysis/test_conformal.py::test_the_weighted_quantile_is_that_of_a_loop"
+    ),
 }

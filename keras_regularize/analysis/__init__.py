@@ -20,7 +20,15 @@ from keras_regularize.analysis.calibration.temperature_scaling import (
 )
 from keras_regularize.analysis.calibration.vector_scaling import VectorScaling
 from keras_regularize.analysis.compositional import accnet_bound, f1_norm
+from keras_regularize.analysis.conformal._lrqr_objective import lrqr_objective
+from keras_regularize.analysis.conformal._split_conformal_quantile import split_conformal_quantile
+from keras_regularize.analysis.conformal._weighted_conformal_quantile import (
+    weighted_conformal_quantile,
+)
+from keras_regularize.analysis.conformal.conformal_classifier import ConformalClassifier
 from keras_regularize.analysis.conformal.conformal_quantiles import ConformalQuantiles
+from keras_regularize.analysis.conformal.conformal_regressor import ConformalRegressor
+from keras_regularize.analysis.conformal.likelihood_ratio_quantile import LikelihoodRatioQuantile
 from keras_regularize.analysis.distribution_shift import (
     TargetShift,
     covariate_shift_weights,
@@ -37,8 +45,11 @@ from keras_regularize.analysis.self_distillation import (
 from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "ConformalClassifier",
     "ConformalQuantiles",
+    "ConformalRegressor",
     "IsotonicCalibration",
+    "LikelihoodRatioQuantile",
     "QuantileRecalibration",
     "TargetShift",
     "TemperatureScaling",
@@ -56,6 +67,7 @@ __all__ = [
     "gradient_norm_bound",
     "input_gradient_norm",
     "kernel_self_distillation",
+    "lrqr_objective",
     "margin_violation",
     "naive_bayes_head",
     "off_policy_bound",
@@ -69,5 +81,7 @@ __all__ = [
     "self_distill",
     "sequential_max_margin",
     "spectral_norms",
+    "split_conformal_quantile",
     "target_shift_weights",
+    "weighted_conformal_quantile",
 ]
