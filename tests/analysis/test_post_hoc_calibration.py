@@ -207,7 +207,8 @@ if keras.backend.backend() == "tensorflow":
 
         scaling = kind(classifier(loss=SPARSE)).fit(LOGITS, Y)
         scaling.calibrated_model.export(os.fspath(tmp_path / "model"), verbose=False)
-        served = tf.saved_model.load(os.fspath(tmp_path / "model")).serve(LOGITS.astype("float32"))
+        loaded = tf.saved_model.load(os.fspath(tmp_path / "model"))
+        served = loaded.serve(LOGITS.astype("float32"))
         np.testing.assert_allclose(served, scaling.predict(LOGITS), atol=1e-5)
 
 
@@ -372,6 +373,7 @@ def test_scores_of_other_data_are_those_of_scikit_learn():
 # The effect
 
 
+@pytest.mark.once
 def test_temperature_scaling_helps_on_digits():
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype("float32") + np.random.default_rng(0).normal(size=x.shape) * 0.4

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_regularize.numerics import maximum, mean, upcast
@@ -64,8 +65,19 @@ def lrqr_objective(
     """
     alpha = check_number("alpha", alpha, above=0, below=1)
     regularization = check_number("regularization", regularization, minimum=0)
-    c, scale, scores = upcast(coefficients), upcast(scale), upcast(source_scores)
-    source, unlabeled, target = map(upcast, (source_features, unlabeled_features, target_features))
+    parts = [
+        upcast(part)
+        for part in (
+            coefficients,
+            scale,
+            source_scores,
+            source_features,
+            unlabeled_features,
+            target_features,
+        )
+    ]
+    dtype = keras.backend.result_type(*(part.dtype for part in parts))
+    c, scale, scores, source, unlabeled, target = (ops.cast(part, dtype) for part in parts)
     shapes = [tuple(part.shape) for part in (source, unlabeled, target)]
     if (
         len(c.shape) != 1

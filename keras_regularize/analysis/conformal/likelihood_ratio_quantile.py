@@ -69,8 +69,8 @@ class LikelihoodRatioQuantile:
     ```
 
     Reference: Sunay Joshi, Shayan Kiyani, George Pappas, Edgar Dobriban and Hamed Hassani, *Conformal Inference
-    under High-Dimensional Covariate Shifts via Likelihood-Ratio Regularization*, 2025, arXiv:2502.13030. The constant in the
-    largest $\lambda$ and the unit of the scores are this package's own.
+    under High-Dimensional Covariate Shifts via Likelihood-Ratio Regularization*, 2025, arXiv:2502.13030. The
+    constant in the largest $\lambda$ and the unit of the scores are this package's own.
     """
 
     coefficients_: np.ndarray
