@@ -7,6 +7,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from keras import ops
 from sklearn.datasets import load_digits
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -178,6 +179,41 @@ def test_models_of_every_kind():
     scaling = VectorScaling(steps, from_logits=True).fit(LOGITS.reshape(80, 5, 3), Y.reshape(80, 5))
     np.testing.assert_allclose(scaling.scale_, VectorScaling().fit(LOGITS, Y).scale_, rtol=1e-4)
     assert scaling.predict(LOGITS.reshape(40, 10, 3)).shape == (40, 10, 3)
+
+
+@pytest.mark.parametrize("kind", [*SCALINGS, IsotonicCalibration])
+def test_weights_count_as_samples_do(kind):
+    times = RNG.integers(0, 3, 400)
+    repeated = np.repeat(np.arange(400), times)
+    expected = kind().fit(LOGITS[repeated], Y[repeated]).predict(LOGITS)
+    void = np.where(times > 0, Y, -1)
+    for weight in (times, 0.5 * times):
+        got = kind().fit(LOGITS, void, sample_weight=weight).predict(LOGITS)
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    logits, labels = LOGITS.reshape(80, 5, 3), void.reshape(80, 5)
+    for y in (labels, labels[..., None]):
+        got = kind().fit(logits, y, sample_weight=times.reshape(80, 5)).predict(logits)
+        np.testing.assert_allclose(got.reshape(400, 3), expected, atol=1e-5)
+    rows = np.arange(80) % 2
+    part = kind().fit(logits[rows > 0], Y.reshape(80, 5)[rows > 0]).predict(logits)
+    got = kind().fit(logits, Y.reshape(80, 5), sample_weight=rows).predict(logits)
+    np.testing.assert_allclose(got, part, atol=1e-5)
+    with pytest.raises(ValueError, match="Expected weights of at least 0"):
+        kind().fit(LOGITS, Y, sample_weight=times[:5])
+    with pytest.raises(ValueError, match="at least one sample"):
+        kind().fit(LOGITS, Y, sample_weight=0 * times)
+
+
+@pytest.mark.parametrize("kind", SCALINGS)
+def test_half_precision_ends_at_the_logits(kind):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        scaling = kind(classifier(loss=SPARSE)).fit(LOGITS, Y)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    logits = ops.convert_to_numpy(ops.cast(ops.cast(LOGITS, "bfloat16"), "float32"))
+    expected = kind().fit(logits, Y).predict(logits)
+    np.testing.assert_allclose(scaling.predict(LOGITS), expected, atol=1e-5)
 
 
 def test_models_that_are_refused():

@@ -24,13 +24,28 @@ class PostHoc:
         self.model = model
         self.from_logits = from_logits
 
-    def _fit(self, x, y, batch_size):
-        """One-hot or soft labels `(n, classes)` and logits `(n, classes)` or `(n, 1)`."""
+    def _fit(self, x, y, sample_weight, batch_size):
+        """Labels as rows `(n, classes)`, logits `(n, classes)` or `(n, 1)`, and weights `(n,)` of mean 1."""
         if self.model is None:
             self._logits = self.from_logits is not False
         else:
             self._logits = gives_logits(self.model, self.from_logits)
-        return class_samples(y, self._scores(x, batch_size))
+        scores = self._scores(x, batch_size)
+        if sample_weight is None:
+            rows, z = class_samples(y, scores)
+            return rows, z, np.ones(len(z))
+        weight, y, shape = np.asarray(sample_weight, "float64"), np.asarray(y), scores.shape[:-1]
+        if weight.shape in (shape[:1], (*shape[:1], 1)):
+            weight = np.broadcast_to(weight.reshape(-1, *[1] * (len(shape) - 1)), shape)
+        if weight.shape != shape or not (weight >= 0).all() or y.shape[: len(shape)] != shape:
+            raise ValueError(
+                "Expected weights of at least 0, (n,) or one for each position, and as many labels. Received: "
+                f"sample_weight.shape={np.shape(sample_weight)}, y.shape={y.shape}, "
+                f"scores of shape {scores.shape}"
+            )
+        counted = weight > 0  # A label that does not count may be none.
+        rows, z = class_samples(y[counted], scores[counted])
+        return rows, z, weight[counted] / weight[counted].mean()
 
     def _scores(self, x, batch_size):
         if self.model is not None:
@@ -75,8 +90,8 @@ class LogitScaling(PostHoc):
         """
         return self.calibrated_model.predict(x, batch_size=batch_size, verbose=0)
 
-    def _build(self, x, layer):
-        """Puts `layer` between the logits and the probabilities."""
+    def _build(self, x, make_layer):
+        """Puts a layer of a given dtype between the logits and the probabilities."""
         if self.model is None:
             inputs = outputs = keras.Input(np.shape(x)[1:] or (1,))
         else:
@@ -91,7 +106,7 @@ class LogitScaling(PostHoc):
             if single:
                 outputs = outputs - ops.log(ops.maximum(1.0 - p, ROUNDED))
         activation = keras.layers.Activation("sigmoid" if single else "softmax", dtype=dtype)
-        self._calibrated = keras.Model(inputs, activation(layer(outputs)))
+        self._calibrated = keras.Model(inputs, activation(make_layer(dtype)(outputs)))
 
 
 def _symbolic_inputs(model, x):

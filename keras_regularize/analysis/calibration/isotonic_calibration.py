@@ -57,12 +57,17 @@ class IsotonicCalibration(PostHoc):
 
     maps_: list[Any]
 
-    def fit(self, x: Any, y: Any, batch_size: int | None = None) -> "IsotonicCalibration":
+    def fit(
+        self, x: Any, y: Any, sample_weight: Any = None, batch_size: int | None = None
+    ) -> "IsotonicCalibration":
         """Finds the maps.
 
         Args:
             x: Inputs that were not trained on; without a model, logits or probabilities `(n, classes)`.
             y: Labels as in `fit_temperature`.
+            sample_weight: Weights `(n,)`, or one for each position. Those of weight 0, such as padding, do not
+            count,
+                whatever their labels; without weights all count.
             batch_size: Number of samples at once, as in `keras.Model.predict`.
 
         Returns:
@@ -74,10 +79,12 @@ class IsotonicCalibration(PostHoc):
             raise ImportError(
                 "`IsotonicCalibration` needs scikit-learn: `pip install scikit-learn`."
             ) from error
-        rows, z = self._fit(x, y, batch_size)
+        rows, z, weight = self._fit(x, y, sample_weight, batch_size)
         p = np.exp(log_softmax(both_classes(z, True)))
         self.maps_ = [
-            IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(p[:, k], rows[:, k])
+            IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(
+                p[:, k], rows[:, k], sample_weight=weight
+            )
             for k in range(p.shape[1])[-z.shape[1] :]
         ]
         return self

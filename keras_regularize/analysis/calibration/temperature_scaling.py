@@ -56,7 +56,7 @@ def fit_temperature(y_true: Any, logits: Any) -> float:
     Networks*, ICML 2017, arXiv:1706.04599.
     """
     rows, z = class_samples(y_true, to_logits(logits, True))
-    return _temperature(rows, both_classes(z, True))
+    return _temperature(rows, both_classes(z, True), np.ones(len(z)))
 
 
 class TemperatureScaling(LogitScaling):
@@ -108,34 +108,40 @@ class TemperatureScaling(LogitScaling):
 
     temperature_: float
 
-    def fit(self, x: Any, y: Any, batch_size: int | None = None) -> "TemperatureScaling":
+    def fit(
+        self, x: Any, y: Any, sample_weight: Any = None, batch_size: int | None = None
+    ) -> "TemperatureScaling":
         """Finds the temperature.
 
         Args:
             x: Inputs that were not trained on; without a model, logits `(n, classes)`.
             y: Labels as in `fit_temperature`.
+            sample_weight: Weights `(n,)`, or one for each position. Those of weight 0, such as padding, do not
+            count,
+                whatever their labels; without weights all count.
             batch_size: Number of samples at once, as in `keras.Model.predict`.
 
         Returns:
             The object itself.
         """
-        rows, z = self._fit(x, y, batch_size)
-        self.temperature_ = _temperature(rows, both_classes(z, True))
-        self._build(x, keras.layers.Rescaling(1.0 / self.temperature_))
+        rows, z, weight = self._fit(x, y, sample_weight, batch_size)
+        self.temperature_ = _temperature(rows, both_classes(z, True), weight)
+        self._build(x, lambda dtype: keras.layers.Rescaling(1.0 / self.temperature_, dtype=dtype))
         return self
 
 
-def _temperature(rows, z):
+def _temperature(rows, z, weight):
     """Newton's method on the derivative in `1/T`, which increases, within an interval around its zero."""
     z = z - z.max(axis=-1, keepdims=True)
     if not z.any():  # Every temperature gives the same.
         return 1.0
-    target = np.mean(np.sum(rows * z, axis=-1))
+    target = np.mean(weight * np.sum(rows * z, axis=-1))
 
     def derivatives(inverse):
         p = np.exp(log_softmax(inverse * z))
         mean = np.sum(p * z, axis=-1)
-        return np.mean(mean) - target, np.mean(np.sum(p * z**2, axis=-1) - mean**2)
+        variance = np.sum(p * z**2, axis=-1) - mean**2
+        return np.mean(weight * mean) - target, np.mean(weight * variance)
 
     low, high, inverse = 1.0 / _LARGEST, 1.0 / _LEAST, 1.0
     for end, found, cause in (

@@ -60,29 +60,41 @@ class VectorScaling(LogitScaling):
     scale_: np.ndarray
     offset_: np.ndarray
 
-    def fit(self, x: Any, y: Any, batch_size: int | None = None) -> "VectorScaling":
+    def fit(
+        self, x: Any, y: Any, sample_weight: Any = None, batch_size: int | None = None
+    ) -> "VectorScaling":
         """Finds factors and offsets.
 
         Args:
             x: Inputs that were not trained on; without a model, logits `(n, classes)`.
             y: Labels as in `fit_temperature`.
+            sample_weight: Weights `(n,)`, or one for each position. Those of weight 0, such as padding, do not
+            count,
+                whatever their labels; without weights all count.
             batch_size: Number of samples at once, as in `keras.Model.predict`.
 
         Returns:
             The object itself.
         """
-        rows, z = self._fit(x, y, batch_size)
-        self.scale_, self.offset_ = _fit(rows[:, -z.shape[1] :], z)
+        rows, z, weight = self._fit(x, y, sample_weight, batch_size)
         columns = z.shape[1]
-        layer = keras.layers.EinsumDense(
-            "...k,k->...k", (columns,), bias_axes="k", trainable=False, name="vector_scaling"
-        )
-        self._build(x, layer)
-        layer.set_weights([self.scale_, self.offset_])
+        self.scale_, self.offset_ = _fit(rows[:, -columns:], z, weight[:, None])
+        self._build(x, self._layer)
+        self.calibrated_model.get_layer("vector_scaling").set_weights([self.scale_, self.offset_])
         return self
 
+    def _layer(self, dtype):
+        return keras.layers.EinsumDense(
+            "...k,k->...k",
+            (len(self.scale_),),
+            bias_axes="k",
+            trainable=False,
+            dtype=dtype,
+            name="vector_scaling",
+        )
 
-def _fit(rows, z):
+
+def _fit(rows, z, weight):
     """Newton's method with backtracking; of a single column, the other class has a logit of 0."""
     size, columns = z.shape
     single = columns == 1
@@ -94,18 +106,18 @@ def _fit(rows, z):
         both = np.concatenate([np.zeros_like(s), s], axis=1) if single else s
         log_p = log_softmax(both)
         t = np.concatenate([1.0 - rows, rows], axis=1) if single else rows
-        return -np.sum(t * log_p) / size, np.exp(log_p[:, -columns:])
+        return -np.sum(weight * t * log_p) / size, np.exp(log_p[:, -columns:])
 
     loss, p = evaluate(theta)
     for _ in range(100):
-        weighted = np.concatenate([z * p, p], axis=1)
-        error = p - rows
+        spread, error = weight * p, weight * (p - rows)
+        both = np.concatenate([z * p, p], axis=1)
         gradient = np.concatenate([(error * z).sum(axis=0), error.sum(axis=0)]) / size
-        hessian = -weighted.T @ weighted
+        hessian = -(weight * both).T @ both
         first, second = np.arange(columns), columns + np.arange(columns)
-        cross = (z * p).sum(axis=0)
-        hessian[first, first] += (z**2 * p).sum(axis=0)
-        hessian[second, second] += p.sum(axis=0)
+        cross = (z * spread).sum(axis=0)
+        hessian[first, first] += (z**2 * spread).sum(axis=0)
+        hessian[second, second] += spread.sum(axis=0)
         hessian[first, second] += cross
         hessian[second, first] += cross
         hessian = hessian / size
