@@ -154,7 +154,7 @@ def test_the_calibrated_model_is_saved_and_trained_on(kind, tmp_path):
     assert logs["accuracy"] == pytest.approx(np.mean(expected.argmax(-1) == Y))
 
 
-def test_models_of_every_kind():
+def test_models_of_every_kind(tmp_path):
     expected = pytest.approx(fit_temperature(Y, LOGITS), rel=1e-4)
     inner = classifier()
     inputs = {"a": keras.Input((1,), name="a"), "b": keras.Input((2,), name="b")}
@@ -174,6 +174,9 @@ def test_models_of_every_kind():
         assert scaling.temperature_ == expected
         p = scaling.predict(x)
         np.testing.assert_allclose(p, softmax(LOGITS / scaling.temperature_), atol=1e-5)
+    scaling.calibrated_model.save(tmp_path / "model.keras")  # Without the wrapper.
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(LOGITS, verbose=0), p, atol=1e-6)
     # Positions, of which a later input has more.
     steps = keras.Sequential([keras.Input((None, 3)), keras.layers.Identity()])
     scaling = VectorScaling(steps, from_logits=True).fit(LOGITS.reshape(80, 5, 3), Y.reshape(80, 5))

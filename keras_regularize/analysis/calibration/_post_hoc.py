@@ -12,6 +12,7 @@ from keras_regularize.analysis.calibration._samples import (
     class_samples,
     to_logits,
 )
+from keras_regularize.models import RegularizedModel
 from keras_regularize.scores import gives_logits, has_labels, wrapped_models
 
 
@@ -95,8 +96,9 @@ class LogitScaling(PostHoc):
         if self.model is None:
             inputs = outputs = keras.Input(np.shape(x)[1:] or (1,))
         else:
-            inputs = _symbolic_inputs(self.model, x)
-            outputs = self.model(inputs)
+            model = _predicting(self.model)
+            inputs = _symbolic_inputs(model, x)
+            outputs = model(inputs)
         if len(outputs.shape) == 1:
             outputs = ops.expand_dims(outputs, -1)
         dtype = keras.backend.result_type(outputs.dtype, "float32")
@@ -109,13 +111,20 @@ class LogitScaling(PostHoc):
         self._calibrated = keras.Model(inputs, activation(make_layer(dtype)(outputs)))
 
 
+def _predicting(model):
+    """The model inside of wrappers that only train it: a saved file does without them."""
+    while isinstance(model, RegularizedModel) and type(model).call is RegularizedModel.call:
+        model = model.model
+    return model
+
+
 def _symbolic_inputs(model, x):
     """New symbolic inputs like those of a model; like data, if the model has none that are fixed."""
     inner = wrapped_models(model)[-1]
     if not getattr(inner, "inputs", None):
         return tree.map_structure(_like, x)
     if inner is not model:
-        return model.symbolic_inputs()
+        return model.symbolic_inputs()  # A wrapper that predicts in its own way.
     inputs = inner.inputs[0] if isinstance(inner, keras.Sequential) else inner.input
     return tree.map_structure(
         lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), inputs

@@ -27,7 +27,7 @@ def class_samples(y_true, scores):
             wrong = ", ".join(map(str, np.unique(y[~inside])[:5]))
             raise ValueError(
                 f"Expected class ids from 0 to {classes - 1}. Received: y_true with {wrong}. "
-                "Leave samples without a label out"
+                "Leave samples without a label out, by a weight of 0 where there are weights"
             )
         rows = (y[..., None] == np.arange(classes)).astype("float64")
     else:
