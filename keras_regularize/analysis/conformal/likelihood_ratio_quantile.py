@@ -30,11 +30,11 @@ class LikelihoodRatioQuantile:
     again. `regularization="auto"` takes, of ten values from $\lambda^*/10$ to
     $\lambda^* = n_1^{-1/3} (1/n_2 + 1/n_3)^{-1/3}$ for $n_1$ source, $n_2$ unlabelled and $n_3$ target samples,
     that of the smallest gradient of the objective in $(c, \beta)$ on samples that were left out, on average over
-    three parts. It needs no labels of the target. Gains are moderate, and there is no guarantee for finite samples: with
-    a good estimate of $r$ in few dimensions, `weighted_conformal_quantile` has one. With 40 features, one of which
-    is shifted by its standard deviation and widens the errors, and 150 source samples, the coverage of the target at
-    $\alpha = 0.1$ was 0.76 for one quantile of all scores, 0.77 for $\lambda = 0$, and 0.85 for `"auto"`, on average
-    over 20 draws.
+    three parts. It needs no labels of the target. Gains are moderate, and there is no guarantee for finite
+    samples: with a good estimate of $r$ in few dimensions, `weighted_conformal_quantile` has one. With 40
+    features, one of which is shifted by its standard deviation and widens the errors, and 150 source samples, the
+    coverage of the target at $\alpha = 0.1$ was 0.76 for one quantile of all scores, 0.77 for $\lambda = 0$, and
+    0.85 for `"auto"`, on average over 20 draws.
 
     Args:
         features: A function of inputs that gives the features $\phi(x)$ `(n, d)`, such as
