@@ -1,5 +1,6 @@
 """What an update of a metric costs, relative to Keras' accuracy and to torchmetrics where that is installed."""
 
+import functools
 import importlib.util
 
 import keras
@@ -20,7 +21,7 @@ def contestants(shape):
     p = keras.ops.softmax(generator.normal(size=shape).astype("float32"))
     y = keras.ops.convert_to_tensor(generator.integers(0, shape[1], shape[0]))
     accuracy = keras.metrics.SparseCategoricalAccuracy()
-    ours = kr.metrics.ExpectedCalibrationError()
+    ours = [kr.metrics.ExpectedCalibrationError(), kr.metrics.BrierScore(), kr.metrics.AURC()]
 
     def run(metric):
         metric.update_state(y, p)
@@ -28,7 +29,7 @@ def contestants(shape):
 
     found = {
         "keras SparseCategoricalAccuracy": lambda: run(accuracy),
-        OURS: lambda: run(ours),
+        **{type(metric).__name__: functools.partial(run, metric) for metric in ours},
     }
     if _has_peer():
         from torchmetrics.classification import MulticlassCalibrationError

@@ -392,10 +392,14 @@ def fit_power_law(config, sizes, losses):
 
 
 ADAPTERS = {
+    "analysis.brier_decomposition": on_arrays(kr.analysis.brier_decomposition),
+    "analysis.fit_temperature": on_arrays(kr.analysis.fit_temperature),
+    "analysis.out_of_distribution_scores": on_arrays(kr.analysis.out_of_distribution_scores),
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
     "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),
     "analysis.optimal_distillation_weight": on_arrays(kr.analysis.optimal_distillation_weight),
+    "analysis.split_conformal_quantile": on_arrays(kr.analysis.split_conformal_quantile),
     "analysis.target_shift_weights": on_arrays(kr.analysis.target_shift_weights),
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),

@@ -320,4 +320,31 @@ REFERENCES = {
     "layers.ConditionalBoundary": (
         "tests/layers/test_conditional_boundary.py::test_the_terms_are_those_of_a_loop"
     ),
+    "metrics.MaximumCalibrationError": (
+        "tests/metrics/test_calibration.py::test_value_matches_the_definition"
+    ),
+    "analysis.IsotonicCalibration": (
+        "tests/analysis/test_post_hoc_calibration.py::test_isotonic_maps_are_those_of_every_class"
+    ),
+    "analysis.TemperatureScaling": (
+        "tests/analysis/test_post_hoc_calibration.py::test_the_calibrated_model_predicts_what_the_formula_says"
+    ),
+    "analysis.VectorScaling": (
+        "tests/analysis/test_post_hoc_calibration.py::test_vector_scaling_of_one_column_is_logistic_regression"
+    ),
+    "analysis.reliability_diagram": (
+        "tests/analysis/test_post_hoc_calibration.py::test_the_diagram_is_that_of_a_loop"
+    ),
+    "analysis.ConformalClassifier": (
+        "tests/analysis/test_conformal.py::test_sets_are_those_of_the_definition"
+    ),
+    "analysis.ConformalRegressor": (
+        "tests/analysis/test_conformal.py::test_intervals_are_those_of_the_definition"
+    ),
+    "analysis.LikelihoodRatioQuantile": (
+        "tests/analysis/test_conformal.py::test_without_regularization_it_is_quantile_regression"
+    ),
+    "analysis.weighted_conformal_quantile": (
+        "tests/analysis/test_conformal.py::test_the_weighted_quantile_is_that_of_a_loop"
+    ),
 }

@@ -258,6 +258,7 @@ LEVELS = [
         "autodiff",
         "numerics",
         "labels",
+        "lists",
         "targets",
         "scores",
         "masks",

@@ -43,7 +43,13 @@ FAMILIES = {
     ],
     "Noisy labels": ["losses.noisy_labels", "models.noisy_labels", "utils.with_index"],
     "Unequal classes": ["losses.imbalance"],
-    "Calibration": ["losses.calibration", "metrics.ExpectedCalibrationError"],
+    "Calibration": [
+        "losses.calibration",
+        "metrics.calibration",
+        "analysis.calibration",
+        "analysis.out_of_distribution_scores",
+    ],
+    "Conformal prediction": ["analysis.conformal"],
     "Forecasts and regression": [
         "losses.forecasting",
         "losses.regression",
@@ -55,7 +61,6 @@ FAMILIES = {
         "layers.GaussianMixture",
         "metrics.ProbabilisticCalibrationError",
         "models.RecalibratedTraining",
-        "analysis.recalibration",
     ],
     "Distribution shift": ["analysis.distribution_shift"],
     "Segmentation": [
@@ -182,8 +187,9 @@ ALSO = {
     "Few labels": "Semi-supervised learning, unlabelled data, consistency, weak labels.",
     "Noisy labels": "Label noise, wrong annotations, outliers, memorization.",
     "Unequal classes": "Class imbalance, long-tailed data, rare classes, F1 score.",
-    "Calibration": "Confidence, label smoothing, expected calibration error, uncertainty.",
-    "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, conformal prediction, "
+    "Calibration": "Confidence, label smoothing, temperature scaling, uncertainty, out-of-distribution data.",
+    "Conformal prediction": "Prediction sets and intervals, coverage, uncertainty, covariate shift.",
+    "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, recalibration, "
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",

@@ -2,7 +2,10 @@
 
 from keras_regularize.metrics.black_box import BlackBoxSquare
 from keras_regularize.metrics.boundary_iou import BoundaryIoU
-from keras_regularize.metrics.calibration import ExpectedCalibrationError
+from keras_regularize.metrics.calibration.aurc import AURC
+from keras_regularize.metrics.calibration.brier_score import BrierScore
+from keras_regularize.metrics.calibration.expected_calibration_error import ExpectedCalibrationError
+from keras_regularize.metrics.calibration.maximum_calibration_error import MaximumCalibrationError
 from keras_regularize.metrics.dice_score import DiceScore
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
 from keras_regularize.metrics.hausdorff_distance import HausdorffDistance95
@@ -18,16 +21,19 @@ from keras_regularize.metrics.ranking.recall_at_k import RecallAtK
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 
 __all__ = [
+    "AURC",
     "NDCG",
     "SSIM",
     "AbsoluteRelativeError",
     "BlackBoxSquare",
     "BoundaryIoU",
+    "BrierScore",
     "Coverage",
     "DiceScore",
     "ExpectedCalibrationError",
     "GroupAccuracy",
     "HausdorffDistance95",
+    "MaximumCalibrationError",
     "MeanReciprocalRank",
     "PanopticQuality",
     "PeakSignalToNoiseRatio",

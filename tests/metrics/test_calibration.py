@@ -4,6 +4,7 @@ import pytest
 from keras import ops
 
 from keras_regularize.metrics import ExpectedCalibrationError as ECE
+from keras_regularize.metrics import MaximumCalibrationError as MCE
 
 NORMS = ["l1", "l2", "max"]
 
@@ -69,6 +70,8 @@ def test_value_matches_the_definition(n, num_bins, norms, binning, classwise):
         config = dict(num_bins=num_bins, binning=binning, norm=norm, classwise=classwise)
         expected = pytest.approx(oracle(y, p, **config), rel=1e-4, abs=1e-6)
         assert result(ECE(**config), y, p) == expected, norm
+        if config.pop("norm") == "max":
+            assert result(MCE(**config), y, p) == expected
 
 
 @pytest.mark.parametrize("classwise", [False, True])

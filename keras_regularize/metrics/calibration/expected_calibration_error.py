@@ -1,18 +1,14 @@
 """How far a classifier's confidence is from its accuracy."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
-from keras_regularize.metrics._samples import (
-    check_ignored,
-    class_ids,
-    leave_out,
-    position_weights,
-)
+from keras_regularize.metrics._samples import check_ignored, leave_out
 from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.metrics.calibration._probabilities import class_samples
+from keras_regularize.metrics.calibration._reservoir import Reservoir
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer
 
@@ -133,12 +129,8 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
             self._sums = add_sums(self, (groups * self.num_bins, 2))
             return
 
-        # A row per kept sample: weight, hit (label if classwise) and confidences. The last row
-        # takes what is not kept. Replicas see different samples, which cannot be added up.
-        self._kept = self.add_variable(
-            (self.capacity + 1, 2 + groups), "zeros", "float32", "only_first_replica", "kept"
-        )
-        self._seen = self.add_variable((), "zeros", "int32", "only_first_replica", "seen")
+        # A row per kept sample: weight, hit (label if classwise) and confidences.
+        self._reservoir = Reservoir(self, self.capacity, 2 + groups)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds samples."""
@@ -157,7 +149,9 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
                 bins = ops.clip(bins, 0, self.num_bins - 1)
             accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
-            self._keep(confidence, hit, weight)
+            if weight is None:
+                weight = ops.ones_like(confidence if groups == 1 else confidence[:, 0])
+            self._reservoir.add([weight, hit, confidence], weight > 0)
 
     def result(self):
         """The calibration error of the samples so far."""
@@ -178,52 +172,18 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
 
     def _samples(self, y_true, y_pred, sample_weight):
         """Confidences `(n,)` and hits, or `(n, classes)` and labels `(n, 1)` if classwise; weights or `None`."""
-        p = ops.convert_to_tensor(y_pred, dtype="float32")
-        if len(p.shape) == 1:
-            p = p[:, None]
-        if p.shape[-1] == 1:
-            p = ops.sigmoid(p) if self.from_logits else p
-            p = ops.concatenate([1.0 - p, p], axis=-1)
-        elif self.from_logits:
-            p = ops.softmax(p, axis=-1)
-        weight = position_weights(y_pred, p.shape[:-1], sample_weight)
-        labels, weight, outside = class_ids(y_true, p, weight, self.ignore_class)
-        if weight is not None:
-            weight = weight * ops.ones_like(p[..., 0])
-        if outside is not None:
-            p = ops.where(outside[..., None], np.nan, p)
-        if len(p.shape) > 2:
-            labels, p = ops.reshape(labels, (-1,)), ops.reshape(p, (-1, p.shape[-1]))
-            weight = weight if weight is None else ops.reshape(weight, (-1,))
+        p, ids, weight = class_samples(
+            y_true, y_pred, sample_weight, self.from_logits, self.ignore_class
+        )
         if self.classwise:
-            return p, labels[:, None], weight
+            return p, ids[:, None], weight
         confidence, predicted = backend.largest(p)
-        return confidence, predicted == labels, weight
-
-    def _keep(self, confidence, hit, weight):
-        """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.
-
-        That is Vitter's algorithm R. The random number is a hash of `i`, because a random generator
-        of a metric would not advance in a compiled step.
-        """
-        confidence = ops.reshape(confidence, (-1, self._groups))
-        if weight is None:
-            weight = ops.ones_like(confidence[:, 0])
-        counts = ops.cast(weight > 0, "int32")
-        number = self._seen.value + ops.cumsum(counts) - 1
-        drawn = ops.cast(_uniform_hash(number) * ops.cast(number + 1, "float32"), "int32")
-        slot = ops.where(number < self.capacity, number, drawn)
-        slot = ops.where(counts > 0, ops.minimum(slot, self.capacity), self.capacity)
-        hit = ops.cast(ops.reshape(hit, (-1, 1)), "float32")
-        rows = ops.concatenate([weight[:, None], hit, confidence], axis=-1)
-        self._kept.assign(ops.scatter_update(self._kept.value, slot[:, None], rows))
-        self._seen.assign_add(ops.sum(counts))
+        return confidence, predicted == ids, weight
 
     def _quantile_sums(self):
         """Sums per bin over the kept samples, split by rank as `numpy.array_split` splits them."""
-        rows = self._kept.value[:-1]
+        rows, kept = self._reservoir.rows(), self._reservoir.count()
         weight, hit, confidence = rows[:, 0], ops.cast(rows[:, 1:2], "int32"), rows[:, 2:]
-        kept = ops.minimum(self._seen.value, self.capacity)
         position = ops.arange(self.capacity, dtype="int32")
         # Empty slots have weight 0 and sort last.
         key = ops.where((position < kept)[:, None], confidence, 2.0)
@@ -257,12 +217,3 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
 def _nonzero(x):
     """Divisor of sums that are 0 where `x` is."""
     return ops.where(x > 0, x, 1.0)
-
-
-def _uniform_hash(number):
-    """Pseudo-random numbers in `[0, 1)` from integers."""
-    for multiplier, shift in ((-1640531535, 15), (-2048144777, 13), (-1028477379, 16)):
-        number = number * multiplier
-        number = ops.bitwise_xor(number, ops.right_shift(number, shift))
-    # 24 bits, which float32 holds exactly.
-    return ops.cast(ops.bitwise_and(number, 0xFFFFFF), "float32") / 2.0**24

@@ -1,0 +1,1 @@
+"""Probabilities of a trained model: how far they are from what happens, and maps that repair them."""

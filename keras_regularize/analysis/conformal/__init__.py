@@ -1,0 +1,1 @@
+"""Sets and intervals that contain the truth as often as is asked for."""
