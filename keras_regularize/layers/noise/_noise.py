@@ -9,7 +9,7 @@ from keras_regularize.validation import check_integer
 
 
 class Noise(Configured, keras.layers.Layer):
-    """Noise in training that keeps shapes, dtypes and masks; a subclass defines `perturb`."""
+    """Noise in training that keeps shapes, dtypes and masks; a subclass defines `_perturb`."""
 
     def __init__(self, seed: int | None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -18,26 +18,26 @@ class Noise(Configured, keras.layers.Layer):
         self.supports_masking = True
         self.built = True
 
-    def check(self, inputs):
+    def _check(self, inputs):
         """Raises for inputs that the layer cannot take, whether tensors or symbols."""
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
             raise ValueError(
                 f"`{type(self).__name__}` needs inputs of a floating dtype. Received: {inputs.dtype}"
             )
 
-    def perturb(self, inputs):
+    def _perturb(self, inputs):
         """The output in training."""
         raise NotImplementedError
 
-    def expected(self, inputs):
+    def _expected(self, inputs):
         """The output at inference."""
         return inputs
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        self.check(inputs)
-        return self.perturb(inputs) if training else self.expected(inputs)
+        self._check(inputs)
+        return self._perturb(inputs) if training else self._expected(inputs)
 
-    def uniform(self, shape, minimum=0.0, maximum=1.0):
+    def _uniform(self, shape, minimum=0.0, maximum=1.0):
         """Random numbers in float32, whatever the dtype of the layer: half precision has few of them."""
         return keras.random.uniform(
             shape, minimum, maximum, dtype="float32", seed=self.seed_generator
@@ -47,5 +47,5 @@ class Noise(Configured, keras.layers.Layer):
         return input_shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
-        self.check(inputs)
+        self._check(inputs)
         return keras.KerasTensor(inputs.shape, inputs.dtype)

@@ -83,22 +83,22 @@ class DropBlock(Noise):
             ("channels_last", "channels_first"),
         )
 
-    def check(self, inputs):
-        super().check(inputs)
+    def _check(self, inputs):
+        super()._check(inputs)
         if len(inputs.shape) not in (3, 4, 5):
             raise ValueError(
                 "`DropBlock` needs inputs (batch, …, channels) with 1 to 3 axes of space. "
                 f"Received: inputs.shape={tuple(inputs.shape)}"
             )
 
-    def perturb(self, inputs):
+    def _perturb(self, inputs):
         batch, *sizes = ops.shape(inputs)
         channels = sizes.pop(0 if self.data_format == "channels_first" else -1)
         places = [_at_least_one(size - self.block_size + 1) for size in sizes]
         gamma = self.rate
         for size, count in zip(sizes, places):
             gamma = gamma * (size / ((size - count + 1) * count))
-        begins = self.uniform((batch, *places, channels)) < ops.cast(gamma, "float32")
+        begins = self._uniform((batch, *places, channels)) < ops.cast(gamma, "float32")
         return self._without(inputs, self._blocks(begins, sizes))
 
     def _blocks(self, begins, sizes):

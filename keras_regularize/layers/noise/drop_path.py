@@ -59,12 +59,12 @@ class DropPath(Noise):
         super().__init__(seed=seed, **kwargs)
         self.rate = check_number("rate", rate, minimum=0, below=1)
 
-    def check(self, inputs):
-        super().check(inputs)
+    def _check(self, inputs):
+        super()._check(inputs)
         check_batch(self, inputs)
 
-    def perturb(self, inputs):
-        return self._gated(inputs, self.uniform(per_sample(inputs)) >= self.rate)
+    def _perturb(self, inputs):
+        return self._gated(inputs, self._uniform(per_sample(inputs)) >= self.rate)
 
     def _gated(self, inputs, kept):
         """Selected, not multiplied: what overflowed in a dropped branch is gone too."""

@@ -66,14 +66,14 @@ class ObservationDropout(Noise):
         super().__init__(seed=seed, **kwargs)
         self.rate = check_numbers("rate", rate, minimum=0, below=1)
 
-    def check(self, inputs):
+    def _check(self, inputs):
         if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
             raise ValueError(
                 "`ObservationDropout` needs a list [values, mask]. "
                 f"Received: {type(inputs).__name__} {getattr(inputs, 'shape', '')}".rstrip()
             )
         values, mask = inputs
-        super().check(values)
+        super()._check(values)
         if not compatible(mask.shape, values.shape):
             raise ValueError(
                 "`ObservationDropout` needs values and a mask of the same shape. "
@@ -85,11 +85,11 @@ class ObservationDropout(Noise):
                 f"Received: rate={self.rate}, values.shape={tuple(values.shape)}"
             )
 
-    def perturb(self, inputs):
+    def _perturb(self, inputs):
         values, mask = inputs
-        return self._hidden(values, mask, self.uniform(ops.shape(values)))
+        return self._hidden(values, mask, self._uniform(ops.shape(values)))
 
-    def expected(self, inputs):
+    def _expected(self, inputs):
         return list(inputs)
 
     def _hidden(self, values, mask, drawn):
@@ -99,5 +99,5 @@ class ObservationDropout(Noise):
         return [ops.where(hidden, ops.zeros_like(x), x) for x in (values, mask)]
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
-        self.check(inputs)
+        self._check(inputs)
         return [keras.KerasTensor(x.shape, x.dtype) for x in inputs]

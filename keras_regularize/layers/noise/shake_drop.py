@@ -82,17 +82,17 @@ class ShakeDrop(Noise):
         )
         self.level = check_choice("level", level, ("element", "sample"))
 
-    def check(self, inputs):
-        super().check(inputs)
+    def _check(self, inputs):
+        super()._check(inputs)
         check_batch(self, inputs)
 
-    def perturb(self, inputs):
+    def _perturb(self, inputs):
         shape = ops.shape(inputs) if self.level == "element" else per_sample(inputs)
-        gate = self.uniform(()) < self.survival_probability
-        alpha, beta = (self.uniform(shape, *ends) for ends in (self.alpha_range, self.beta_range))
+        gate = self._uniform(()) < self.survival_probability
+        alpha, beta = (self._uniform(shape, *ends) for ends in (self.alpha_range, self.beta_range))
         return self._shaken(inputs, gate, alpha, beta)
 
-    def expected(self, inputs):
+    def _expected(self, inputs):
         survival = self.survival_probability
         return inputs * (survival + (1.0 - survival) * sum(self.alpha_range) / 2.0)
 
