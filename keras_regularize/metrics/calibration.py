@@ -12,7 +12,7 @@ from keras_regularize.metrics._samples import (
     leave_out,
     position_weights,
 )
-from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.metrics._sums import accumulate, add_sums, numpy_or_ops, segment_sums, total
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer
 
@@ -152,9 +152,13 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
                 f"Received: y_pred with {groups} classes"
             )
         if self.binning == "uniform":
-            bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
+            if weight is None:
+                confidence, hit = backend.looked_at(confidence, hit)
+            module = numpy_or_ops(confidence)
+            with np.errstate(invalid="ignore"):  # Of NaN.
+                bins = module.array(module.ceil(confidence * self.num_bins), dtype="int32") - 1
             if self.classwise:  # Else the sums take what is outside into the first and last bin.
-                bins = ops.clip(bins, 0, self.num_bins - 1)
+                bins = module.clip(bins, 0, self.num_bins - 1)
             accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
             self._keep(confidence, hit, weight)
@@ -197,7 +201,7 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
-        confidence, predicted = backend.largest(p)
+        confidence, predicted, labels = backend.looked_at(*backend.largest(p), labels)
         return confidence, predicted == labels, weight
 
     def _keep(self, confidence, hit, weight):
@@ -242,12 +246,13 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
 
     def _sum_bins(self, confidence, hit, weight, bins):
         """Sums of weight, and of weighted confidence minus hit, `(groups · bins, 2)`."""
+        module = numpy_or_ops(confidence)
         if self.classwise:
-            group = ops.arange(self._groups, dtype="int32")
-            hit, bins = ops.equal(hit, group), bins + self.num_bins * group
-        gap = confidence - ops.cast(hit, "float32")
+            group = module.arange(self._groups, dtype="int32")
+            hit, bins = module.equal(hit, group), bins + self.num_bins * group
+        gap = confidence - module.array(hit, dtype="float32")
         if weight is None:
-            weight = ops.ones_like(gap)
+            weight = module.ones_like(gap)
         else:
             weight = weight if len(gap.shape) == 1 else weight[:, None] * ops.ones_like(gap)
             gap = leave_out(gap, weight)
