@@ -13,7 +13,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `run_or_undo(predicate, function, variables)` | `run_if` for a function in which replicas meet |
 | `random_states()` | generators that are no variables of a model: objects with `value` and `assign` |
 | `peek(x)` | a tensor's values as a NumPy array where they can be had without waiting, else `None` |
-| `looked_at(*tensors)` | tensors, as arrays if all can be had so and NumPy is faster with small ones |
+| `looked_at(tensors)` | tensors, as arrays if all can be had so and NumPy is faster with small ones |
 | `stack(parts)` | one tensor of several, or of arrays that `looked_at` has given |
 | `readable(x)` | whether the values of a tensor are there to be looked at |
 | `is_compiling()` | whether `torch.compile` is at work, which runs Python code of its own kind only |

@@ -297,7 +297,7 @@ def peek(x):
         return None
 
 
-def looked_at(*tensors):
+def looked_at(tensors):
     """Tensors as NumPy arrays if all can be had so, which takes a third of the time if they are small."""
     seen = [peek(x) for x in tensors]
     return [torch.as_tensor(x) for x in tensors] if any(x is None for x in seen) else seen
@@ -381,11 +381,12 @@ def exact_segment_sums(columns, segments, count):
 
     Segments beyond 0 and `count - 1` count there.
     """
-    segments, *columns = looked_at(segments, *columns)
+    segments, *columns = looked_at([segments, *columns])
     if isinstance(segments, np.ndarray):
         places = np.minimum(np.maximum(segments.ravel(), 0), count - 1)
         sums = [np.bincount(places, column.ravel(), count) for column in columns]
-        return torch.from_numpy(np.array(sums, dtype="float32").T)
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(np.array(sums).T.astype("float32", order="C"))
     if segments.device.type == "mps":
         return None
     values = torch.stack(columns, dim=-1).reshape(-1, len(columns)).double()
@@ -394,7 +395,7 @@ def exact_segment_sums(columns, segments, count):
 
 
 def largest(x):
-    """The largest entry of each row `(n, k)`, without gradient, and its position; arrays where they can be had so."""
+    """The largest entry of each row `(n, k)` and its position, without gradient; arrays if they can be had so."""
     values = peek(x)
     if values is None:
         return torch.max(x.detach(), dim=-1)

@@ -20,7 +20,7 @@ def add_sums(metric, shape):
 
 def accumulate(sums, values):
     """Adds to such a variable, with the rounding error of the addition (Knuth)."""
-    value, values = backend.looked_at(backend.read(sums), values)
+    value, values = backend.looked_at([backend.read(sums), values])
     high, low = value[0], value[1]
     with np.errstate(all="ignore"):
         total = high + values

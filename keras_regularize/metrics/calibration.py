@@ -153,7 +153,7 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
             )
         if self.binning == "uniform":
             if weight is None:
-                confidence, hit = backend.looked_at(confidence, hit)
+                confidence, hit = backend.looked_at([confidence, hit])
             module = numpy_or_ops(confidence)
             with np.errstate(invalid="ignore"):  # Of NaN.
                 bins = module.array(module.ceil(confidence * self.num_bins), dtype="int32") - 1
@@ -201,7 +201,7 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
             weight = weight if weight is None else ops.reshape(weight, (-1,))
         if self.classwise:
             return p, labels[:, None], weight
-        confidence, predicted, labels = backend.looked_at(*backend.largest(p), labels)
+        confidence, predicted, labels = backend.looked_at([*backend.largest(p), labels])
         return confidence, predicted == labels, weight
 
     def _keep(self, confidence, hit, weight):
