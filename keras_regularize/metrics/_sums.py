@@ -4,6 +4,8 @@ Within an update no partial sum has more than 64 terms; between updates a sum is
 holds what rounding took from the first. Both add up over replicas.
 """
 
+import contextlib
+
 import numpy as np
 from keras import ops
 
@@ -22,7 +24,7 @@ def accumulate(sums, values):
     """Adds to such a variable, with the rounding error of the addition (Knuth)."""
     value, values = backend.looked_at([backend.read(sums), values])
     high, low = value[0], value[1]
-    with np.errstate(all="ignore"):
+    with in_silence(values):
         total = high + values
         added = total - high
         low = low + ((high - (total - added)) + (values - added))
@@ -32,6 +34,11 @@ def accumulate(sums, values):
 def numpy_or_ops(x):
     """The module whose functions take `x`, which `backend.looked_at` has given: they have the same names."""
     return np if isinstance(x, np.ndarray) else ops
+
+
+def in_silence(x):
+    """Context in which arrays of `backend.looked_at` overflow as silently as tensors."""
+    return np.errstate(all="ignore") if isinstance(x, np.ndarray) else contextlib.nullcontext()
 
 
 def total(sums):

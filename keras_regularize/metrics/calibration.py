@@ -12,7 +12,14 @@ from keras_regularize.metrics._samples import (
     leave_out,
     position_weights,
 )
-from keras_regularize.metrics._sums import accumulate, add_sums, numpy_or_ops, segment_sums, total
+from keras_regularize.metrics._sums import (
+    accumulate,
+    add_sums,
+    in_silence,
+    numpy_or_ops,
+    segment_sums,
+    total,
+)
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer
 
@@ -152,10 +159,8 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
                 f"Received: y_pred with {groups} classes"
             )
         if self.binning == "uniform":
-            if weight is None:
-                confidence, hit = backend.looked_at([confidence, hit])
             module = numpy_or_ops(confidence)
-            with np.errstate(invalid="ignore"):  # Of NaN.
+            with in_silence(confidence):
                 bins = module.array(module.ceil(confidence * self.num_bins), dtype="int32") - 1
             if self.classwise:  # Else the sums take what is outside into the first and last bin.
                 bins = module.clip(bins, 0, self.num_bins - 1)
@@ -199,10 +204,12 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
         if len(p.shape) > 2:
             labels, p = ops.reshape(labels, (-1,)), ops.reshape(p, (-1, p.shape[-1]))
             weight = weight if weight is None else ops.reshape(weight, (-1,))
-        if self.classwise:
-            return p, labels[:, None], weight
-        confidence, predicted, labels = backend.looked_at([*backend.largest(p), labels])
-        return confidence, predicted == labels, weight
+        if not self.classwise:
+            confidence, predicted, labels = backend.looked_at([*backend.largest(p), labels])
+            return confidence, predicted == labels, weight
+        if weight is None:
+            p, labels = backend.looked_at([p, labels])
+        return p, labels[:, None], weight
 
     def _keep(self, confidence, hit, weight):
         """Sample number `i` takes slot `i` while there is one, then a random one up to `i`, if any.

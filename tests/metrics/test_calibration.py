@@ -232,6 +232,22 @@ def test_what_is_no_number_shows_in_silence(classwise, value):
     assert not np.isfinite(float(metric.result()))
 
 
+@pytest.mark.everywhere
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="about torch.compile")
+def test_an_update_is_one_graph():
+    """What looks at values steps aside while PyTorch traces."""
+    import torch
+
+    metric = ECE()
+    update = torch.compile(metric.update_state, backend="eager", fullgraph=True)
+    p = torch.softmax(torch.randn(8, 3), -1)
+    update(torch.arange(8) % 3, p)
+    compiled = float(metric.result())
+    metric.reset_state()
+    metric.update_state(torch.arange(8) % 3, p)
+    assert compiled == pytest.approx(float(metric.result()), rel=1e-5)
+
+
 def test_quantile_bins_are_exact_up_to_the_capacity():
     y, p, _ = random_case(64)
     metric = ECE(binning="quantile", capacity=64)
