@@ -36,7 +36,8 @@ def split_labels(y_true, y_pred):
     """
     if isinstance(y_true, Labels):
         return y_true.ids, y_true.rows
-    y_true, is_rows = _form(ops.convert_to_tensor(y_true), y_pred)
+    y_true = y_true if ops.is_tensor(y_true) else ops.convert_to_tensor(y_true)
+    y_true, is_rows = _form(y_true, y_pred)
     if is_rows:
         return None, ops.cast(y_true, upcast(y_pred).dtype)
     return ops.cast(y_true, "int32"), None

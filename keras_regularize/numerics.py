@@ -103,7 +103,7 @@ def global_norm(tensors: Sequence[Any]) -> Any:
 
 
 def joint_sum(scalars: Sequence[Any]) -> Any:
-    """Sum of a list of floating scalars in the widest of their dtypes, at least float32."""
+    """Sum of a list of floating scalars, or tensors, in the widest of their dtypes, at least float32."""
     scalars = [upcast(x) for x in scalars] or [ops.zeros((), "float32")]
     dtypes = {keras.backend.standardize_dtype(x.dtype) for x in scalars}
     if len(dtypes) > 1:

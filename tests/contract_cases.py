@@ -168,6 +168,20 @@ CASES = {
         "config": lambda: {"length": 3},
         "check": lambda: {"inputs": images(), "identity_at_inference": True},
     },
+    "layers.DropBlock": {
+        "config": lambda: {"block_size": 3, "rate": 0.4},
+        "check": lambda: {
+            "inputs": np.random.default_rng(0).normal(size=(4, 9, 3)),
+            "identity_at_inference": True,
+        },
+    },
+    "layers.DropPath": {
+        "config": lambda: {"rate": 0.5},
+        "check": lambda: {
+            "inputs": np.random.default_rng(0).normal(size=(16, 3)),
+            "identity_at_inference": True,
+        },
+    },
     "layers.ElasticQuantized": {
         "config": lambda: {"layer": keras.layers.Dense(2), "bits": [2, 4]},
         "check": lambda: {"skip": ("gradient",)},
@@ -208,6 +222,13 @@ CASES = {
         "config": lambda: {"num_classes": 3},
         "check": lambda: {"inputs": features_and_labels()},
     },
+    "layers.ObservationDropout": {
+        "config": lambda: {"rate": 0.4},
+        "check": lambda: {
+            "inputs": [features_and_labels()[0], features_and_labels()[0] > 0],
+            "identity_at_inference": True,
+        },
+    },
     "layers.QuantizedInputs": {
         "config": lambda: {"layer": keras.layers.Dense(2), "bits": 3},
         "check": lambda: {"skip": ("gradient",)},
@@ -223,6 +244,8 @@ CASES = {
         "config": lambda: {"layer": keras.layers.Dense(2)},
         "no_paper": True,
     },
+    # With a gate that is never open: it is one for the batch.
+    "layers.ShakeDrop": {"config": lambda: {"survival_probability": 0.0}},
     "layers.TLossEndpoint": {
         "config": lambda: {"nu": 2.0},
         "check": lambda: {"inputs": [masks()["y_pred"], masks()["y_pred"] > 0.5]},

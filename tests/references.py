@@ -95,6 +95,8 @@ REFERENCES = {
     ),
     "layers.CurricularFace": "tests/layers/test_margin_heads.py::test_curricular_face_equals_a_loop",
     "layers.Cutout": "tests/layers/test_cutout.py::test_every_image_gets_one_square_around_a_centre",
+    "layers.DropBlock": "tests/layers/test_drop_block.py::test_blocks_equal_a_loop",
+    "layers.DropPath": "tests/layers/test_drop_path.py::test_value_and_gradient_of_given_gates",
     "layers.ElasticQuantized": (
         "tests/models/test_elastic_quantization.py::test_a_choice_equals_fixed_quantizers"
     ),
@@ -115,6 +117,9 @@ REFERENCES = {
     "layers.NeuralCollapse": (
         "tests/layers/test_neural_collapse_layer.py::test_fit_adds_both_parts_and_trains_the_centres"
     ),
+    "layers.ObservationDropout": (
+        "tests/layers/test_observation_dropout.py::test_values_and_mask_of_given_draws"
+    ),
     "layers.QuantizedInputs": (
         "tests/layers/test_quantization.py::test_networks_are_calibrated_trained_saved_and_folded"
     ),
@@ -128,6 +133,7 @@ REFERENCES = {
         "tests/layers/test_reparameterized.py"
         "::test_runs_with_the_effective_weights_and_stores_the_others"
     ),
+    "layers.ShakeDrop": "tests/layers/test_shake_drop.py::test_value_and_gradient_of_given_draws",
     "layers.calibrate_quantizers": (
         "tests/layers/test_quantization.py::test_ranges_are_those_of_a_loop"
     ),

@@ -170,10 +170,9 @@ FAMILIES = {
     ],
     "Reparameterized weights": ["layers.reparameterization"],
     "Augmentation and noise": [
-        "layers.Cutout",
+        "layers.noise",
         "ops.cutout",
-        "layers.NestedDropout",
-        "layers.nested_dropout_probabilities",
+        "generative.supnotmiwae_loss",
         "analysis.gaussian_cutoff",
     ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
@@ -208,7 +207,7 @@ ALSO = {
     "Sparse networks": "Pruning, sparsity, lottery tickets.",
     "Few bits": "Quantization-aware training, binary and ternary weights, mixed precision.",
     "Reparameterized weights": "Weights as functions of other weights.",
-    "Augmentation and noise": "Cutout, dropout, smoothing.",
+    "Augmentation and noise": "Cutout, dropout, stochastic depth, missing data, smoothing.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

@@ -13,6 +13,8 @@ derivatives and `Forward`, this is what it may use of it:
 | `run_or_undo(predicate, function, variables)` | `run_if` for a function in which replicas meet |
 | `random_states()` | generators that are no variables of a model: objects with `value` and `assign` |
 | `peek(x)` | a tensor's values as a NumPy array where they can be had without waiting, else `None` |
+| `looked_at(tensors)` | tensors, as arrays if all can be had so and NumPy is faster with small ones |
+| `stack(parts)` | one tensor of several, or of arrays that `looked_at` has given |
 | `readable(x)` | whether the values of a tensor are there to be looked at |
 | `is_compiling()` | whether `torch.compile` is at work, which runs Python code of its own kind only |
 | `eager()` | context in which variables are made at once, also while a step is traced |
@@ -34,7 +36,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |
-| `largest(x)` | the largest entry of the last axis and its position |
+| `largest(x)` | the largest entry of each row, without gradient, and its position |
 | `cumulative_logsumexp(x)` | `log Σ_{j ≤ i} exp(x_j)` over the last axis |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
 | `carries_mask(x)` | whether a tensor may carry a mask of Keras |

@@ -16,10 +16,12 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     jvp,
     log_add_exp,
     log_softmax,
+    looked_at,
     no_recording,
     random_states,
     recur,
     scan,
+    stack,
     take_last,
 )
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
@@ -211,7 +213,7 @@ def peek(x):
 
 
 def largest(x):
-    """The largest entry of the last axis and its position."""
+    """The largest entry of each row `(n, k)`, and its position."""
     return jax.numpy.max(x, axis=-1), jax.numpy.argmax(x, axis=-1)
 
 

@@ -17,10 +17,12 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     jvp,
     log_add_exp,
     log_softmax,
+    looked_at,
     no_recording,
     random_states,
     recur,
     scan,
+    stack,
     take_last,
 )
 
@@ -186,7 +188,7 @@ def peek(x):
 
 
 def largest(x):
-    """The largest entry of the last axis and its position."""
+    """The largest entry of each row `(n, k)`, and its position."""
     return tf.reduce_max(x, axis=-1), tf.argmax(x, axis=-1, output_type=tf.int32)
 
 

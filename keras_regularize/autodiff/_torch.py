@@ -288,13 +288,26 @@ def peek(x):
     """A tensor's values as a NumPy array where that needs no waiting, else `None`."""
     if isinstance(x, np.ndarray):
         return x
-    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or x.device.type != "cpu":
+    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or not x.is_cpu:
         return None
-    x = x.detach()
+    x = x.detach() if x.requires_grad else x
     try:
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     except RuntimeError:  # Inside of `torch.vmap`.
         return None
+
+
+def looked_at(tensors):
+    """Tensors as NumPy arrays if all can be had so, which takes a third of the time if they are small."""
+    seen = [peek(x) for x in tensors]
+    return [torch.as_tensor(x) for x in tensors] if any(x is None for x in seen) else seen
+
+
+def stack(parts):
+    """One tensor of several, or of arrays that `looked_at` has given."""
+    if isinstance(parts[0], np.ndarray):
+        return torch.from_numpy(np.array(parts))
+    return torch.stack(parts)
 
 
 def take_last(values, indices):
@@ -368,21 +381,26 @@ def exact_segment_sums(columns, segments, count):
 
     Segments beyond 0 and `count - 1` count there.
     """
+    segments, *columns = looked_at([segments, *columns])
+    if isinstance(segments, np.ndarray):
+        places = np.minimum(np.maximum(segments.ravel(), 0), count - 1)
+        sums = [np.bincount(places, column.ravel(), count) for column in columns]
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(np.array(sums).T.astype("float32", order="C"))
     if segments.device.type == "mps":
         return None
-    seen = [peek(x) for x in (segments, *columns)]
-    if all(x is not None for x in seen):  # NumPy takes half the time.
-        places = seen[0].ravel().clip(0, count - 1)
-        sums = [np.bincount(places, column.ravel(), count) for column in seen[1:]]
-        return torch.as_tensor(np.stack(sums, axis=-1), dtype=torch.float32)
     values = torch.stack(columns, dim=-1).reshape(-1, len(columns)).double()
     sums = torch.zeros((count, len(columns)), dtype=torch.float64, device=values.device)
     return sums.index_add_(0, segments.reshape(-1).clamp(0, count - 1), values).float()
 
 
 def largest(x):
-    """The largest entry of the last axis and its position, in one pass where that is faster."""
-    return torch.max(x, dim=-1) if peek(x) is None else (x.amax(dim=-1), first_maximum(x))
+    """The largest entry of each row `(n, k)` and its position, without gradient; arrays if they can be had so."""
+    values = peek(x)
+    if values is None:
+        return torch.max(x.detach(), dim=-1)
+    first = values.argmax(axis=-1)
+    return values[np.arange(len(values)), first], first
 
 
 def cumulative_logsumexp(x):

@@ -1,7 +1,6 @@
 """Layers that regularize: noise, heads, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.accordion_block import AccordionBlock
-from keras_regularize.layers.cutout import Cutout
 from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
@@ -13,7 +12,12 @@ from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
-from keras_regularize.layers.nested_dropout import NestedDropout, nested_dropout_probabilities
+from keras_regularize.layers.noise.cutout import Cutout
+from keras_regularize.layers.noise.drop_block import DropBlock
+from keras_regularize.layers.noise.drop_path import DropPath
+from keras_regularize.layers.noise.nested_dropout import NestedDropout, nested_dropout_probabilities
+from keras_regularize.layers.noise.observation_dropout import ObservationDropout
+from keras_regularize.layers.noise.shake_drop import ShakeDrop
 from keras_regularize.layers.quantization._calibrate import calibrate_quantizers
 from keras_regularize.layers.quantization._fake_quantize import fake_quantize
 from keras_regularize.layers.quantization._learned_clip_quantize import learned_clip_quantize
@@ -45,6 +49,8 @@ __all__ = [
     "CosFace",
     "CurricularFace",
     "Cutout",
+    "DropBlock",
+    "DropPath",
     "ElasticQuantized",
     "Entmax",
     "FakeQuantize",
@@ -56,10 +62,12 @@ __all__ = [
     "MagFace",
     "NestedDropout",
     "NeuralCollapse",
+    "ObservationDropout",
     "QuantizedInputs",
     "QuantizedWeights",
     "RationaleDense",
     "Reparameterized",
+    "ShakeDrop",
     "TLossEndpoint",
     "WeightCompander",
     "WeightConditioning",

@@ -57,7 +57,6 @@ def class_ids(y_true, scores, weight, ignore_class=None):
     The weight is 0 where the label is the one to ignore. An id that is no class raises if it can be looked at
     and counts; else `outside` is set there, and has to make the result NaN. `outside` is `None` if all are fine.
     """
-    y_true = ops.convert_to_tensor(y_true)
     ids, rows = split_labels(y_true, scores)
     if ids is None:
         if ignore_class is not None:
@@ -72,6 +71,7 @@ def class_ids(y_true, scores, weight, ignore_class=None):
     classes, given = scores.shape[-1], backend.peek(y_true)
     if given is not None and _are_classes(given, classes):
         return ids, weight, None
+    y_true = ops.convert_to_tensor(y_true)
     outside = ops.logical_or(ids < 0, ids >= classes)
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(y_true.dtype)):
         labels = ops.reshape(y_true, ops.shape(ids))  # Fractions and NaN are no classes.

@@ -4,6 +4,9 @@ Within an update no partial sum has more than 64 terms; between updates a sum is
 holds what rounding took from the first. Both add up over replicas.
 """
 
+import contextlib
+
+import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff import backend
@@ -19,12 +22,23 @@ def add_sums(metric, shape):
 
 def accumulate(sums, values):
     """Adds to such a variable, with the rounding error of the addition (Knuth)."""
-    value = sums.value
+    value, values = backend.looked_at([backend.read(sums), values])
     high, low = value[0], value[1]
-    total = high + values
-    added = total - high
-    low = low + ((high - (total - added)) + (values - added))
-    sums.assign(ops.concatenate([total[None], low[None]], axis=0))
+    with in_silence(values):
+        total = high + values
+        added = total - high
+        low = low + ((high - (total - added)) + (values - added))
+    sums.assign(backend.stack([total, low]))
+
+
+def numpy_or_ops(x):
+    """The module whose functions take `x`, which `backend.looked_at` has given: they have the same names."""
+    return np if isinstance(x, np.ndarray) else ops
+
+
+def in_silence(x):
+    """Context in which arrays of `backend.looked_at` overflow as silently as tensors."""
+    return np.errstate(all="ignore") if isinstance(x, np.ndarray) else contextlib.nullcontext()
 
 
 def total(sums):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.metrics import ExpectedCalibrationError as ECE
 from keras_regularize.metrics import MaximumCalibrationError as MCE
 
@@ -202,6 +203,52 @@ def test_half_precision_predictions(dtype):
 def test_extreme_logits_are_finite():
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]], "float32")
     assert result(ECE(from_logits=True), [0, 0], logits) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classwise", [False, True])
+@pytest.mark.parametrize("binning", ["uniform", "quantile"])
+def test_values_that_cannot_be_looked_at_give_the_same(monkeypatch, binning, classwise, weighted):
+    """Such as those on another device, or inside a compiled step."""
+    rng = np.random.default_rng(3)
+    batches = []
+    for n in (5, 70):
+        p = rng.dirichlet(np.ones(4), n).astype("float32")
+        weight = rng.uniform(size=n).astype("float32") if weighted else None
+        data = rng.integers(0, 4, n), ops.convert_to_tensor(p), weight
+        batches.append(data)
+    metrics = [ECE(binning=binning, classwise=classwise) for _ in range(2)]
+    for metric in metrics:
+        for data in batches:
+            metric.update_state(*data)
+        monkeypatch.setattr(backend, "peek", lambda x: None)
+    first, second = (float(metric.result()) for metric in metrics)
+    assert first == pytest.approx(second, rel=1e-5) and first > 0
+
+
+@pytest.mark.parametrize("classwise", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_shows_in_silence(classwise, value):
+    metric = ECE(classwise=classwise)
+    for _ in range(2):
+        metric.update_state([0, 1], np.array([[0.5, 0.5], [0.2, value]], "float32"))
+    assert not np.isfinite(float(metric.result()))
+
+
+@pytest.mark.everywhere
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="about torch.compile")
+def test_an_update_is_one_graph():
+    """What looks at values steps aside while PyTorch traces."""
+    import torch
+
+    metric = ECE()
+    update = torch.compile(metric.update_state, backend="eager", fullgraph=True)
+    p = torch.softmax(torch.randn(8, 3), -1)
+    update(torch.arange(8) % 3, p)
+    compiled = float(metric.result())
+    metric.reset_state()
+    metric.update_state(torch.arange(8) % 3, p)
+    assert compiled == pytest.approx(float(metric.result()), rel=1e-5)
 
 
 def test_quantile_bins_are_exact_up_to_the_capacity():

@@ -6,7 +6,14 @@ from keras import ops
 from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.metrics._samples import check_ignored, leave_out
-from keras_regularize.metrics._sums import accumulate, add_sums, segment_sums, total
+from keras_regularize.metrics._sums import (
+    accumulate,
+    add_sums,
+    in_silence,
+    numpy_or_ops,
+    segment_sums,
+    total,
+)
 from keras_regularize.metrics.calibration._probabilities import class_samples
 from keras_regularize.metrics.calibration._reservoir import Reservoir
 from keras_regularize.registration import export
@@ -144,9 +151,11 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
                 f"Received: y_pred with {groups} classes"
             )
         if self.binning == "uniform":
-            bins = ops.cast(ops.ceil(confidence * self.num_bins), "int32") - 1
+            module = numpy_or_ops(confidence)
+            with in_silence(confidence):
+                bins = module.array(module.ceil(confidence * self.num_bins), dtype="int32") - 1
             if self.classwise:  # Else the sums take what is outside into the first and last bin.
-                bins = ops.clip(bins, 0, self.num_bins - 1)
+                bins = module.clip(bins, 0, self.num_bins - 1)
             accumulate(self._sums, self._sum_bins(confidence, hit, weight, bins))
         else:
             if weight is None:
@@ -175,10 +184,12 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
         p, ids, weight = class_samples(
             y_true, y_pred, sample_weight, self.from_logits, self.ignore_class
         )
-        if self.classwise:
-            return p, ids[:, None], weight
-        confidence, predicted = backend.largest(p)
-        return confidence, predicted == ids, weight
+        if not self.classwise:
+            confidence, predicted, ids = backend.looked_at([*backend.largest(p), ids])
+            return confidence, predicted == ids, weight
+        if weight is None:
+            p, ids = backend.looked_at([p, ids])
+        return p, ids[:, None], weight
 
     def _quantile_sums(self):
         """Sums per bin over the kept samples, split by rank as `numpy.array_split` splits them."""
@@ -202,12 +213,13 @@ class ExpectedCalibrationError(Configured, keras.metrics.Metric):
 
     def _sum_bins(self, confidence, hit, weight, bins):
         """Sums of weight, and of weighted confidence minus hit, `(groups · bins, 2)`."""
+        module = numpy_or_ops(confidence)
         if self.classwise:
-            group = ops.arange(self._groups, dtype="int32")
-            hit, bins = ops.equal(hit, group), bins + self.num_bins * group
-        gap = confidence - ops.cast(hit, "float32")
+            group = module.arange(self._groups, dtype="int32")
+            hit, bins = module.equal(hit, group), bins + self.num_bins * group
+        gap = confidence - module.array(hit, dtype="float32")
         if weight is None:
-            weight = ops.ones_like(gap)
+            weight = module.ones_like(gap)
         else:
             weight = weight if len(gap.shape) == 1 else weight[:, None] * ops.ones_like(gap)
             gap = leave_out(gap, weight)

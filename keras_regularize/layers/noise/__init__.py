@@ -1,0 +1,1 @@
+"""Noise in training: what is dropped, hidden or disturbed at random."""
