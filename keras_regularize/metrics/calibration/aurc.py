@@ -98,7 +98,7 @@ class AURC(Configured, keras.metrics.Metric):
         p, ids, weight = class_samples(
             y_true, y_pred, sample_weight, self.from_logits, self.ignore_class
         )
-        confidence, predicted = backend.largest(p)
+        confidence, predicted, ids = backend.looked_at([*backend.largest(p), ids])
         mistake = ops.cast(predicted != ids, "float32")
         mistake = ops.where(ops.isnan(confidence), np.nan, mistake)
         weight = ops.ones_like(confidence) if weight is None else weight
