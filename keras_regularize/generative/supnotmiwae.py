@@ -39,7 +39,7 @@ def supnotmiwae_loss(
         log_q_z: Log-density of the codes under the encoder.
         log_p_dropout: Log-probability of what observation dropout has drawn; 0 without.
 
-        All are of one shape, but that axes behind the first may be of size 1 where a term is the same for all.
+    All are of one shape, but that axes behind the first may be of size 1 where a term is the same for all.
 
     Returns:
         Values of that shape without the first axis, such as `(batch,)`: one per sample, and imputation.

@@ -66,8 +66,7 @@ class IsotonicCalibration(PostHoc):
             x: Inputs that were not trained on; without a model, logits or probabilities `(n, classes)`.
             y: Labels as in `fit_temperature`.
             sample_weight: Weights `(n,)`, or one for each position. Those of weight 0, such as padding, do not
-            count,
-                whatever their labels; without weights all count.
+                count, whatever their labels; without weights all count.
             batch_size: Number of samples at once, as in `keras.Model.predict`.
 
         Returns:

@@ -67,8 +67,7 @@ class ConformalRegressor:
         Args:
             y: Targets `(n,)` or `(n, 1)` that were not trained on.
             predictions: What `predict` gives for them, `(n,)` or `(n, 1)`; for `"quantile"` `(n, 2)`, the lower
-            one
-                first.
+                one first.
 
         Returns:
             The object itself.
