@@ -94,10 +94,11 @@ class TemperatureScaling(LogitScaling):
     import numpy as np
     import keras_regularize as kr
 
-    x, y = np.random.normal(size=(200, 8)), np.random.randint(0, 3, size=200)
+    x = np.random.normal(size=(200, 8))
+    y = x[:, :3].argmax(axis=1)
     model = keras.Sequential([keras.layers.Dense(64, activation="relu"), keras.layers.Dense(3)])
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x[:100], y[:100], epochs=5, verbose=0)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x[:100], y[:100], epochs=20, verbose=0)
     scaling = kr.analysis.TemperatureScaling(model).fit(x[100:], y[100:])
     probabilities = scaling.calibrated_model.predict(x, verbose=0)
     ```
