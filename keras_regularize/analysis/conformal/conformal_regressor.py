@@ -16,8 +16,7 @@ class ConformalRegressor:
     | `method` | predictions | score | interval |
     |---|---|---|---|
     | `"absolute"` | $\hat y$ | $\lvert y - \hat y \rvert$ | $[\hat y - q, \hat y + q]$ |
-    | `"quantile"` | quantiles $\hat q_1, \hat q_2$ | $\max(\hat q_1 - y, y - \hat q_2)$ | $[\hat q_1 - q, \hat q_2
-    + q]$ |
+    | `"quantile"` | quantiles $l, u$ | $\max(l - y, y - u)$ | $[l - q, u + q]$ |
 
     `"absolute"` takes any regression, and gives all inputs the same width. `"quantile"` takes a network of two
     quantiles, such as one trained by `losses.Quantile`, and keeps its idea of where targets vary more; $q$ may be
