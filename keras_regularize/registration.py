@@ -34,11 +34,7 @@ def export(symbol: Symbol) -> Symbol:
 
 def public_symbols() -> dict[str, Callable[..., Any]]:
     """Every exported symbol, `{"losses.MaxSup": MaxSup, …}`, in the order of definition."""
-    for namespace in (
-        "analysis",
-        "callbacks",
-        "hyper",
-        "testing",
-    ):  # The package imports these when they are used.
-        importlib.import_module(f"keras_regularize.{namespace}")
+    package = importlib.import_module("keras_regularize")
+    for name in package.__all__:
+        getattr(package, name)  # Some namespaces are imported when they are first used.
     return dict(_PUBLIC)

@@ -13,11 +13,6 @@ def counted_sum(x, here):
     return ops.sum(ops.where(here > 0, x, 0.0))
 
 
-def counted_mean(x, here):
-    """The mean of `x` where `here` is not 0; 0 if it is everywhere."""
-    return counted_sum(x, here) / maximum(ops.sum(here), 1.0)
-
-
 def contributions(errors, total, here):
     """Values per sample, or position, whose mean over those that count is the sum of errors over `total`."""
     errors = ops.where(here > 0, errors, 0.0)

@@ -7,11 +7,10 @@ from keras_regularize.losses._coupled import BatchCoupledLoss, present
 from keras_regularize.losses.forecasting._batch import (
     FLOOR,
     contributions,
-    counted_mean,
     counted_sum,
     repeated,
 )
-from keras_regularize.numerics import maximum, safe_abs, safe_sqrt
+from keras_regularize.numerics import masked_mean, maximum, safe_abs, safe_sqrt
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets
 from keras_regularize.validation import check_choice
@@ -70,7 +69,7 @@ class RelativeAbsoluteError(BatchCoupledLoss):
     def values(self, y_true, y_pred, counted):
         targets, predicted = align_targets(y_true, y_pred)
         here = present(counted, predicted)
-        spread = counted_sum(safe_abs(targets - counted_mean(targets, here)), here)
+        spread = counted_sum(safe_abs(targets - masked_mean(targets, here)), here)
         return contributions(safe_abs(predicted - targets), spread, here), None
 
 
@@ -128,7 +127,7 @@ class RelativeSquaredError(BatchCoupledLoss):
     def values(self, y_true, y_pred, counted):
         targets, predicted = align_targets(y_true, y_pred)
         here = present(counted, predicted)
-        spread = counted_sum(ops.square(targets - counted_mean(targets, here)), here)
+        spread = counted_sum(ops.square(targets - masked_mean(targets, here)), here)
         return contributions(ops.square(predicted - targets), spread, here), None
 
 
@@ -188,7 +187,7 @@ class NormalizedRootMeanSquaredError(BatchCoupledLoss):
     def values(self, y_true, y_pred, counted):
         targets, predicted = align_targets(y_true, y_pred)
         here = present(counted, predicted)
-        error = safe_sqrt(counted_mean(ops.square(predicted - targets), here))
+        error = safe_sqrt(masked_mean(ops.square(predicted - targets), here))
         scale = SCALES[self.normalization](targets, here)
         return repeated(error / maximum(scale, FLOOR), predicted), None
 
@@ -255,7 +254,7 @@ class RelativeRootMeanSquaredError(BatchCoupledLoss):
 
 
 def _deviation(x, here):
-    return safe_sqrt(counted_mean(ops.square(x - counted_mean(x, here)), here))
+    return safe_sqrt(masked_mean(ops.square(x - masked_mean(x, here)), here))
 
 
 def _range(x, here):
@@ -265,7 +264,7 @@ def _range(x, here):
 
 
 def _size_of_mean(x, here):
-    return safe_abs(counted_mean(x, here))
+    return safe_abs(masked_mean(x, here))
 
 
 SCALES = {"std": _deviation, "range": _range, "mean": _size_of_mean}

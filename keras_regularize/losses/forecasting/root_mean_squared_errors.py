@@ -3,8 +3,8 @@
 from keras import ops
 
 from keras_regularize.losses._coupled import BatchCoupledLoss, present
-from keras_regularize.losses.forecasting._batch import FLOOR, counted_mean, repeated
-from keras_regularize.numerics import maximum, safe_sqrt
+from keras_regularize.losses.forecasting._batch import FLOOR, repeated
+from keras_regularize.numerics import masked_mean, maximum, safe_sqrt
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets, mean_of_outputs
 from keras_regularize.validation import check_choice
@@ -131,4 +131,4 @@ def _root_mean_square(errors, axis, counted):
     squares = ops.square(errors)
     if axis is not None:
         return safe_sqrt(mean_of_outputs(squares))
-    return repeated(safe_sqrt(counted_mean(squares, present(counted, errors))), errors)
+    return repeated(safe_sqrt(masked_mean(squares, present(counted, errors))), errors)

@@ -5,12 +5,12 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.losses._coupled import BatchCoupledLoss
+from keras_regularize.losses._coupled import BatchCoupledLoss, present
 from keras_regularize.losses.probabilistic.distributions import (
     check_cdf,
     probability_integral_transform,
 )
-from keras_regularize.numerics import cumsum, matmul, maximum, mean, safe_abs
+from keras_regularize.numerics import cumsum, masked_mean, matmul, maximum, mean, safe_abs
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number
 
@@ -112,10 +112,7 @@ class ProbabilisticCalibration(BatchCoupledLoss):
 
     def values(self, y_true, y_pred, counted):
         pit = probability_integral_transform(y_true, y_pred, self.cdf)
-        present, kept = ops.ones_like(pit), counted(pit.shape)
-        if kept is not None:
-            present = present * ops.cast(kept, pit.dtype)
-        flat, weight = (ops.reshape(x, (-1,)) for x in (pit, present))
+        flat, weight = (ops.reshape(x, (-1,)) for x in (pit, present(counted, pit)))
         count = ops.sum(weight)
         if self.method == "kde":
             value = self._kde(flat, weight, count)
@@ -136,24 +133,18 @@ class ProbabilisticCalibration(BatchCoupledLoss):
 
     def _sort(self, ascending, rank, count):
         distance = self._distance(ascending - rank / (count + 1.0))
-        return _mean_where(rank <= count, distance)
+        return masked_mean(distance, rank <= count)
 
     def _entropy(self, ascending, rank, count):
-        few = ops.cast(
-            ops.sqrt(count + 0.5), "int32"
-        )  # Rounds down, and never below an exact root.
+        # Rounded down, and never below an exact root.
+        few = ops.cast(ops.sqrt(count + 0.5), "int32")
         spacing = ops.where(count < 2 * _SPACING, few, _SPACING)
         later = ops.cast(rank, "int32") - 1 + spacing
         inside = later < ops.cast(count, "int32")
         gap = ops.take(ascending, ops.where(inside, later, 0)) - ascending
         rate = (count + 1.0) / maximum(ops.cast(spacing, count.dtype), 1.0)
-        return _mean_where(inside, -ops.log((ops.where(inside, gap, 1.0) + 1e-5) * rate))
+        return masked_mean(-ops.log((ops.where(inside, gap, 1.0) + 1e-5) * rate), inside)
 
     def _distance(self, difference):
         size = safe_abs(difference)
         return size if self.power == 1 else ops.power(size, self.power)
-
-
-def _mean_where(condition, values):
-    kept = ops.cast(condition, values.dtype)
-    return ops.sum(kept * values) / maximum(ops.sum(kept), 1.0)
