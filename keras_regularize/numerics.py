@@ -85,12 +85,17 @@ def safe_norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def unit_vectors(x: Any, axis: int = -1) -> Any:
     """`x` divided by its Euclidean norm over `axis`, in the dtype of `x`.
 
-    A vector shorter than 1e-12 stays as it is, with the gradient of the identity.
+    Vectors may be of any finite size. One without an entry above 1e-12 stays as it is, with gradient 0: it has no
+    direction.
     """
     x = ops.convert_to_tensor(x)
     wide = upcast(x)
+    largest = ops.stop_gradient(ops.max(ops.abs(wide), axis=axis, keepdims=True))
+    none = largest <= GUARD
+    wide = wide / ops.where(none, 1.0, largest)  # Squares of 1e20 overflow.
     squares = ops.sum(wide * wide, axis=axis, keepdims=True)
-    return ops.cast(wide / ops.sqrt(ops.where(squares > GUARD**2, squares, 1.0)), x.dtype)
+    unit = wide / ops.sqrt(ops.where(none, 1.0, squares))
+    return ops.cast(ops.where(none, ops.stop_gradient(wide), unit), x.dtype)
 
 
 def global_norm(tensors: Sequence[Any]) -> Any:
@@ -122,10 +127,13 @@ def masked_mean(values: Any, mask: Any, axis: Any = None) -> Any:
 def squared_distances(x: Any, y: Any) -> Any:
     """Squared Euclidean distances between the rows of `x (n, d)` and `y (m, d)`: `(n, m)`, never negative.
 
-    One matrix product, no `(n, m, d)` array. Cancellation leaves an absolute error of about
-    `1e-7 · max|x|²` in float32.
+    One matrix product, no `(n, m, d)` array. Cancellation leaves an absolute error of about `1e-7` of the largest
+    squared distance from the mean of `y` in float32.
     """
     x, y = upcast(x), upcast(y)
+    # Far from the origin nothing would be left of the differences.
+    center = ops.stop_gradient(mean(ops.where(ops.isfinite(y), y, 0.0), axis=0, keepdims=True))
+    x, y = x - center, y - center
     products = matmul(x, ops.transpose(y))
     squares = ops.sum(x * x, axis=-1)[:, None] + ops.sum(y * y, axis=-1)[None, :]
     return ops.relu(squares - 2.0 * products)

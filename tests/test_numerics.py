@@ -139,12 +139,19 @@ def test_unit_vectors(dtype):
     units = numerics.unit_vectors(x)
     np.testing.assert_allclose(array(units), [[0.6, 0.8], [0, 0], [0, -1]], rtol=EPSILON[dtype])
     assert dtype_of(units) == dtype
-    # To the first order a unit vector only turns.
+    # To the first order a unit vector only turns; zero has no direction.
     slope = gradient(lambda x: numerics.unit_vectors(x)[:, 0], x)
-    np.testing.assert_allclose(slope[1:], [[1, 0], [0.5, 0]], rtol=EPSILON[dtype])
+    np.testing.assert_allclose(slope[1:], [[0, 0], [0.5, 0]], rtol=EPSILON[dtype])
     assert np.abs(slope[0]).max() < 1e-4
     columns = numerics.unit_vectors(tensor([[3.0], [4.0]], dtype), axis=0)
     np.testing.assert_allclose(array(columns), [[0.6], [0.8]], rtol=EPSILON[dtype])
+
+
+def test_unit_vectors_of_any_size():
+    x = tensor([[3e30, 4e30], [3e-9, 4e-9]])
+    np.testing.assert_allclose(array(numerics.unit_vectors(x)), [[0.6, 0.8]] * 2, rtol=1e-6)
+    slope = gradient(lambda x: numerics.unit_vectors(x)[:, 0], x)
+    np.testing.assert_allclose(slope[1], [0.128e9, -0.096e9], rtol=1e-5)
 
 
 def test_global_norm():
@@ -215,6 +222,13 @@ def test_squared_distances(dtype):
     slope = gradient(lambda x: numerics.squared_distances(x, y), x)
     exact = 2 * (5 * array(x) - array(y).sum(0))
     np.testing.assert_allclose(slope, exact, rtol=max(1e-4, EPSILON[dtype]), atol=EPSILON[dtype])
+
+
+def test_squared_distances_far_from_the_origin():
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    far = numerics.squared_distances(tensor(x + 4096.0), tensor(x[:4] + 4096.0))
+    near = ((x[:, None] - x[None, :4]) ** 2).sum(-1)
+    np.testing.assert_allclose(array(far), near, rtol=2e-3, atol=2e-3)  # What `x + 4096` itself rounds.
 
 
 def test_squared_distances_of_equal_rows():
