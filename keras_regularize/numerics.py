@@ -85,14 +85,14 @@ def safe_norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def unit_vectors(x: Any, axis: int = -1) -> Any:
     """`x` divided by its Euclidean norm over `axis`, in the dtype of `x`.
 
-    Vectors may be of any finite size. One without an entry above 1e-12 stays as it is, with gradient 0: it has no
-    direction.
+    Vectors may be of any finite size. One whose entries are below 1e-12 together stays as it is, with gradient 0:
+    it has no direction.
     """
     x = ops.convert_to_tensor(x)
     wide = upcast(x)
-    largest = ops.stop_gradient(ops.max(ops.abs(wide), axis=axis, keepdims=True))
-    none = largest <= GUARD
-    wide = wide / ops.where(none, 1.0, largest)  # Squares of 1e20 overflow.
+    size = ops.stop_gradient(ops.sum(ops.abs(wide), axis=axis, keepdims=True))
+    none = size <= GUARD
+    wide = wide / ops.where(none, 1.0, size)  # Squares of 1e20 overflow.
     squares = ops.sum(wide * wide, axis=axis, keepdims=True)
     unit = wide / ops.sqrt(ops.where(none, 1.0, squares))
     return ops.cast(ops.where(none, ops.stop_gradient(wide), unit), x.dtype)

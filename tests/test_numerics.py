@@ -228,7 +228,8 @@ def test_squared_distances_far_from_the_origin():
     x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
     far = numerics.squared_distances(tensor(x + 4096.0), tensor(x[:4] + 4096.0))
     near = ((x[:, None] - x[None, :4]) ** 2).sum(-1)
-    np.testing.assert_allclose(array(far), near, rtol=2e-3, atol=2e-3)  # What `x + 4096` itself rounds.
+    # The tolerance is what `x + 4096` itself rounds.
+    np.testing.assert_allclose(array(far), near, rtol=2e-3, atol=2e-3)
 
 
 def test_squared_distances_of_equal_rows():
