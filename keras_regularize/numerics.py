@@ -92,7 +92,7 @@ def unit_vectors(x: Any, axis: int = -1) -> Any:
     wide = upcast(x)
     size = ops.stop_gradient(ops.sum(ops.abs(wide), axis=axis, keepdims=True))
     none = size <= GUARD
-    wide = wide / ops.where(none, 1.0, size)  # Squares of 1e20 overflow.
+    wide = wide / ops.where(size > 1e15, size, 1.0)  # Squares of 1e20 overflow.
     squares = ops.sum(wide * wide, axis=axis, keepdims=True)
     unit = wide / ops.sqrt(ops.where(none, 1.0, squares))
     return ops.cast(ops.where(none, ops.stop_gradient(wide), unit), x.dtype)
