@@ -111,6 +111,11 @@ def far(y_pred, scales):
     return extremes
 
 
+def views():
+    """Features of two views of four samples."""
+    return np.random.default_rng(0).normal(size=(4, 2, 3))
+
+
 def selections():
     scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
     return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
@@ -310,6 +315,16 @@ CASES = {
         }
     },
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    # One value for the batch, whatever the labels.
+    "losses.TREGS": {
+        "check": lambda: {
+            "y_pred": views(),
+            "y_true": np.zeros(4, "int32"),
+            # float16 cannot hold the gradient at 1e4.
+            "extremes": [0.0 * views(), 1e3 * np.sign(views()), np.roll(views(), 1, 1)],
+            "skip": (*BATCH_COUPLED, "sample weights"),
+        }
+    },
     "losses.WeightedSum": {
         "config": lambda: {
             "losses": [kr.losses.MaxSup(), kr.losses.ZLoss()],
@@ -542,6 +557,10 @@ CASES = {
     },
     # Its value is 0 everywhere, its gradient is not.
     "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
+    # The samples that one is measured against are constants of the gradient.
+    "regularizers.LDReg": {"check": lambda: {"skip": ("gradient",)}},
+    # Without `factor` the lengths of features still count.
+    "regularizers.TREG": {"check": lambda: {"skip": ("factor",)}},
     "regularizers.attach": {"no_paper": True},
     "utils.AllBut": {"config": lambda: {"names": ["bias"]}, "no_paper": True},
 }

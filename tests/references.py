@@ -353,4 +353,7 @@ REFERENCES = {
     "analysis.weighted_conformal_quantile": (
         "tests/analysis/test_conformal.py::test_the_weighted_quantile_is_that_of_a_loop"
     ),
+    "analysis.local_intrinsic_dimension": (
+        "tests/regularizers/test_features.py::test_local_intrinsic_dimension_is_that_of_the_set"
+    ),
 }

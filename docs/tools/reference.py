@@ -92,6 +92,11 @@ FAMILIES = {
         "analysis.naive_bayes_head",
         "models.FunctionalEntropyRegularization",
     ],
+    "Features of a batch": [
+        "regularizers.features",
+        "losses.TREGS",
+        "analysis.local_intrinsic_dimension",
+    ],
     "Groups, risk and abstention": [
         "losses.risk",
         "losses.Rejection",
@@ -192,6 +197,7 @@ ALSO = {
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
+    "Features of a batch": "Dimensional collapse, uniformity, dispersion, effective rank.",
     "Forecasts and regression": "Time series, quantiles, intervals, outliers, time warping, percentage errors.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",
     "Boxes": "Object detection, bounding box regression, intersection over union.",

@@ -4,6 +4,7 @@ from keras_regularize.analysis._effective_learning_rate import effective_learnin
 from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
 from keras_regularize.analysis._fit_power_law import fit_power_law
 from keras_regularize.analysis._gaussian_cutoff import gaussian_cutoff
+from keras_regularize.analysis._local_intrinsic_dimension import local_intrinsic_dimension
 from keras_regularize.analysis._naive_bayes import naive_bayes_head
 from keras_regularize.analysis._off_policy_bound import off_policy_bound
 from keras_regularize.analysis._out_of_distribution_scores import out_of_distribution_scores
@@ -67,6 +68,7 @@ __all__ = [
     "gradient_norm_bound",
     "input_gradient_norm",
     "kernel_self_distillation",
+    "local_intrinsic_dimension",
     "lrqr_objective",
     "margin_violation",
     "naive_bayes_head",

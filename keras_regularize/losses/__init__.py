@@ -26,6 +26,7 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.features.tregs import TREGS
 from keras_regularize.losses.forecasting.dilate import DILATE
 from keras_regularize.losses.forecasting.mean_absolute_scaled_error import MeanAbsoluteScaledError
 from keras_regularize.losses.forecasting.mean_bias_error import MeanBiasError
@@ -141,6 +142,7 @@ __all__ = [
     "LDAM",
     "MDCA",
     "SSIM",
+    "TREGS",
     "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
