@@ -1,4 +1,4 @@
-"""What penalties on the features of a batch cost, value and gradient, beside the squared distances of its pairs."""
+"""What penalties on features of a batch cost, value and gradient, beside the squared distances of its pairs."""
 
 import keras
 import numpy as np

@@ -251,6 +251,11 @@ CASES = {
     },
     # With a gate that is never open: it is one for the batch.
     "layers.ShakeDrop": {"config": lambda: {"survival_probability": 0.0}},
+    "layers.SurrogateRepresentation": {
+        "config": lambda: {"num_bins": 3, "feature_dim": 4, "num_points": 5, "seed": 0},
+        # Sums of the epoch move, without any random number.
+        "check": lambda: {"inputs": features_and_labels(), "skip": ("randomness",)},
+    },
     "layers.TLossEndpoint": {
         "config": lambda: {"nu": 2.0},
         "check": lambda: {"inputs": [masks()["y_pred"], masks()["y_pred"] > 0.5]},
@@ -379,6 +384,13 @@ CASES = {
     "metrics.RecallAtK": {"config": lambda: {"k": 2}, "check": lambda: queries()},
     "metrics.SSIM": {"config": lambda: {"window": 5}, "check": lambda: pictures()},
     "metrics.SelectiveAccuracy": {"check": lambda: selections()},
+    "metrics.ShotMAE": {
+        "config": lambda: {"edges": [0.0, 1.0, 2.0], "counts": [5, 500]},
+        "check": lambda: {
+            "y_true": np.array([0.1, 0.5, 1.5, 0.9, 1.2, 0.3]),
+            "y_pred": np.array([0.3, 0.2, 1.0, 0.5, 3.0, 0.1]),
+        },
+    },
     "metrics.ThresholdAccuracy": {"check": lambda: depths()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.
     "models.ALP": {
@@ -524,6 +536,15 @@ CASES = {
     "models.TRADES": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},
         "check": lambda: {"neutral": {"beta": 0.0}},
+    },
+    "models.SRL": {
+        "config": lambda: {
+            "feature_layer": 0,
+            "edges": [0.0, 0.5, 1.5, 2.5],
+            "feature_dim": 4,
+            "num_points": 5,
+            "seed": 0,
+        },
     },
     "models.VAT": {
         "config": lambda: {"epsilon": 0.5, "seed": 1},

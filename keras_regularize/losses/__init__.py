@@ -26,6 +26,11 @@ from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.features._surrogate_geometry import (
+    enveloping_loss,
+    homogeneity_loss,
+    surrogate_contrastive_loss,
+)
 from keras_regularize.losses.features.tregs import TREGS
 from keras_regularize.losses.forecasting.dilate import DILATE
 from keras_regularize.losses.forecasting.mean_absolute_scaled_error import MeanAbsoluteScaledError
@@ -234,7 +239,9 @@ __all__ = [
     "distance_maps",
     "distillation_loss",
     "early_learning_penalty",
+    "enveloping_loss",
     "gaussian_mixture_cdf",
+    "homogeneity_loss",
     "mart",
     "mask_from_distance_bins",
     "neural_collapse_between",
@@ -242,5 +249,6 @@ __all__ = [
     "rationale_invariance",
     "smooth_adversarial_comp_sum",
     "spectral_weights",
+    "surrogate_contrastive_loss",
     "trades",
 ]

@@ -101,7 +101,7 @@ def _prim(distances):
     neighbours = np.zeros(len(distances), "int32")
     if not len(distances):
         return neighbours
-    left, point = np.full(len(distances), np.inf, distances.dtype), 0
+    left, point = np.full(len(distances), np.inf, distances.dtype), np.intp(0)
     for _ in range(len(distances) - 1):
         distances[:, point] = left[point] = np.inf
         row = distances[point]

@@ -1,6 +1,12 @@
 """Helpers for data and models that Keras lacks."""
 
+from keras_regularize.utils.bins import bin_edges, bin_labels
 from keras_regularize.utils.columns import with_index
 from keras_regularize.utils.variables import AllBut
 
-__all__ = ["AllBut", "with_index"]
+__all__ = [
+    "AllBut",
+    "bin_edges",
+    "bin_labels",
+    "with_index",
+]
