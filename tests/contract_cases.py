@@ -537,6 +537,10 @@ CASES = {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},
         "check": lambda: {"neutral": {"beta": 0.0}},
     },
+    "models.ManifoldSmooth": {
+        "config": lambda: {"tolerance": 0.1, "num_samples": 8, "dual_learning_rate": 0.1},
+        "check": lambda: {"y": labels_and(index=np.arange(8, dtype="int32"))},
+    },
     "models.SRL": {
         "config": lambda: {
             "feature_layer": 0,

@@ -361,4 +361,5 @@ REFERENCES = {
     "metrics.ShotMAE": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
     "utils.bin_edges": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
     "utils.bin_labels": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
+    "models.ManifoldSmooth": ("tests/models/test_manifold_smooth.py::test_two_steps_equal_a_loop"),
 }

@@ -31,6 +31,7 @@ from keras_regularize.losses.features._surrogate_geometry import (
     homogeneity_loss,
     surrogate_contrastive_loss,
 )
+from keras_regularize.losses.features._weighted_laplacian_penalty import weighted_laplacian_penalty
 from keras_regularize.losses.features.tregs import TREGS
 from keras_regularize.losses.forecasting.dilate import DILATE
 from keras_regularize.losses.forecasting.mean_absolute_scaled_error import MeanAbsoluteScaledError
@@ -251,4 +252,5 @@ __all__ = [
     "spectral_weights",
     "surrogate_contrastive_loss",
     "trades",
+    "weighted_laplacian_penalty",
 ]

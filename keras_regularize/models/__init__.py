@@ -19,6 +19,7 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.manifold_smooth import ManifoldSmooth
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR
 from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
@@ -80,6 +81,7 @@ __all__ = [
     "GroupDRO",
     "InputGradientPenalty",
     "LookSAM",
+    "ManifoldSmooth",
     "MomentumSAM",
     "Prospect",
     "RDrop",
