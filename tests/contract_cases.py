@@ -111,6 +111,11 @@ def far(y_pred, scales):
     return extremes
 
 
+def tokens(given, units):
+    """A model of any number of tokens."""
+    return keras.Sequential([keras.Input((None, given)), keras.layers.Dense(units)])
+
+
 def views():
     """Features of two views of four samples."""
     return np.random.default_rng(0).normal(size=(4, 2, 3))
@@ -251,6 +256,7 @@ CASES = {
     },
     # With a gate that is never open: it is one for the batch.
     "layers.ShakeDrop": {"config": lambda: {"survival_probability": 0.0}},
+    "layers.StudentTClustering": {"config": lambda: {"num_clusters": 3}},
     "layers.SurrogateRepresentation": {
         "config": lambda: {"num_bins": 3, "feature_dim": 4, "num_points": 5, "seed": 0},
         # Sums of the epoch move, without any random number.
@@ -281,6 +287,10 @@ CASES = {
     },
     # One value for the batch.
     "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
+    # Pairs are those of the batch.
+    "losses.PatchLossRanking": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
+    # Frequencies are those of the batch, among the samples of a weight above 0.
+    "losses.DEPICT": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     # The worst samples are found within the batch, among those of a weight above 0.
     "losses.BoundaryAware": {
         "config": lambda: {"num_bins": 3, "truncation": 2.0},
@@ -423,6 +433,14 @@ CASES = {
         # It predicts the mean of two networks.
         "check": lambda: {"skip": ("inference",)},
     },
+    "models.DEPICT": {
+        "config": lambda: {
+            "encoder": keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]),
+            "decoder": keras.Sequential([keras.Input((2,)), keras.layers.Dense(5)]),
+            "num_clusters": 3,
+        },
+        "check": lambda: {"inputs": features_and_labels()[0]},
+    },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},
         "check": lambda: {"neutral": {"alpha": 1.0}},
@@ -540,6 +558,16 @@ CASES = {
     "models.ManifoldSmooth": {
         "config": lambda: {"tolerance": 0.1, "num_samples": 8, "dual_learning_rate": 0.1},
         "check": lambda: {"y": labels_and(index=np.arange(8, dtype="int32"))},
+    },
+    "models.HPM": {
+        "config": lambda: {
+            "patch_embedding": tokens(8, 4),
+            "encoder": tokens(4, 4),
+            "decoder": tokens(4, 8),
+            "loss_predictor": tokens(4, 2),
+            "patch_size": [2, 2],
+        },
+        "check": lambda: {"inputs": images()},
     },
     "models.SRL": {
         "config": lambda: {

@@ -362,4 +362,7 @@ REFERENCES = {
     "utils.bin_edges": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
     "utils.bin_labels": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
     "models.ManifoldSmooth": ("tests/models/test_manifold_smooth.py::test_two_steps_equal_a_loop"),
+    "layers.StudentTClustering": "tests/models/test_depict.py::test_student_t_equals_a_loop",
+    "models.DEPICT": "tests/models/test_depict.py::test_the_losses_of_a_step",
+    "models.HPM": "tests/models/test_hpm.py::test_the_losses_of_a_step",
 }

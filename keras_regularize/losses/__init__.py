@@ -20,6 +20,10 @@ from keras_regularize.losses.classification.entmax import Entmax, Sparsemax
 from keras_regularize.losses.classification.poly import PolyLoss
 from keras_regularize.losses.classification.poly_focal import PolyFocal
 from keras_regularize.losses.classification.z_loss import ZLoss
+from keras_regularize.losses.clustering._cluster_target_distribution import (
+    cluster_target_distribution,
+)
+from keras_regularize.losses.clustering.depict import DEPICT
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
 from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,
@@ -83,6 +87,7 @@ from keras_regularize.losses.probabilistic.probabilistic_calibration import (
 from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
+from keras_regularize.losses.ranking.patch_loss_ranking import PatchLossRanking
 from keras_regularize.losses.regression.piecewise import BalancedL1, BerHu, Wing
 from keras_regularize.losses.regression.pseudo_huber import PseudoHuber
 from keras_regularize.losses.regression.tweedie import Tweedie
@@ -143,6 +148,7 @@ __all__ = [
     "RegionLoss",
     "SegmentationLoss",
     "ACLS",
+    "DEPICT",
     "DILATE",
     "FLSD",
     "LDAM",
@@ -193,6 +199,7 @@ __all__ = [
     "MeanBiasError",
     "NormalizedRootMeanSquaredError",
     "PairwiseLogistic",
+    "PatchLossRanking",
     "PolyFocal",
     "PolyLoss",
     "ProbabilisticCalibration",
@@ -234,6 +241,7 @@ __all__ = [
     "calibrated_derivatives",
     "class_balanced_weights",
     "class_weights_from_frequencies",
+    "cluster_target_distribution",
     "conditional_entropy",
     "decoupled_distillation_loss",
     "distance_bins",

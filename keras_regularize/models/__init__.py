@@ -12,6 +12,7 @@ from keras_regularize.models.adversarial.mart import MART
 from keras_regularize.models.adversarial.srst_awr import SRSTAWR
 from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
+from keras_regularize.models.depict import DEPICT
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
@@ -20,6 +21,8 @@ from keras_regularize.models.factored_spherical_classifier import FactoredSpheri
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
+from keras_regularize.models.masked_images._hard_patch_mask import hard_patch_mask
+from keras_regularize.models.masked_images.hpm import HPM
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR
 from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
@@ -51,9 +54,11 @@ __all__ = [
     "ART",
     "ASAM",
     "AWP",
+    "DEPICT",
     "ELLE",
     "ELR",
     "GSAM",
+    "HPM",
     "IGNITE",
     "MART",
     "SAM",
@@ -90,4 +95,5 @@ __all__ = [
     "RobustSelfSupervised",
     "WeightPenalty",
     "WithLabels",
+    "hard_patch_mask",
 ]
