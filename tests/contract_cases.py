@@ -287,6 +287,15 @@ CASES = {
     },
     # One value for the batch.
     "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
+    # Its mode is the reduction.
+    "losses.TBatch": {
+        "check": lambda: {
+            **columns(),
+            # float16 cannot hold the square of what is larger.
+            "extremes": [0.0 * columns()["y_pred"], 100 * np.sign(columns()["y_pred"])],
+            "skip": ("config", "reductions", "sample weights", "sequences"),
+        }
+    },
     # Pairs are those of the batch.
     "losses.PatchLossRanking": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     # Frequencies are those of the batch, among the samples of a weight above 0.
@@ -569,6 +578,8 @@ CASES = {
         },
         "check": lambda: {"inputs": images()},
     },
+    "models.JODIE": {"config": lambda: {"num_users": 3, "num_items": 2}},
+    "models.RepresentationGame": {"config": lambda: {"rank": 2}},
     "models.SRL": {
         "config": lambda: {
             "feature_layer": 0,
@@ -617,6 +628,9 @@ CASES = {
     "regularizers.attach": {"no_paper": True},
     "utils.AllBut": {"config": lambda: {"names": ["bias"]}, "no_paper": True},
 }
+
+# Models of inputs that no layer has, in a dictionary.
+DICTIONARIES = {"models.JODIE"}
 
 # Public for subclasses alone.
 BASES = {

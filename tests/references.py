@@ -365,4 +365,16 @@ REFERENCES = {
     "layers.StudentTClustering": "tests/models/test_depict.py::test_student_t_equals_a_loop",
     "models.DEPICT": "tests/models/test_depict.py::test_the_losses_of_a_step",
     "models.HPM": "tests/models/test_hpm.py::test_the_losses_of_a_step",
+    "analysis.minimax_linear_representation": (
+        "tests/analysis/test_representations.py"
+        "::test_closed_forms_have_the_regret_that_they_promise"
+    ),
+    "analysis.randomized_linear_representation": (
+        "tests/analysis/test_representations.py"
+        "::test_closed_forms_have_the_regret_that_they_promise"
+    ),
+    "models.RepresentationGame": (
+        "tests/analysis/test_representations.py::test_the_game_comes_to_its_closed_form"
+    ),
+    "models.JODIE": "tests/models/test_jodie.py::test_a_window_equals_a_loop_over_interactions",
 }

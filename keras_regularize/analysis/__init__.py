@@ -37,6 +37,11 @@ from keras_regularize.analysis.distribution_shift import (
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.representations._minimax_linear import (
+    minimax_linear_regret,
+    minimax_linear_representation,
+    randomized_linear_representation,
+)
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -71,12 +76,15 @@ __all__ = [
     "local_intrinsic_dimension",
     "lrqr_objective",
     "margin_violation",
+    "minimax_linear_regret",
+    "minimax_linear_representation",
     "naive_bayes_head",
     "off_policy_bound",
     "optimal_distillation_weight",
     "out_of_distribution_scores",
     "outlier_channels",
     "private_bag_means",
+    "randomized_linear_representation",
     "relative_importance",
     "reliability_diagram",
     "robust_accuracy",

@@ -88,6 +88,7 @@ from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
 from keras_regularize.losses.ranking.patch_loss_ranking import PatchLossRanking
+from keras_regularize.losses.ranking.t_batch import TBatch
 from keras_regularize.losses.regression.piecewise import BalancedL1, BerHu, Wing
 from keras_regularize.losses.regression.pseudo_huber import PseudoHuber
 from keras_regularize.losses.regression.tweedie import Tweedie
@@ -225,6 +226,7 @@ __all__ = [
     "SpectralRisk",
     "SymmetricCrossentropy",
     "SymmetricMeanAbsolutePercentageError",
+    "TBatch",
     "TLoss",
     "TopKCrossentropy",
     "Tweedie",

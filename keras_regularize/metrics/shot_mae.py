@@ -90,13 +90,16 @@ class ShotMAE(WeightedMean):
     def from_labels(cls, labels: Any, edges: Any, shot: str = "few", **kwargs: Any) -> "ShotMAE":
         """The metric for given labels of the training data."""
         bins = bin_labels(labels, edges)
-        return cls(edges, np.bincount(bins.ravel(), minlength=len(edges) - 1), shot, **kwargs)
+        return cls(
+            edges, np.bincount(bins.ravel(), minlength=len(edges) - 1).tolist(), shot, **kwargs
+        )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds samples."""
         targets, predicted = align_targets(y_true, y_pred)
         weight = position_weights(y_pred, targets.shape, sample_weight)
-        weight = ops.ones_like(targets) if weight is None else weight * ops.ones_like(targets)
+        ones = ops.ones_like(targets, dtype="float32")
+        weight = ones if weight is None else weight * ones
         counts = np.asarray(self.counts)
         regions = {
             "many": counts > self.many,
@@ -107,4 +110,5 @@ class ShotMAE(WeightedMean):
         # Not `searchsorted`, which differs by backend for what is no number.
         bins = ops.sum(ops.cast(targets[..., None] >= inner, "int32"), axis=-1)
         inside = ops.take(ops.convert_to_tensor(regions[self.shot].astype("float32")), bins)
-        self.add_values(ops.absolute(predicted - targets), ops.cast(weight, "float32") * inside)
+        errors = ops.cast(ops.absolute(predicted - targets), "float32")
+        self.add_values(errors, weight * inside)

@@ -20,6 +20,7 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
 from keras_regularize.models.masked_images._hard_patch_mask import hard_patch_mask
 from keras_regularize.models.masked_images.hpm import HPM
@@ -30,6 +31,7 @@ from keras_regularize.models.prospect import Prospect
 from keras_regularize.models.r_drop import RDrop
 from keras_regularize.models.recalibrated_training import RecalibratedTraining
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models.representation_game import RepresentationGame
 from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
 from keras_regularize.models.scheduled_loss import ScheduledLoss
 from keras_regularize.models.sharpness.amp import AMP
@@ -60,6 +62,7 @@ __all__ = [
     "GSAM",
     "HPM",
     "IGNITE",
+    "JODIE",
     "MART",
     "SAM",
     "SRL",
@@ -92,6 +95,7 @@ __all__ = [
     "RDrop",
     "RecalibratedTraining",
     "RegularizedModel",
+    "RepresentationGame",
     "RobustSelfSupervised",
     "WeightPenalty",
     "WithLabels",

@@ -171,9 +171,9 @@ class ManifoldSmooth(RegularizedModel):
         slopes, losses = backend.gather_over_replicas([notes["slopes"], notes["loss"][None]])
         self.lipschitz_estimate.assign(ops.max(slopes, initial=0.0))
         violation = ops.cast(mean(losses), "float32") - self.tolerance
-        moved = ops.convert_to_tensor(self.loss_multiplier) + rate * violation
-        moved = ops.clip(moved, 0.0, self.maximum_multiplier)
-        self.loss_multiplier.assign(ops.where(ops.isfinite(moved), moved, self.loss_multiplier))
+        held = ops.convert_to_tensor(self.loss_multiplier)
+        moved = ops.clip(held + rate * violation, 0.0, self.maximum_multiplier)
+        self.loss_multiplier.assign(ops.where(ops.isfinite(moved), moved, held))
         if self.num_samples is not None:
             rows = ops.relu(notes["rows"] + rate * notes["slopes"])
             if self.projection == "simplex":

@@ -2,11 +2,13 @@
 
 from keras_regularize.utils.bins import bin_edges, bin_labels
 from keras_regularize.utils.columns import with_index
+from keras_regularize.utils.interactions import t_batches
 from keras_regularize.utils.variables import AllBut
 
 __all__ = [
     "AllBut",
     "bin_edges",
     "bin_labels",
+    "t_batches",
     "with_index",
 ]

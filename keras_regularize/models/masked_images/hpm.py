@@ -166,7 +166,7 @@ class HPM(Configured, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         patches = self.patches(inputs)
-        tokens = self.patch_embedding(patches, training=training) + self.positions
+        tokens = self._placed(self.patch_embedding(patches, training=training), self.positions)
         if not training:
             return ops.cast(self.encoder(tokens, training=False), self.compute_dtype)
         self._move_teacher()
@@ -210,10 +210,10 @@ class HPM(Configured, keras.Model):
     def predicted_losses(self, inputs: Any) -> Any:
         """How hard the teacher takes each patch of whole inputs to be, `(batch, patches)`."""
         embedding, encoder, predictor = self.teacher
-        positions, others = (ops.convert_to_tensor(p) for p in self.teacher_positions)
-        tokens = embedding(self.patches(inputs), training=False)
-        encoded = encoder(tokens + ops.cast(positions, tokens.dtype), training=False)
-        scores = predictor(encoded + ops.cast(others, encoded.dtype), training=False)
+        positions, others = self.teacher_positions
+        tokens = self._placed(embedding(self.patches(inputs), training=False), positions)
+        encoded = self._placed(encoder(tokens, training=False), others)
+        scores = predictor(encoded, training=False)
         return ops.stop_gradient(ops.cast(mean(scores, axis=-1), "float32"))
 
     def reconstruct(self, inputs: Any, hard_fraction: float | None = None) -> tuple[Any, Any]:
@@ -225,7 +225,7 @@ class HPM(Configured, keras.Model):
         scores = self.predicted_losses(inputs)
         mask = hard_patch_mask(scores, None, self.mask_ratio, share, self.seed_generator)
         patches = self.patches(inputs)
-        tokens = self.patch_embedding(patches, training=False) + self.positions
+        tokens = self._placed(self.patch_embedding(patches, training=False), self.positions)
         _, pixels, _ = self._guess(tokens, mask, training=False)
         guessed = ops.where(mask[:, :, None] > 0, ops.cast(pixels, "float32"), patches)
         counts, rank = self._counts(inputs.shape), len(self.patch_size)
@@ -245,9 +245,12 @@ class HPM(Configured, keras.Model):
         )
         full = ops.concatenate([encoded, ops.cast(hidden, encoded.dtype)], axis=1)
         full = ops.take_along_axis(full, ops.argsort(order, axis=1)[:, :, None], axis=1)
-        placed = full + ops.cast(ops.convert_to_tensor(self.decoder_positions), full.dtype)
+        placed = self._placed(full, self.decoder_positions)
         scores = mean(self.loss_predictor(placed, training=training), axis=-1)
         return full, self.decoder(placed, training=training), ops.cast(scores, "float32")
+
+    def _placed(self, tokens, positions):
+        return tokens + ops.cast(ops.convert_to_tensor(positions), tokens.dtype)
 
     def _order(self, mask):
         """Numbers of the patches `(batch, patches)`, the visible ones first."""
@@ -271,7 +274,8 @@ class HPM(Configured, keras.Model):
 
     def _move_teacher(self):
         # Before a step, of the weights that the last one left.
-        keep = ops.where(ops.convert_to_tensor(self.started) > 0, self.momentum, 0.0)
+        started, keep = (ops.convert_to_tensor(v) for v in (self.started, self.momentum))
+        keep = ops.where(started > 0, keep, 0.0)
         self.started.assign(ops.ones_like(keep))
         for mine, own in self._pairs():
             own = ops.stop_gradient(ops.convert_to_tensor(own))
