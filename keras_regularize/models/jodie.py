@@ -30,8 +30,8 @@ class JODIE(Configured, keras.Model):
     \operatorname{mean} (u' - u)^2 + \mu_i \operatorname{mean} (i' - i)^2$ of each. The gradient goes back through
     the batches of a window.
 
-    A sample of `fit` is a batch of interactions, as `stream` makes them, and `batch_size` the number of these in a
-    window: `fit(x, batch_size=8, shuffle=False)`. Embeddings move in `fit`, `evaluate` and `predict`, in the order
+    A sample of `fit` is a batch of interactions, as `stream` makes them: `fit(x)`. Embeddings move in `fit`,
+    `evaluate` and `predict`, in the order
         of
     time; each epoch of `fit` begins at the first, and `predict` on what comes next goes on where `fit` ended.
 
@@ -42,6 +42,8 @@ class JODIE(Configured, keras.Model):
         mode: `"item_sum"`, `"full_sum"`, or `"mean"` as in the original method, see `kr.losses.TBatch`.
         user_factor: $\mu_u \ge 0$.
         item_factor: $\mu_i \ge 0$.
+        window: Number of batches in a window, at least 1: the `batch_size` of `fit`, `evaluate` and `predict`,
+            which may be smaller but not larger.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Input: what `stream` returns. Output: scores of all items at each interaction, `(batches, width, num_items)`,
@@ -63,7 +65,7 @@ class JODIE(Configured, keras.Model):
     model = kr.models.JODIE(num_users=5, num_items=4, dim=8)
     model.compile("adam")
     x = model.stream(users, items, np.arange(100.0))
-    model.fit(x, batch_size=8, shuffle=False, verbose=0)
+    model.fit(x, epochs=2, verbose=0)
     scores = model.predict(x, verbose=0)
     ```
 
@@ -81,6 +83,7 @@ class JODIE(Configured, keras.Model):
         mode: str = "item_sum",
         user_factor: float = 1.0,
         item_factor: float = 1.0,
+        window: int = 8,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -90,6 +93,7 @@ class JODIE(Configured, keras.Model):
         self.mode = check_choice("mode", mode, ("item_sum", "full_sum", "mean"))
         self.user_factor = check_number("user_factor", user_factor, minimum=0)
         self.item_factor = check_number("item_factor", item_factor, minimum=0)
+        self.window = check_integer("window", window, minimum=1)
 
     def stream(self, users: Any, items: Any, times: Any, features: Any = None) -> dict[str, Any]:
         """The interactions of a stream in batches: arrays `(batches, width, …)`, to be passed to `fit`.
@@ -197,12 +201,25 @@ class JODIE(Configured, keras.Model):
             return (scores, users, items, loss + added), (scores, users, items, loss + added)
 
         given = tuple(ops.convert_to_tensor(inputs[name]) for name in names)
+        size = ops.shape(given[0])[0]
+        if given[0].shape[0] is None:
+            # TensorFlow's scan has to know how often: what is added is padding.
+            given = tuple(self._filled(name, t) for name, t in zip(names, given))
         (_, users, items, loss), (scores, *_) = ops.scan(step, (scores, users, items, empty), given)
         self.users.assign(ops.stop_gradient(users))
         self.items.assign(ops.stop_gradient(items))
         self.started.assign(ops.ones_like(empty))
         self.add_loss(ops.cast(loss, keras.config.floatx()))
-        return scores
+        return scores[:size]
+
+    def _filled(self, name, values):
+        """The batches of a window, of which there are at most `window`, and padding up to these."""
+        fill = {"user": self.num_users, "item": self.num_items, "previous": self.num_items}
+        shape = (self.window, *values.shape[1:])
+        padding = ops.full(shape, fill.get(name, 0), dtype=values.dtype)
+        size = ops.shape(values)[0]
+        padding = padding[: self.window - size]  # Negative for more, which then do not fit.
+        return ops.reshape(ops.concatenate([values, padding], axis=0), shape)
 
     def _interact(self, users, items, weights, given):
         """Scores, moved embeddings and the loss of a batch of interactions."""
@@ -260,4 +277,13 @@ class JODIE(Configured, keras.Model):
         first = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self.reset() if self.built else None
         )
-        return super().fit(*args, **{"shuffle": False, **kwargs, "callbacks": [first, *callbacks]})
+        given = {"shuffle": False, "batch_size": self.window, **kwargs}
+        return super().fit(*args, **{**given, "callbacks": [first, *callbacks]})
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`, window by window."""
+        return super().evaluate(*args, **{"batch_size": self.window, **kwargs})
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.predict`, window by window."""
+        return super().predict(*args, **{"batch_size": self.window, **kwargs})
