@@ -59,7 +59,7 @@ class TREGS(BatchCoupledLoss):
     ```
 
     Reference: Julie Mordacq, David Loiseaux, Vicky Kalogeiton and Steve Oudot, *T-REGS: Minimum Spanning Tree
-    Regularization for Self-Supervised Learning*, 2025, arXiv:2510.23484.
+    Regularization for Self-Supervised Learning*, NeurIPS 2025, arXiv:2510.23484.
     """
 
     def __init__(

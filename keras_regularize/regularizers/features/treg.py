@@ -49,7 +49,7 @@ class TREG(FeatureRegularizer):
     ```
 
     Reference: Julie Mordacq, David Loiseaux, Vicky Kalogeiton and Steve Oudot, *T-REGS: Minimum Spanning Tree
-    Regularization for Self-Supervised Learning*, 2025, arXiv:2510.23484.
+    Regularization for Self-Supervised Learning*, NeurIPS 2025, arXiv:2510.23484.
     """
 
     def __init__(self, factor: float = 0.2, sphere_factor: float = 8e-4):
