@@ -8,6 +8,7 @@ from rich.console import Console
 from benchmarks import (
     alternatives,
     boxes_and_ranking,
+    features,
     forecasting,
     imports,
     losses,
@@ -26,6 +27,7 @@ TABLES = {
     "losses": losses.table,
     "metrics": metrics.table,
     "regularizers": regularizers.table,
+    "features": features.table,
     "output_layers": output_layers.table,
     "probabilistic": probabilistic.table,
     "robustness": robustness.table,

@@ -111,6 +111,16 @@ def far(y_pred, scales):
     return extremes
 
 
+def tokens(given, units):
+    """A model of any number of tokens."""
+    return keras.Sequential([keras.Input((None, given)), keras.layers.Dense(units)])
+
+
+def views():
+    """Features of two views of four samples."""
+    return np.random.default_rng(0).normal(size=(4, 2, 3))
+
+
 def selections():
     scores = np.array([0.3, -0.2, 1.0, 0.5, -3.0, 0.1])
     return {"y_true": np.array([1, 0, 1, 0, 1, 0]), "y_pred": scores}
@@ -246,6 +256,12 @@ CASES = {
     },
     # With a gate that is never open: it is one for the batch.
     "layers.ShakeDrop": {"config": lambda: {"survival_probability": 0.0}},
+    "layers.StudentTClustering": {"config": lambda: {"num_clusters": 3}},
+    "layers.SurrogateRepresentation": {
+        "config": lambda: {"num_bins": 3, "feature_dim": 4, "num_points": 5, "seed": 0},
+        # Sums of the epoch move, without any random number.
+        "check": lambda: {"inputs": features_and_labels(), "skip": ("randomness",)},
+    },
     "layers.TLossEndpoint": {
         "config": lambda: {"nu": 2.0},
         "check": lambda: {"inputs": [masks()["y_pred"], masks()["y_pred"] > 0.5]},
@@ -271,6 +287,19 @@ CASES = {
     },
     # One value for the batch.
     "losses.BoundaryDoU": {"check": lambda: {"skip": BATCH_COUPLED}},
+    # Its mode is the reduction.
+    "losses.TBatch": {
+        "check": lambda: {
+            **columns(),
+            # float16 cannot hold the square of what is larger.
+            "extremes": [0.0 * columns()["y_pred"], 100 * np.sign(columns()["y_pred"])],
+            "skip": ("config", "reductions", "sample weights", "sequences"),
+        }
+    },
+    # Pairs are those of the batch.
+    "losses.PatchLossRanking": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
+    # Frequencies are those of the batch, among the samples of a weight above 0.
+    "losses.DEPICT": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     # The worst samples are found within the batch, among those of a weight above 0.
     "losses.BoundaryAware": {
         "config": lambda: {"num_bins": 3, "truncation": 2.0},
@@ -310,6 +339,16 @@ CASES = {
         }
     },
     "losses.SpectralRisk": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    # One value for the batch, whatever the labels.
+    "losses.TREGS": {
+        "check": lambda: {
+            "y_pred": views(),
+            "y_true": np.zeros(4, "int32"),
+            # float16 cannot hold the gradient at 1e4.
+            "extremes": [0.0 * views(), 1e3 * np.sign(views()), np.roll(views(), 1, 1)],
+            "skip": (*BATCH_COUPLED, "sample weights"),
+        }
+    },
     "losses.WeightedSum": {
         "config": lambda: {
             "losses": [kr.losses.MaxSup(), kr.losses.ZLoss()],
@@ -364,6 +403,13 @@ CASES = {
     "metrics.RecallAtK": {"config": lambda: {"k": 2}, "check": lambda: queries()},
     "metrics.SSIM": {"config": lambda: {"window": 5}, "check": lambda: pictures()},
     "metrics.SelectiveAccuracy": {"check": lambda: selections()},
+    "metrics.ShotMAE": {
+        "config": lambda: {"edges": [0.0, 1.0, 2.0], "counts": [5, 500]},
+        "check": lambda: {
+            "y_true": np.array([0.1, 0.5, 1.5, 0.9, 1.2, 0.3]),
+            "y_pred": np.array([0.3, 0.2, 1.0, 0.5, 3.0, 0.1]),
+        },
+    },
     "metrics.ThresholdAccuracy": {"check": lambda: depths()},
     # A neutral strength leaves cross-entropy: that of the compiled loss.
     "models.ALP": {
@@ -395,6 +441,14 @@ CASES = {
         "config": lambda: {"model_b": teacher(), "forget_rate": 0.3},
         # It predicts the mean of two networks.
         "check": lambda: {"skip": ("inference",)},
+    },
+    "models.DEPICT": {
+        "config": lambda: {
+            "encoder": keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]),
+            "decoder": keras.Sequential([keras.Input((2,)), keras.layers.Dense(5)]),
+            "num_clusters": 3,
+        },
+        "check": lambda: {"inputs": features_and_labels()[0]},
     },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},
@@ -510,6 +564,31 @@ CASES = {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},
         "check": lambda: {"neutral": {"beta": 0.0}},
     },
+    "models.ManifoldSmooth": {
+        "config": lambda: {"tolerance": 0.1, "num_samples": 8, "dual_learning_rate": 0.1},
+        "check": lambda: {"y": labels_and(index=np.arange(8, dtype="int32"))},
+    },
+    "models.HPM": {
+        "config": lambda: {
+            "patch_embedding": tokens(8, 4),
+            "encoder": tokens(4, 4),
+            "decoder": tokens(4, 8),
+            "loss_predictor": tokens(4, 2),
+            "patch_size": [2, 2],
+        },
+        "check": lambda: {"inputs": images()},
+    },
+    "models.JODIE": {"config": lambda: {"num_users": 3, "num_items": 2}},
+    "models.RepresentationGame": {"config": lambda: {"rank": 2}},
+    "models.SRL": {
+        "config": lambda: {
+            "feature_layer": 0,
+            "edges": [0.0, 0.5, 1.5, 2.5],
+            "feature_dim": 4,
+            "num_points": 5,
+            "seed": 0,
+        },
+    },
     "models.VAT": {
         "config": lambda: {"epsilon": 0.5, "seed": 1},
         "check": lambda: {"neutral": {"factor": 0.0}, "skip": RANDOM_STEP},
@@ -542,9 +621,16 @@ CASES = {
     },
     # Its value is 0 everywhere, its gradient is not.
     "regularizers.HyperSparse": {"check": lambda: {"skip": ("gradient",)}},
+    # The samples that one is measured against are constants of the gradient.
+    "regularizers.LDReg": {"check": lambda: {"skip": ("gradient",)}},
+    # Without `factor` the lengths of features still count.
+    "regularizers.TREG": {"check": lambda: {"skip": ("factor",)}},
     "regularizers.attach": {"no_paper": True},
     "utils.AllBut": {"config": lambda: {"names": ["bias"]}, "no_paper": True},
 }
+
+# Models of inputs that no layer has, in a dictionary.
+DICTIONARIES = {"models.JODIE"}
 
 # Public for subclasses alone.
 BASES = {

@@ -393,6 +393,7 @@ def fit_power_law(config, sizes, losses):
 
 ADAPTERS = {
     "analysis.brier_decomposition": on_arrays(kr.analysis.brier_decomposition),
+    "analysis.minimax_linear_regret": on_arrays(kr.analysis.minimax_linear_regret),
     "analysis.fit_temperature": on_arrays(kr.analysis.fit_temperature),
     "analysis.out_of_distribution_scores": on_arrays(kr.analysis.out_of_distribution_scores),
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
@@ -403,6 +404,7 @@ ADAPTERS = {
     "analysis.target_shift_weights": on_arrays(kr.analysis.target_shift_weights),
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
+    "utils.t_batches": on_arrays(kr.utils.t_batches),
     "losses.rationale_invariance": rationale_invariance,
     "analysis.fit_power_law": fit_power_law,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,

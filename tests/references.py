@@ -353,4 +353,28 @@ REFERENCES = {
     "analysis.weighted_conformal_quantile": (
         "tests/analysis/test_conformal.py::test_the_weighted_quantile_is_that_of_a_loop"
     ),
+    "analysis.local_intrinsic_dimension": (
+        "tests/regularizers/test_features.py::test_local_intrinsic_dimension_is_that_of_the_set"
+    ),
+    "layers.SurrogateRepresentation": ("tests/models/test_srl.py::test_the_path_equals_a_loop"),
+    "models.SRL": ("tests/models/test_srl.py::test_the_first_epoch_collects_and_the_next_move"),
+    "metrics.ShotMAE": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
+    "utils.bin_edges": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
+    "utils.bin_labels": "tests/models/test_srl.py::test_bins_and_shots_equal_a_loop",
+    "models.ManifoldSmooth": ("tests/models/test_manifold_smooth.py::test_two_steps_equal_a_loop"),
+    "layers.StudentTClustering": "tests/models/test_depict.py::test_student_t_equals_a_loop",
+    "models.DEPICT": "tests/models/test_depict.py::test_the_losses_of_a_step",
+    "models.HPM": "tests/models/test_hpm.py::test_the_losses_of_a_step",
+    "analysis.minimax_linear_representation": (
+        "tests/analysis/test_representations.py"
+        "::test_closed_forms_have_the_regret_that_they_promise"
+    ),
+    "analysis.randomized_linear_representation": (
+        "tests/analysis/test_representations.py"
+        "::test_closed_forms_have_the_regret_that_they_promise"
+    ),
+    "models.RepresentationGame": (
+        "tests/analysis/test_representations.py::test_the_game_comes_to_its_closed_form"
+    ),
+    "models.JODIE": "tests/models/test_jodie.py::test_a_window_equals_a_loop_over_interactions",
 }

@@ -48,7 +48,7 @@ OWN_CONFIG = {
 
 def make(key):
     symbol, case = SYMBOLS[key], contract_cases.CASES.get(key, {})
-    if not issubclass(symbol, keras.Model):
+    if not issubclass(symbol, kr.models.RegularizedModel):
         return symbol(**config_of(key))
     network = case.get("check", dict)().get("network", contract_cases.teacher)
     return symbol(network(), **case.get("config", dict)())

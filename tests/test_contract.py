@@ -147,6 +147,8 @@ def check_of(key):
         return check_activation
     if not inspect.isclass(symbol):
         return check_registered_function
+    if key in contract_cases.DICTIONARIES:
+        return check_serializable
     for base, check in BASES.items():
         if issubclass(symbol, base):
             return check

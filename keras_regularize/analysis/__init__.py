@@ -4,6 +4,7 @@ from keras_regularize.analysis._effective_learning_rate import effective_learnin
 from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
 from keras_regularize.analysis._fit_power_law import fit_power_law
 from keras_regularize.analysis._gaussian_cutoff import gaussian_cutoff
+from keras_regularize.analysis._local_intrinsic_dimension import local_intrinsic_dimension
 from keras_regularize.analysis._naive_bayes import naive_bayes_head
 from keras_regularize.analysis._off_policy_bound import off_policy_bound
 from keras_regularize.analysis._out_of_distribution_scores import out_of_distribution_scores
@@ -36,6 +37,11 @@ from keras_regularize.analysis.distribution_shift import (
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.representations._minimax_linear import (
+    minimax_linear_regret,
+    minimax_linear_representation,
+    randomized_linear_representation,
+)
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -67,14 +73,18 @@ __all__ = [
     "gradient_norm_bound",
     "input_gradient_norm",
     "kernel_self_distillation",
+    "local_intrinsic_dimension",
     "lrqr_objective",
     "margin_violation",
+    "minimax_linear_regret",
+    "minimax_linear_representation",
     "naive_bayes_head",
     "off_policy_bound",
     "optimal_distillation_weight",
     "out_of_distribution_scores",
     "outlier_channels",
     "private_bag_means",
+    "randomized_linear_representation",
     "relative_importance",
     "reliability_diagram",
     "robust_accuracy",

@@ -39,6 +39,8 @@ from keras_regularize.layers.segmentation.inverse_form import (
     train_inverse_form,
 )
 from keras_regularize.layers.segmentation.t_loss_endpoint import TLossEndpoint
+from keras_regularize.layers.student_t_clustering import StudentTClustering
+from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
 
 __all__ = [
     "AccordionBlock",
@@ -68,6 +70,8 @@ __all__ = [
     "RationaleDense",
     "Reparameterized",
     "ShakeDrop",
+    "StudentTClustering",
+    "SurrogateRepresentation",
     "TLossEndpoint",
     "WeightCompander",
     "WeightConditioning",

@@ -20,12 +20,23 @@ from keras_regularize.losses.classification.entmax import Entmax, Sparsemax
 from keras_regularize.losses.classification.poly import PolyLoss
 from keras_regularize.losses.classification.poly_focal import PolyFocal
 from keras_regularize.losses.classification.z_loss import ZLoss
+from keras_regularize.losses.clustering._cluster_target_distribution import (
+    cluster_target_distribution,
+)
+from keras_regularize.losses.clustering.depict import DEPICT
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
 from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,
     neural_collapse_within,
 )
 from keras_regularize.losses.features._rationale_invariance import rationale_invariance
+from keras_regularize.losses.features._surrogate_geometry import (
+    enveloping_loss,
+    homogeneity_loss,
+    surrogate_contrastive_loss,
+)
+from keras_regularize.losses.features._weighted_laplacian_penalty import weighted_laplacian_penalty
+from keras_regularize.losses.features.tregs import TREGS
 from keras_regularize.losses.forecasting.dilate import DILATE
 from keras_regularize.losses.forecasting.mean_absolute_scaled_error import MeanAbsoluteScaledError
 from keras_regularize.losses.forecasting.mean_bias_error import MeanBiasError
@@ -76,6 +87,8 @@ from keras_regularize.losses.probabilistic.probabilistic_calibration import (
 from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
+from keras_regularize.losses.ranking.patch_loss_ranking import PatchLossRanking
+from keras_regularize.losses.ranking.t_batch import TBatch
 from keras_regularize.losses.regression.piecewise import BalancedL1, BerHu, Wing
 from keras_regularize.losses.regression.pseudo_huber import PseudoHuber
 from keras_regularize.losses.regression.tweedie import Tweedie
@@ -136,11 +149,13 @@ __all__ = [
     "RegionLoss",
     "SegmentationLoss",
     "ACLS",
+    "DEPICT",
     "DILATE",
     "FLSD",
     "LDAM",
     "MDCA",
     "SSIM",
+    "TREGS",
     "ActiveBoundary",
     "AggregateResponse",
     "AnyLoss",
@@ -185,6 +200,7 @@ __all__ = [
     "MeanBiasError",
     "NormalizedRootMeanSquaredError",
     "PairwiseLogistic",
+    "PatchLossRanking",
     "PolyFocal",
     "PolyLoss",
     "ProbabilisticCalibration",
@@ -210,6 +226,7 @@ __all__ = [
     "SpectralRisk",
     "SymmetricCrossentropy",
     "SymmetricMeanAbsolutePercentageError",
+    "TBatch",
     "TLoss",
     "TopKCrossentropy",
     "Tweedie",
@@ -226,13 +243,16 @@ __all__ = [
     "calibrated_derivatives",
     "class_balanced_weights",
     "class_weights_from_frequencies",
+    "cluster_target_distribution",
     "conditional_entropy",
     "decoupled_distillation_loss",
     "distance_bins",
     "distance_maps",
     "distillation_loss",
     "early_learning_penalty",
+    "enveloping_loss",
     "gaussian_mixture_cdf",
+    "homogeneity_loss",
     "mart",
     "mask_from_distance_bins",
     "neural_collapse_between",
@@ -240,5 +260,7 @@ __all__ = [
     "rationale_invariance",
     "smooth_adversarial_comp_sum",
     "spectral_weights",
+    "surrogate_contrastive_loss",
     "trades",
+    "weighted_laplacian_penalty",
 ]

@@ -19,6 +19,7 @@ from keras_regularize.metrics.ranking.mean_reciprocal_rank import MeanReciprocal
 from keras_regularize.metrics.ranking.ndcg import NDCG
 from keras_regularize.metrics.ranking.recall_at_k import RecallAtK
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
+from keras_regularize.metrics.shot_mae import ShotMAE
 
 __all__ = [
     "AURC",
@@ -40,6 +41,7 @@ __all__ = [
     "ProbabilisticCalibrationError",
     "RecallAtK",
     "SelectiveAccuracy",
+    "ShotMAE",
     "ThresholdAccuracy",
     "WorstGroupAccuracy",
 ]

@@ -12,6 +12,7 @@ from keras_regularize.models.adversarial.mart import MART
 from keras_regularize.models.adversarial.srst_awr import SRSTAWR
 from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
+from keras_regularize.models.depict import DEPICT
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
@@ -19,6 +20,10 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.jodie import JODIE
+from keras_regularize.models.manifold_smooth import ManifoldSmooth
+from keras_regularize.models.masked_images._hard_patch_mask import hard_patch_mask
+from keras_regularize.models.masked_images.hpm import HPM
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR
 from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
@@ -26,6 +31,7 @@ from keras_regularize.models.prospect import Prospect
 from keras_regularize.models.r_drop import RDrop
 from keras_regularize.models.recalibrated_training import RecalibratedTraining
 from keras_regularize.models.regularized_model import RegularizedModel
+from keras_regularize.models.representation_game import RepresentationGame
 from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
 from keras_regularize.models.scheduled_loss import ScheduledLoss
 from keras_regularize.models.sharpness.amp import AMP
@@ -39,6 +45,7 @@ from keras_regularize.models.sharpness.ignite import IGNITE
 from keras_regularize.models.sharpness.look_sam import LookSAM
 from keras_regularize.models.sharpness.momentum_sam import MomentumSAM
 from keras_regularize.models.sharpness.sam import SAM
+from keras_regularize.models.srl import SRL
 from keras_regularize.models.vat import VAT
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
@@ -49,12 +56,16 @@ __all__ = [
     "ART",
     "ASAM",
     "AWP",
+    "DEPICT",
     "ELLE",
     "ELR",
     "GSAM",
+    "HPM",
     "IGNITE",
+    "JODIE",
     "MART",
     "SAM",
+    "SRL",
     "SRSTAWR",
     "TRADES",
     "ScheduledLoss",
@@ -78,12 +89,15 @@ __all__ = [
     "GroupDRO",
     "InputGradientPenalty",
     "LookSAM",
+    "ManifoldSmooth",
     "MomentumSAM",
     "Prospect",
     "RDrop",
     "RecalibratedTraining",
     "RegularizedModel",
+    "RepresentationGame",
     "RobustSelfSupervised",
     "WeightPenalty",
     "WithLabels",
+    "hard_patch_mask",
 ]

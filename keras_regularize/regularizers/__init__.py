@@ -15,6 +15,11 @@ from keras_regularize.regularizers.cauchy_schwarz.cauchy_schwarz import CauchySc
 from keras_regularize.regularizers.cauchy_schwarz.eigenvector import EigenvectorCauchySchwarz
 from keras_regularize.regularizers.cauchy_schwarz.multi_level import MultiLevelCauchySchwarz
 from keras_regularize.regularizers.cauchy_schwarz.orthogonal import OrthogonalCauchySchwarz
+from keras_regularize.regularizers.features.dispersive import Dispersive
+from keras_regularize.regularizers.features.ko_leo import KoLeo
+from keras_regularize.regularizers.features.ld_reg import LDReg
+from keras_regularize.regularizers.features.treg import TREG
+from keras_regularize.regularizers.features.uniformity import Uniformity
 from keras_regularize.regularizers.hyper_sparse import HyperSparse
 from keras_regularize.regularizers.mhe import MHE
 from keras_regularize.regularizers.norm_loss import NormLoss
@@ -34,12 +39,16 @@ __all__ = [
     "GOR",
     "MHE",
     "SRIP",
+    "TREG",
     "ActivationKurtosis",
     "BinaryCauchySchwarz",
     "CauchySchwarz",
+    "Dispersive",
     "DoubleSoftOrthogonality",
     "EigenvectorCauchySchwarz",
     "HyperSparse",
+    "KoLeo",
+    "LDReg",
     "L2ToReference",
     "MultiLevelCauchySchwarz",
     "MutualCoherence",
@@ -51,6 +60,7 @@ __all__ = [
     "Spectral",
     "SpectralDecoupling",
     "TernaryCauchySchwarz",
+    "Uniformity",
     "Wasserstein",
     "WeightDistribution",
     "attach",

@@ -1,6 +1,14 @@
 """Helpers for data and models that Keras lacks."""
 
+from keras_regularize.utils.bins import bin_edges, bin_labels
 from keras_regularize.utils.columns import with_index
+from keras_regularize.utils.interactions import t_batches
 from keras_regularize.utils.variables import AllBut
 
-__all__ = ["AllBut", "with_index"]
+__all__ = [
+    "AllBut",
+    "bin_edges",
+    "bin_labels",
+    "t_batches",
+    "with_index",
+]

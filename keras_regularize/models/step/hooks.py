@@ -141,6 +141,10 @@ class Hooks(Configured, _Model):
         """
         self.inside.check_columns(columns)
 
+    def training_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Callbacks of `fit` by which the method acts between epochs, wherever it is in a nest of wrappers."""
+        return []
+
     # Wrapping
 
     @property

@@ -1,6 +1,7 @@
 """The one train step of the package."""
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -89,6 +90,11 @@ class Training(Hooks):
         elif validation is not None:
             validation, _, _ = prepared(self.innermost, validation)
         x = self._check(x, y, kwargs.get("class_weight"))
+        if own := [c for wrapper in self.wrappers() for c in wrapper.training_callbacks()]:
+            # Among the arguments by place there may be callbacks too.
+            given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
+            kwargs = {name: given[name] for name in given if name not in ("self", "x", "y")}
+            args, kwargs["callbacks"] = (), [*own, *_listed(kwargs.get("callbacks"))]
         if validation is not None:
             kwargs["validation_data"] = self.check_validation(validation)
         with backend.keep_weights_on_error(self):
@@ -118,3 +124,9 @@ class Training(Hooks):
             self.check_data(x, label)
             self.check_columns(columns)
         return data
+
+
+def _listed(callbacks):
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks.callbacks
+    return callbacks if isinstance(callbacks, (list, tuple)) else [c for c in (callbacks,) if c]

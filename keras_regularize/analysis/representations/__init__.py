@@ -1,0 +1,1 @@
+"""Representations that are good for a whole class of tasks."""

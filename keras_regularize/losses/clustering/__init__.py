@@ -1,0 +1,1 @@
+"""Clusters that a network finds by itself."""

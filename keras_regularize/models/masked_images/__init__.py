@@ -1,0 +1,1 @@
+"""Training by what is hidden of an image."""
