@@ -399,6 +399,7 @@ ADAPTERS = {
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
     "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),
     "analysis.optimal_distillation_weight": on_arrays(kr.analysis.optimal_distillation_weight),
+    "analysis.smoothed_density": on_arrays(kr.analysis.smoothed_density),
     "analysis.split_conformal_quantile": on_arrays(kr.analysis.split_conformal_quantile),
     "analysis.target_shift_weights": on_arrays(kr.analysis.target_shift_weights),
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),

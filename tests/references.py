@@ -31,6 +31,13 @@ REFERENCES = {
     "analysis.gaussian_cutoff": (
         "tests/analysis/test_gaussian_cutoff.py::test_no_other_cut_makes_fewer_mistakes"
     ),
+    "analysis.hessian_difference_norm": (
+        "tests/analysis/test_curvature.py"
+        "::test_the_difference_of_hessians_has_the_norm_of_the_matrix"
+    ),
+    "analysis.hessian_matrix": (
+        "tests/analysis/test_curvature.py::test_columns_of_the_matrix_are_products"
+    ),
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
     ),

@@ -29,6 +29,23 @@ from keras_regularize.analysis.conformal.conformal_classifier import ConformalCl
 from keras_regularize.analysis.conformal.conformal_quantiles import ConformalQuantiles
 from keras_regularize.analysis.conformal.conformal_regressor import ConformalRegressor
 from keras_regularize.analysis.conformal.likelihood_ratio_quantile import LikelihoodRatioQuantile
+from keras_regularize.analysis.curvature._gradient_statistics import gradient_statistics
+from keras_regularize.analysis.curvature._hessian_eigenvalues import hessian_eigenvalues
+from keras_regularize.analysis.curvature._hessian_trace import hessian_trace
+from keras_regularize.analysis.curvature._sharpness import sharpness
+from keras_regularize.analysis.curvature.hessian_norms import (
+    hessian_difference_norm,
+    hessian_norm_bound,
+)
+from keras_regularize.analysis.curvature.products import (
+    gauss_newton_vector_product,
+    hessian_matrix,
+    hessian_vector_product,
+)
+from keras_regularize.analysis.curvature.spectral_density import (
+    hessian_spectral_density,
+    smoothed_density,
+)
 from keras_regularize.analysis.distribution_shift import (
     TargetShift,
     covariate_shift_weights,
@@ -63,8 +80,17 @@ __all__ = [
     "fisher_diagonal",
     "fit_power_law",
     "fit_temperature",
+    "gauss_newton_vector_product",
     "gaussian_cutoff",
     "gradient_norm_bound",
+    "gradient_statistics",
+    "hessian_difference_norm",
+    "hessian_eigenvalues",
+    "hessian_matrix",
+    "hessian_norm_bound",
+    "hessian_spectral_density",
+    "hessian_trace",
+    "hessian_vector_product",
     "input_gradient_norm",
     "kernel_self_distillation",
     "lrqr_objective",
@@ -80,6 +106,8 @@ __all__ = [
     "robust_accuracy",
     "self_distill",
     "sequential_max_margin",
+    "sharpness",
+    "smoothed_density",
     "spectral_norms",
     "split_conformal_quantile",
     "target_shift_weights",
