@@ -52,6 +52,20 @@ from keras_regularize.analysis.distribution_shift import (
     target_shift_weights,
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
+from keras_regularize.analysis.landscape._curvature_surface import curvature_surface
+from keras_regularize.analysis.landscape._interpolate import interpolate
+from keras_regularize.analysis.landscape._loss_surface import LossSurface, loss_surface
+from keras_regularize.analysis.landscape._pca_trajectory import pca_trajectory
+from keras_regularize.analysis.landscape.convergence import (
+    landscape_convergence,
+    loss_difference_curve,
+    sample_size_for_tolerance,
+)
+from keras_regularize.analysis.landscape.directions import (
+    normalize_direction,
+    project,
+    random_direction,
+)
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
@@ -67,6 +81,7 @@ __all__ = [
     "ConformalRegressor",
     "IsotonicCalibration",
     "LikelihoodRatioQuantile",
+    "LossSurface",
     "QuantileRecalibration",
     "TargetShift",
     "TemperatureScaling",
@@ -74,6 +89,7 @@ __all__ = [
     "accnet_bound",
     "brier_decomposition",
     "covariate_shift_weights",
+    "curvature_surface",
     "effective_learning_rate",
     "effective_rank",
     "f1_norm",
@@ -92,18 +108,27 @@ __all__ = [
     "hessian_trace",
     "hessian_vector_product",
     "input_gradient_norm",
+    "interpolate",
     "kernel_self_distillation",
+    "landscape_convergence",
+    "loss_difference_curve",
+    "loss_surface",
     "lrqr_objective",
     "margin_violation",
     "naive_bayes_head",
+    "normalize_direction",
     "off_policy_bound",
     "optimal_distillation_weight",
     "out_of_distribution_scores",
     "outlier_channels",
+    "pca_trajectory",
     "private_bag_means",
+    "project",
+    "random_direction",
     "relative_importance",
     "reliability_diagram",
     "robust_accuracy",
+    "sample_size_for_tolerance",
     "self_distill",
     "sequential_max_margin",
     "sharpness",

@@ -86,8 +86,8 @@ class Objective:
         scale = ops.sum(counted) / ops.where(total != 0, total, 1.0)
         return losses, ops.stop_gradient(weights * counted * scale)
 
-    def _sum(self, weights, state, batch):
-        """The sum of the losses of a batch, and the outputs."""
+    def sum_of(self, weights, state, batch):
+        """The sum of the losses of a batch at given weights and state, and the outputs."""
         forward = self._forward(weights, state)
         penalties = 0.0
         if self.include_regularization:
@@ -125,7 +125,7 @@ class Objective:
         self, weights: Sequence[Any] | None = None, state: Sequence[Any] | None = None
     ) -> float:
         """The mean loss at given weights, by default the model's."""
-        program = self.program("value", lambda w, s, batch: self._sum(w, s, batch)[0])
+        program = self.program("value", lambda w, s, batch: self.sum_of(w, s, batch)[0])
         weights = self.weights if weights is None else weights
         state = self.state if state is None else state
         sums, count = [], 0
@@ -138,17 +138,34 @@ class Objective:
         """The gradient of the mean loss, flat."""
 
         def add(total, weights, state, batch):
-            gradient = autodiff.grad(lambda w: self._sum(w, state, batch)[0])(weights)
+            gradient = autodiff.grad(lambda w: self.sum_of(w, state, batch)[0])(weights)
             return _added(total, gradient)
 
         weights = self.weights if weights is None else weights
         return flat(*self._total(self.program("gradient", add), weights, self.state))
 
+    def move_to(self, weights: Sequence[Any]) -> None:
+        """Makes other weights those at which derivatives are taken."""
+        self.weights, self._kept_products = list(weights), None
+
+    def sample_losses(self) -> np.ndarray:
+        """The loss of every sample, weighted, in double precision."""
+
+        def losses(weights, state, batch):
+            values, factors = self._losses(self._forward(weights, state)(batch.x), batch)
+            return values * factors
+
+        program, found = self.program("sample_losses", losses), []
+        for batch, size in self.batches():
+            values = program(self.weights, self.state, batch)
+            found.append(flat([values]).astype("float64")[:size])
+        return np.concatenate(found)
+
     def batch_gradient(self, batch: SampleBatch, count: int) -> np.ndarray:
         """The gradient of the mean loss of a batch, flat and in double precision."""
 
         def gradient(weights, state, batch):
-            return autodiff.grad(lambda w: self._sum(w, state, batch)[0])(weights)
+            return autodiff.grad(lambda w: self.sum_of(w, state, batch)[0])(weights)
 
         program = self.program("batch_gradient", gradient)
         return flat(program(self.weights, self.state, batch)).astype("float64") / count
@@ -162,7 +179,7 @@ class Objective:
 
         def add(forward_mode, total, weights, state, vector, batch):
             def summed(w):
-                return self._sum(w, state, batch)[0]
+                return self.sum_of(w, state, batch)[0]
 
             if forward_mode:  # Over reverse mode; compiled, it is faster than reverse mode twice.
                 product = autodiff.jvp(autodiff.grad(summed), weights, vector)[1]
@@ -178,7 +195,7 @@ class Objective:
             return None
         if self._kept_products is None:
             ((batch, size),) = self.batches()
-            summed = lambda w: self._sum(w, self.state, batch)[0]  # noqa: E731
+            summed = lambda w: self.sum_of(w, self.state, batch)[0]  # noqa: E731
             self._kept_products = backend.hessian_products(summed, self.weights), size
         return self._kept_products
 

@@ -102,7 +102,9 @@ def as_array(leaf: Any) -> Any:
 
 def _batches(data):
     if isinstance(data, keras.utils.PyDataset):
-        return (data[i] for i in range(len(data)))
+        if data.num_batches is None:
+            raise ValueError("The dataset must end. Received: one without a number of batches.")
+        return (data[i] for i in range(data.num_batches))
     if callable(getattr(data, "cardinality", None)) and int(data.cardinality()) == -1:
         raise ValueError("The dataset must end. Received: one that repeats for ever.")
     return iter(data)
