@@ -396,6 +396,8 @@ ADAPTERS = {
     "analysis.fit_temperature": on_arrays(kr.analysis.fit_temperature),
     "analysis.out_of_distribution_scores": on_arrays(kr.analysis.out_of_distribution_scores),
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
+    "analysis.factorization_representers": on_arrays(kr.analysis.factorization_representers),
+    "analysis.l1_representers": on_arrays(kr.analysis.l1_representers),
     "analysis.loss_difference_curve": on_arrays(kr.analysis.loss_difference_curve),
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
     "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),

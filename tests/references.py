@@ -41,6 +41,9 @@ REFERENCES = {
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
     ),
+    "analysis.l2_representers": (
+        "tests/analysis/test_representers.py::test_contributions_sum_to_the_predictions"
+    ),
     "analysis.LossSurface": ("tests/analysis/test_landscape.py::test_what_was_saved_is_loaded"),
     "analysis.curvature_surface": (
         "tests/analysis/test_landscape.py::test_curvature_is_that_of_the_matrix"

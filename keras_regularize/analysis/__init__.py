@@ -67,6 +67,11 @@ from keras_regularize.analysis.landscape.directions import (
     random_direction,
 )
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.representers import (
+    factorization_representers,
+    l1_representers,
+    l2_representers,
+)
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -93,6 +98,7 @@ __all__ = [
     "effective_learning_rate",
     "effective_rank",
     "f1_norm",
+    "factorization_representers",
     "fisher_diagonal",
     "fit_power_law",
     "fit_temperature",
@@ -110,6 +116,8 @@ __all__ = [
     "input_gradient_norm",
     "interpolate",
     "kernel_self_distillation",
+    "l1_representers",
+    "l2_representers",
     "landscape_convergence",
     "loss_difference_curve",
     "loss_surface",

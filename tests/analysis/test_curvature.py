@@ -41,7 +41,7 @@ def networks():
     embedded = layers.Embedding(7, 4, mask_zero=True)(tokens)
     attended = layers.MultiHeadAttention(2, 3)(embedded, embedded)
     pooled = layers.GlobalAveragePooling1D()(attended)
-    lstm = layers.LSTM(3)(embedded)
+    loop, lstm = layers.SimpleRNN(2)(embedded), layers.LSTM(3)(embedded)
     image = keras.Input((6, 6, 2))
     convolved = layers.BatchNormalization()(layers.Conv2D(3, 3, activation="tanh")(image))
     convolved = layers.DepthwiseConv2D(2)(layers.UpSampling2D(2)(convolved))
@@ -49,6 +49,7 @@ def networks():
     series = keras.Input((4, 2))
     return {
         "attention": keras.Model(tokens, layers.Dense(3)(pooled)),
+        "loop": keras.Model(tokens, layers.Dense(3)(loop)),
         "lstm": keras.Model(tokens, layers.Dense(3)(lstm)),
         "convolution": keras.Model(image, layers.Dense(3)(convolved)),
         "gru": keras.Model(series, layers.Dense(3)(layers.GRU(2)(series))),
@@ -89,11 +90,11 @@ def check_products(kind):
 @pytest.mark.everywhere
 def test_loops_and_masks_have_second_derivatives():
     # The loop of TensorFlow has no forward mode.
-    objective, vector = check_products("lstm")
+    objective, vector = check_products("loop")
     assert objective.gauss_newton_product(vector) @ vector > 0
 
 
-@pytest.mark.parametrize("kind", ["attention", "convolution", "gru"])
+@pytest.mark.parametrize("kind", ["attention", "convolution", "lstm", "gru"])
 def test_products_of_layers_are_differences_of_gradients(kind):
     check_products(kind)
 
