@@ -397,6 +397,8 @@ ADAPTERS = {
     "analysis.out_of_distribution_scores": on_arrays(kr.analysis.out_of_distribution_scores),
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
     "analysis.factorization_representers": on_arrays(kr.analysis.factorization_representers),
+    "analysis.hilbert_kernel_predict": on_arrays(kr.analysis.hilbert_kernel_predict),
+    "analysis.infinite_width_kernels": on_arrays(kr.analysis.infinite_width_kernels),
     "analysis.l1_representers": on_arrays(kr.analysis.l1_representers),
     "analysis.loss_difference_curve": on_arrays(kr.analysis.loss_difference_curve),
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),

@@ -52,6 +52,11 @@ from keras_regularize.analysis.distribution_shift import (
     target_shift_weights,
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
+from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
+from keras_regularize.analysis.kernels.infinite_width import (
+    hilbert_kernel_predict,
+    infinite_width_kernels,
+)
 from keras_regularize.analysis.landscape._curvature_surface import curvature_surface
 from keras_regularize.analysis.landscape._interpolate import interpolate
 from keras_regularize.analysis.landscape._loss_surface import LossSurface, loss_surface
@@ -97,6 +102,7 @@ __all__ = [
     "curvature_surface",
     "effective_learning_rate",
     "effective_rank",
+    "empirical_ntk",
     "f1_norm",
     "factorization_representers",
     "fisher_diagonal",
@@ -113,6 +119,8 @@ __all__ = [
     "hessian_spectral_density",
     "hessian_trace",
     "hessian_vector_product",
+    "hilbert_kernel_predict",
+    "infinite_width_kernels",
     "input_gradient_norm",
     "interpolate",
     "kernel_self_distillation",

@@ -63,12 +63,13 @@ class Objective:
 
     # What is computed on a batch
 
-    def _forward(self, weights, state):
+    def forward(self, weights: Sequence[Any], state: Sequence[Any]) -> autodiff.Forward:
+        """The model at given weights and state."""
         return autodiff.Forward(self.model, weights, list(zip(self.state_variables, state)))
 
     def _losses(self, outputs, batch):
         """`(losses, weights)` of the rows: the sum of their product is that over the samples of the batch."""
-        forward = self._forward(self.weights, self.state)
+        forward = self.forward(self.weights, self.state)
 
         def parts(sample_weight):
             if self.loss is None:
@@ -88,7 +89,7 @@ class Objective:
 
     def sum_of(self, weights, state, batch):
         """The sum of the losses of a batch at given weights and state, and the outputs."""
-        forward = self._forward(weights, state)
+        forward = self.forward(weights, state)
         penalties = 0.0
         if self.include_regularization:
             outputs, penalties = forward.outputs_and_penalties(batch.x)
@@ -152,7 +153,7 @@ class Objective:
         """The loss of every sample, weighted, in double precision."""
 
         def losses(weights, state, batch):
-            values, factors = self._losses(self._forward(weights, state)(batch.x), batch)
+            values, factors = self._losses(self.forward(weights, state)(batch.x), batch)
             return values * factors
 
         program, found = self.program("sample_losses", losses), []
@@ -206,7 +207,7 @@ class Objective:
             seen: list[Any] = []  # Outputs with their mask, which derivatives do not hand on.
 
             def outputs_at(w):
-                seen[:] = [self._forward(w, state)(batch.x)]
+                seen[:] = [self.forward(w, state)(batch.x)]
                 return seen[0]
 
             def loss_of(outputs):

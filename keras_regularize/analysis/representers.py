@@ -55,14 +55,13 @@ def l1_representers(
     ```python
     import numpy as np
     import keras_regularize as kr
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import Lasso
 
     x = np.random.default_rng(0).normal(size=(100, 5))
-    y = (x[:, 0] > 0).astype(int)
-    model = LogisticRegression(l1_ratio=1.0, C=1.0, solver="liblinear", fit_intercept=False, tol=1e-8)
-    model.fit(x, y)
-    values = kr.analysis.l1_representers(model.coef_[0], x, y, x[:2], factor=1 / (100 * 1.0))
-    print(np.argsort(values[:, 0])[-3:])  # What speaks most for class 1.
+    y = x @ np.array([2.0, -1.0, 0.0, 0.0, 0.5])
+    w = Lasso(alpha=0.1, fit_intercept=False, tol=1e-10).fit(x, y).coef_
+    values = kr.analysis.l1_representers(w, x, y, x[:2], factor=0.1, loss="squared")
+    print(np.argsort(values[:, 0])[-3:])  # What pushes the first prediction up most.
     ```
 
     Reference: Che-Ping Tsai, Jiong Zhang, Eli Chien, Hsiang-Fu Yu, Cho-Jui Hsieh and Pradeep Ravikumar,

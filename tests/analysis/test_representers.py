@@ -11,15 +11,19 @@ RANDOM = np.random.default_rng(0)
 X, W = RANDOM.normal(size=(30, 4)), np.array([1.0, -2.0, 0.5, 0.0])
 
 
-def lasso(x, y, factor, loss="squared", steps=4000):
-    """The minimum of the mean loss and `factor` times the absolute weights, by proximal gradient."""
-    w = np.zeros(x.shape[1])
+def lasso(x, y, factor, loss="squared", steps=3000):
+    """The minimum of the mean loss and `factor` times the absolute weights, by accelerated proximal steps."""
     rate = len(x) / np.linalg.norm(x, 2) ** 2 * (1 if loss == "squared" else 4)
+    w = ahead = np.zeros(x.shape[1])
+    t = 1.0
     for _ in range(steps):
-        f = x @ w
+        f = x @ ahead
         slope = f - y if loss == "squared" else 1 / (1 + np.exp(-f)) - y
-        w = w - rate * x.T @ slope / len(x)
-        w = np.sign(w) * np.maximum(np.abs(w) - rate * factor, 0)
+        new = ahead - rate * x.T @ slope / len(x)
+        new = np.sign(new) * np.maximum(np.abs(new) - rate * factor, 0)
+        t = 1.0 if (ahead - new) @ (new - w) > 0 else t  # Past the minimum: without momentum.
+        following = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        ahead, w, t = new + (t - 1) / following * (new - w), new, following
     return w
 
 
@@ -82,7 +86,7 @@ def test_without_its_supporters_a_prediction_falls_more_than_without_others():
     x, y = load_breast_cancer(return_X_y=True)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     x_train, y_train, x_test = x[:400], y[:400], x[400:]
-    w = lasso(x_train, y_train, 0.01, "logistic", 3000)
+    w = lasso(x_train, y_train, 0.01, "logistic")
     values = analysis.l1_representers(w, x_train, y_train, x_test, 0.01)
     chosen = np.argsort(x_test @ w)[-20:]  # The surest ones.
     falls = {"top": [], "random": []}
@@ -93,7 +97,7 @@ def test_without_its_supporters_a_prediction_falls_more_than_without_others():
         }
         for name, rows in removed.items():
             kept = np.delete(np.arange(400), rows)
-            again = lasso(x_train[kept], y_train[kept], 0.01 * 400 / 380, "logistic", 1000)
+            again = lasso(x_train[kept], y_train[kept], 0.01 * 400 / 380, "logistic", 500)
             falls[name].append(x_test[j] @ (w - again))
     assert np.mean(falls["top"]) > np.mean(falls["random"]) + 0.3
 
