@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 import keras_regularize as kr
 
 EPOCHS = 20
-POINTS = 21  # Along each axis of a surface.
+POINTS = 27  # Along each axis of a surface.
 
 x, y = load_digits(return_X_y=True)
 order = np.random.default_rng(0).permutation(len(y))

@@ -42,6 +42,10 @@ class Objective:
                 f"`{name}` needs a built model, whose weights exist. Received: {model.name!r}, which is not "
                 "built; call it on data or give it an `Input` first."
             )
+        if not model.trainable_variables:
+            raise ValueError(
+                f"`{name}` needs a model with trainable weights. Received: {model.name!r}, which has none."
+            )
         if loss is None and getattr(model, "loss", None) is None:
             raise ValueError(
                 f"`{name}` needs a loss. Received: loss=None and a model that was not compiled with one."
@@ -69,6 +73,8 @@ class Objective:
 
     def _losses(self, outputs, batch):
         """`(losses, weights)` of the rows: the sum of their product is that over the samples of the batch."""
+        if batch.y is None:
+            raise ValueError("Labels are missing: give `y`, or a dataset of pairs `(x, y)`.")
         forward = self.forward(self.weights, self.state)
 
         def parts(sample_weight):

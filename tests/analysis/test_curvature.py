@@ -334,6 +334,8 @@ def test_other_types_of_weights(dtype):
         ({"x": X[:0], "y": Y[:0]}, "at least one sample"),
         ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
         ({"x": iter([(X, Y)])}, "where `x` is a dataset"),
+        ({"y": None}, "Labels are missing"),
+        ({"model": keras.Sequential([keras.Input((3,)), layers.Flatten()])}, "which has none"),
         ({"model": keras.Sequential([layers.Dense(3)])}, "needs a built model"),
     ],
 )

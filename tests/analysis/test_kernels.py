@@ -71,6 +71,7 @@ def test_training_points_keep_their_labels():
     "call, message",
     [
         (lambda m: analysis.empirical_ntk(m, X, output=2), "`output` must be"),
+        (lambda m: analysis.empirical_ntk(m, iter([X])), "must be arrays"),
         (lambda m: analysis.empirical_ntk(m, X[:0]), "at least one sample"),
         (lambda m: analysis.infinite_width_kernels(X, coefficients=[1.0, 1.0]), "must sum to 1"),
         (lambda m: analysis.infinite_width_kernels(0 * X), "no row of zeros"),

@@ -9,6 +9,7 @@ from keras import ops, tree
 from keras_regularize import autodiff
 from keras_regularize.analysis._objective import Objective, flat
 from keras_regularize.analysis._progress import progress
+from keras_regularize.analysis._samples import is_dataset
 
 _NUMBERS = 10**8  # Of gradients that are kept at once, 800 MB.
 
@@ -80,6 +81,10 @@ class _Gradients:
     """Gradients `(samples, outputs, weights)` of outputs in the weights, for some of the samples."""
 
     def __init__(self, model, x, output):
+        if is_dataset(x):
+            raise ValueError(
+                f"`x1` and `x2` must be arrays, or a structure of them. Received: {type(x).__name__}"
+            )
         # The loss is not asked for.
         self._objective = Objective("empirical_ntk", model, x, loss="mse", batch_size=1)
         self._batches = [batch for batch, _ in self._objective.batches()]

@@ -21,13 +21,33 @@ from keras_regularize.validation import check_choice, check_integer
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LossSurface:
-    """What `loss_surface` computes.
+    """The loss over a line or plane of weights, which can be saved, loaded and drawn.
+
+    `loss_surface` computes it.
 
     Attributes:
         coordinates: Coordinates along each direction, a tuple of one or two vectors.
         loss: Mean losses; `loss[i, j]` is that at `coordinates[0][i]` and `coordinates[1][j]`.
         metrics: Metrics by name, arrays like `loss`.
         directions: The directions, each a list of arrays in the shapes of `model.trainable_variables`.
+
+    Example:
+
+    ```python
+    import pathlib, tempfile
+    import numpy as np
+    import keras_regularize as kr
+
+    axis = np.linspace(-1, 1, 5)
+    loss = axis[:, None] ** 2 + axis**2
+    surface = kr.analysis.LossSurface((axis, axis), loss, {}, [[np.ones(2)], [np.ones(2)]])
+    path = pathlib.Path(tempfile.mkdtemp()) / "surface.npz"
+    surface.save(path)
+    surface = kr.analysis.LossSurface.load(path)  # surface.plot() draws it.
+    ```
+
+    Reference: Hao Li, Zheng Xu, Gavin Taylor, Christoph Studer and Tom Goldstein, *Visualizing the Loss Landscape
+    of Neural Nets*, NeurIPS 2018, arXiv:1712.09913.
     """
 
     coordinates: tuple[np.ndarray, ...]
@@ -138,9 +158,13 @@ def draw(ax, coordinates, values, kind, levels, log, label):
         lines = ax.contour(
             first, second, shown, levels=levels, cmap="viridis", norm=norm, linewidths=1
         )
-        ax.clabel(lines, lines.levels[::2], fontsize=7, fmt="%.2g")
+        ax.clabel(lines, lines.levels[::2], fontsize=7, fmt=_number)
     ax.set(xlabel="first direction", ylabel="second direction")
     return ax
+
+
+def _number(value):
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
 def loss_surface(
