@@ -57,7 +57,9 @@ weights at the start:
 """
 
 data = {"x": x_train, "y": y_train, "batch_size": len(x_train)}
-start = kr.analysis.hessian_eigenvalues(net, **data, k=3, which="both", seed=0)
+start = kr.analysis.hessian_eigenvalues(
+    net, **data, k=3, which="both", max_iterations=STEPS, seed=0
+)
 print("largest and smallest:", np.round(start.eigenvalues, 2), "in", start.iterations, "products")
 
 """
@@ -102,7 +104,7 @@ axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
 plt.show()
 last = {
-    rate: kr.analysis.hessian_eigenvalues(n, **data, seed=0).eigenvalues[0]
+    rate: kr.analysis.hessian_eigenvalues(n, **data, max_iterations=STEPS, seed=0).eigenvalues[0]
     for rate, n in trained.items()
 }
 
@@ -150,11 +152,11 @@ trace = kr.analysis.hessian_trace(net, **data, num_samples=STEPS, seed=0)
 print(f"trace {trace.trace:.1f} ± {trace.standard_error:.1f}")
 for rho in (0.05, 0.2):
     step = kr.analysis.sharpness(net, **data, rho=rho)
-    worst = kr.analysis.sharpness(net, **data, rho=rho, ascent_steps=20)
+    worst = kr.analysis.sharpness(net, **data, rho=rho, ascent_steps=STEPS // 3 + 1)
     print(
         f"rise of the loss within {rho}: {step:.3f} along the gradient, {worst:.3f} at the worst point"
     )
-top = kr.analysis.hessian_eigenvalues(net, **data, seed=0).eigenvectors[0]
+top = kr.analysis.hessian_eigenvalues(net, **data, max_iterations=STEPS, seed=0).eigenvectors[0]
 hessian = kr.analysis.hessian_vector_product(net, **data, vector=top)
 newton = kr.analysis.gauss_newton_vector_product(net, **data, vector=top)
 curvatures = [sum(np.sum(p * v) for p, v in zip(parts, top)) for parts in (hessian, newton)]
@@ -170,7 +172,7 @@ scale*: at batches of that size signal and noise of a step are alike, and larger
 training goes on, because what the samples agree on has been learnt.
 """
 
-few = {"x": x_train[:600], "y": y_train[:600]}
+few = {"x": x_train[: 20 * EPOCHS], "y": y_train[: 20 * EPOCHS]}
 for title, model in {"at the start": network(), "trained": net}.items():
     found = kr.analysis.gradient_statistics(model, **few, learning_rate=0.1)
     print(

@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 import keras_regularize as kr
 
 EPOCHS = 20
-POINTS = 27  # Along each axis of a surface.
+POINTS = 25  # Along each axis of a surface.
 
 x, y = load_digits(return_X_y=True)
 order = np.random.default_rng(0).permutation(len(y))
@@ -228,12 +228,13 @@ branch.set_weights(first.get_weights())
 first.fit(x_train, y_train, batch_size=32, epochs=EPOCHS, verbose=0)
 branch.fit(x_train, y_train, batch_size=32, epochs=EPOCHS, verbose=0)
 
+places = np.linspace(-0.5, 1.5, 2 * POINTS + 1)
 ways = {
     "different starts": kr.analysis.interpolate(
-        first, first.get_weights(), other.get_weights(), x_test, y_test, batch_size=500
+        first, first.get_weights(), other.get_weights(), x_test, y_test, places, batch_size=500
     ),
     "a common first half": kr.analysis.interpolate(
-        first, first.get_weights(), branch.get_weights(), x_test, y_test, batch_size=500
+        first, first.get_weights(), branch.get_weights(), x_test, y_test, places, batch_size=500
     ),
 }
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)

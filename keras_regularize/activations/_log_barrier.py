@@ -59,9 +59,7 @@ def log_barrier_simplex(x: Any, learning_rate: float = 1.0, axis: int = -1) -> A
     # Below the top score by so much; `1 / (t + gap)` sums to 1 for one `t` between 1 and the number of scores.
     gaps = learning_rate * (top - scores)
     fixed = ops.stop_gradient(gaps)
-    t = ops.ones_like(top)
-    for _ in range(_STEPS):
-        t = _closer(t, fixed, axis)
+    t = ops.fori_loop(0, _STEPS, lambda _, t: _closer(t, fixed, axis), ops.ones_like(top))
     # At the root, a step that is differentiated has its derivative, and a second one the derivative of that.
     t = _closer(_closer(ops.stop_gradient(t), gaps, axis), gaps, axis)
     return ops.cast(1.0 / (t + gaps), x.dtype)
