@@ -127,12 +127,17 @@ def peers():
 
     def recorded(parameter, **options):
         signs = torch.randint(0, options["high"], parameter.shape)
-        drawn.append((2.0 * signs - 1).numpy())
+        drawn.append((parameter, (2.0 * signs - 1).numpy()))
         return signs
 
     def probes():
-        count = len(model.trainable_variables)
-        return [drawn[i : i + count] for i in range(0, 30 * count, count)]
+        # In the order of the variables, which is not that of a module's parameters.
+        variables = model.trainable_variables
+        found = []
+        for i in range(0, len(drawn), len(variables)):
+            signs = {id(parameter): array for parameter, array in drawn[i : i + len(variables)]}
+            found.append([signs[id(v.value)] for v in variables])
+        return found
 
     options = {"batch_size": SAMPLES, "seed": 0}
     return {
