@@ -9,6 +9,7 @@ from benchmarks import (
     alternatives,
     boxes_and_ranking,
     features,
+    curvature,
     forecasting,
     imports,
     losses,
@@ -34,6 +35,7 @@ TABLES = {
     "segmentation": segmentation.table,
     "boxes_and_ranking": boxes_and_ranking.table,
     "forecasting": forecasting.table,
+    "curvature": curvature.table,
     "imports": imports.table,
 }
 

@@ -31,9 +31,37 @@ REFERENCES = {
     "analysis.gaussian_cutoff": (
         "tests/analysis/test_gaussian_cutoff.py::test_no_other_cut_makes_fewer_mistakes"
     ),
+    "analysis.hessian_difference_norm": (
+        "tests/analysis/test_curvature.py"
+        "::test_the_difference_of_hessians_has_the_norm_of_the_matrix"
+    ),
+    "analysis.hessian_matrix": (
+        "tests/analysis/test_curvature.py::test_columns_of_the_matrix_are_products"
+    ),
     "analysis.input_gradient_norm": (
         "tests/analysis/test_gradient_norm.py::test_a_linear_model_has_the_norm_of_the_formula"
     ),
+    "analysis.l2_representers": (
+        "tests/analysis/test_representers.py::test_contributions_sum_to_the_predictions"
+    ),
+    "analysis.LossSurface": ("tests/analysis/test_landscape.py::test_what_was_saved_is_loaded"),
+    "analysis.curvature_surface": (
+        "tests/analysis/test_landscape.py::test_curvature_is_that_of_the_matrix"
+    ),
+    "analysis.interpolate": (
+        "tests/analysis/test_landscape.py::test_the_way_between_two_models_is_that_of_their_weights"
+    ),
+    "analysis.landscape_convergence": (
+        "tests/analysis/test_landscape.py::test_the_curve_has_the_height_of_the_deviation"
+    ),
+    "analysis.project": ("tests/analysis/test_landscape.py::test_projections_are_coordinates"),
+    "analysis.random_direction": (
+        "tests/analysis/test_landscape.py::test_directions_have_the_lengths_of_the_filters"
+    ),
+    "analysis.sample_size_for_tolerance": (
+        "tests/analysis/test_landscape.py::test_the_sample_size_is_where_the_curve_stays_below"
+    ),
+    "callbacks.WeightTrajectory": ("tests/analysis/test_landscape.py::test_a_trajectory_is_kept"),
     "analysis.margin_violation": (
         "tests/analysis/test_max_margin.py::test_violation_is_that_of_the_worst_sample"
     ),

@@ -25,6 +25,13 @@ FAMILIES = {
         "optimizers.OptimizerWrapper",
     ],
     "Flat minima": ["models.sharpness"],
+    "Curvature and landscapes": [
+        "analysis.curvature",
+        "analysis.landscape",
+        "callbacks.WeightTrajectory",
+    ],
+    "Kernels of networks": ["analysis.kernels"],
+    "Explanations by training points": ["analysis.representers"],
     "Adversarial robustness": [
         "models.adversarial",
         "losses.robust",
@@ -213,6 +220,9 @@ FAMILIES = {
 ALSO = {
     "Base classes": "Subclass these for losses, attacks, optimizers and train steps of your own.",
     "Flat minima": "Sharpness-aware minimization, loss landscapes, generalization.",
+    "Curvature and landscapes": "Hessian, eigenvalues, trace, loss surfaces, mode connectivity, noise scale.",
+    "Kernels of networks": "Neural tangent kernel, Gaussian processes, infinite width and depth.",
+    "Explanations by training points": "Representer points, influence, explainability.",
     "Adversarial robustness": "Adversarial examples, adversarial training, attacks, robust accuracy.",
     "Few labels": "Semi-supervised learning, unlabelled data, consistency, weak labels.",
     "Noisy labels": "Label noise, wrong annotations, outliers, memorization.",

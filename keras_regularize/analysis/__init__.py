@@ -30,17 +30,57 @@ from keras_regularize.analysis.conformal.conformal_classifier import ConformalCl
 from keras_regularize.analysis.conformal.conformal_quantiles import ConformalQuantiles
 from keras_regularize.analysis.conformal.conformal_regressor import ConformalRegressor
 from keras_regularize.analysis.conformal.likelihood_ratio_quantile import LikelihoodRatioQuantile
+from keras_regularize.analysis.curvature._gradient_statistics import gradient_statistics
+from keras_regularize.analysis.curvature._hessian_eigenvalues import hessian_eigenvalues
+from keras_regularize.analysis.curvature._hessian_trace import hessian_trace
+from keras_regularize.analysis.curvature._sharpness import sharpness
+from keras_regularize.analysis.curvature.hessian_norms import (
+    hessian_difference_norm,
+    hessian_norm_bound,
+)
+from keras_regularize.analysis.curvature.products import (
+    gauss_newton_vector_product,
+    hessian_matrix,
+    hessian_vector_product,
+)
+from keras_regularize.analysis.curvature.spectral_density import (
+    hessian_spectral_density,
+    smoothed_density,
+)
 from keras_regularize.analysis.distribution_shift import (
     TargetShift,
     covariate_shift_weights,
     target_shift_weights,
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
+from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
+from keras_regularize.analysis.kernels.infinite_width import (
+    hilbert_kernel_predict,
+    infinite_width_kernels,
+)
+from keras_regularize.analysis.landscape._curvature_surface import curvature_surface
+from keras_regularize.analysis.landscape._interpolate import interpolate
+from keras_regularize.analysis.landscape._loss_surface import LossSurface, loss_surface
+from keras_regularize.analysis.landscape._pca_trajectory import pca_trajectory
+from keras_regularize.analysis.landscape.convergence import (
+    landscape_convergence,
+    loss_difference_curve,
+    sample_size_for_tolerance,
+)
+from keras_regularize.analysis.landscape.directions import (
+    normalize_direction,
+    project,
+    random_direction,
+)
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
 from keras_regularize.analysis.representations._minimax_linear import (
     minimax_linear_regret,
     minimax_linear_representation,
     randomized_linear_representation,
+from keras_regularize.analysis.representers import (
+    factorization_representers,
+    l1_representers,
+    l2_representers,
 )
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
@@ -56,6 +96,7 @@ __all__ = [
     "ConformalRegressor",
     "IsotonicCalibration",
     "LikelihoodRatioQuantile",
+    "LossSurface",
     "QuantileRecalibration",
     "TargetShift",
     "TemperatureScaling",
@@ -63,33 +104,60 @@ __all__ = [
     "accnet_bound",
     "brier_decomposition",
     "covariate_shift_weights",
+    "curvature_surface",
     "effective_learning_rate",
     "effective_rank",
+    "empirical_ntk",
     "f1_norm",
+    "factorization_representers",
     "fisher_diagonal",
     "fit_power_law",
     "fit_temperature",
+    "gauss_newton_vector_product",
     "gaussian_cutoff",
     "gradient_norm_bound",
+    "gradient_statistics",
+    "hessian_difference_norm",
+    "hessian_eigenvalues",
+    "hessian_matrix",
+    "hessian_norm_bound",
+    "hessian_spectral_density",
+    "hessian_trace",
+    "hessian_vector_product",
+    "hilbert_kernel_predict",
+    "infinite_width_kernels",
     "input_gradient_norm",
+    "interpolate",
     "kernel_self_distillation",
     "local_intrinsic_dimension",
+    "l1_representers",
+    "l2_representers",
+    "landscape_convergence",
+    "loss_difference_curve",
+    "loss_surface",
     "lrqr_objective",
     "margin_violation",
     "minimax_linear_regret",
     "minimax_linear_representation",
     "naive_bayes_head",
+    "normalize_direction",
     "off_policy_bound",
     "optimal_distillation_weight",
     "out_of_distribution_scores",
     "outlier_channels",
+    "pca_trajectory",
     "private_bag_means",
     "randomized_linear_representation",
+    "project",
+    "random_direction",
     "relative_importance",
     "reliability_diagram",
     "robust_accuracy",
+    "sample_size_for_tolerance",
     "self_distill",
     "sequential_max_margin",
+    "sharpness",
+    "smoothed_density",
     "spectral_norms",
     "split_conformal_quantile",
     "target_shift_weights",

@@ -20,6 +20,8 @@ derivatives and `Forward`, this is what it may use of it:
 | `eager()` | context in which variables are made at once, also while a step is traced |
 | `no_recording()` | context in which derivatives are not themselves recorded for an outer derivative |
 | `in_branch(fn)` | `fn`, to be traced as the body of a branch or loop |
+| `compiled(fn)` | `fn` of tensors as one program, for loops outside of Keras' own |
+| `hessian_products(fn, x)` | products with the Hessian of `fn(x)` that keep its graph, `None` where compiled |
 | `num_replicas()` | replicas whose gradients the optimizer adds up |
 | `reduce_mean_over_replicas(tensors)` | means over replicas or processes |
 | `gather_over_replicas(tensors)` | the rows of all replicas or processes, the same on each |

@@ -15,6 +15,10 @@ def no_recording():
     return contextlib.nullcontext()
 
 
+def hessian_products(fn, x):
+    """`None`: a compiled program shares nothing with the next one."""
+
+
 def random_states():
     """State of random numbers outside of the model's variables (none here)."""
     return []

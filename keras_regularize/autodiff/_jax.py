@@ -11,6 +11,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     carries_mask,
     exact_segment_sums,
     first_maximum,
+    hessian_products,
     is_compiling,
     join_last,
     jvp,
@@ -49,6 +50,11 @@ def with_gradient(forward, backward):
 
     run.defvjp(keep, lambda kept, cotangent: backward(*kept, cotangent))
     return run
+
+
+def compiled(fn):
+    """`fn` of tensors as one program, compiled once per shapes."""
+    return jax.jit(fn)
 
 
 def read(variable):

@@ -12,6 +12,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     carries_mask,
     exact_segment_sums,
     first_maximum,
+    hessian_products,
     is_compiling,
     join_last,
     jvp,
@@ -68,6 +69,12 @@ def with_gradient(forward, backward):
         return outputs[0]
 
     return run
+
+
+def compiled(fn):
+    """`fn` of tensors as one program, compiled once per shapes."""
+    # As it stands: autograph would rewrite code of ours, which has no branches on data.
+    return tf.function(fn, autograph=False)
 
 
 def read(variable):

@@ -126,6 +126,37 @@ def with_gradient(forward, backward):
     return lambda *inputs: _WithGradient.apply(forward, backward, *inputs)
 
 
+def compiled(fn):
+    """`fn` itself, without a record of what it did."""
+    return torch.no_grad()(fn)
+
+
+def hessian_products(fn, x):
+    """A function `vector -> product` with the Hessian of a scalar `fn(x)`, that keeps what both passes share.
+
+    A list `x` of tensors. Each product costs one backward pass through the gradient, whose graph stays in memory.
+    """
+    options = {"allow_unused": True, "materialize_grads": True}
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        x = [t.detach().requires_grad_() for t in x]
+        value = fn(x)
+        gradients: Sequence[Any] = ()
+        if value.requires_grad:
+            gradients = torch.autograd.grad(value, x, create_graph=True, **options)
+    moving = [(i, g) for i, g in enumerate(gradients) if g.requires_grad]
+
+    def product(vector):
+        if not moving:
+            return [torch.zeros_like(t) for t in x]
+        along = [torch.as_tensor(vector[i], dtype=g.dtype, device=g.device) for i, g in moving]
+        with sdpa_kernel(SDPBackend.MATH):
+            return list(
+                torch.autograd.grad([g for _, g in moving], x, along, retain_graph=True, **options)
+            )
+
+    return product
+
+
 def no_recording():
     """Context in which derivatives are not themselves recorded for an outer derivative."""
     return torch.no_grad()

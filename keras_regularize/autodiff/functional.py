@@ -135,6 +135,12 @@ class Forward:
         with self._scope():
             return self.model(x, training=training)
 
+    def outputs_and_penalties(self, x: Any) -> tuple[Any, Any]:
+        """Predictions, and the sum of `add_loss`, activity and weight penalties of the same pass."""
+        with self._scope():
+            outputs = self.model(x, training=False)
+            return outputs, sum([ops.sum(upcast(p)) for p in self.model.losses], 0.0)
+
     def loss(self, batch: Batch, training: bool = True) -> Any:
         """The model's own objective on a batch: compiled loss, `add_loss`, activity and weight penalties.
 

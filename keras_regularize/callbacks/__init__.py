@@ -8,6 +8,7 @@ from keras_regularize.callbacks.relative_importance_pruning import RelativeImpor
 from keras_regularize.callbacks.robustness import RobustAccuracy
 from keras_regularize.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
 from keras_regularize.callbacks.warm_restarts import WarmRestarts
+from keras_regularize.callbacks.weight_trajectory import WeightTrajectory
 
 __all__ = [
     "EffectiveLearningRate",
@@ -19,4 +20,5 @@ __all__ = [
     "StochasticWeightAveraging",
     "ThresholdPruning",
     "WarmRestarts",
+    "WeightTrajectory",
 ]

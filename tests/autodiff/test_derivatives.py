@@ -691,3 +691,16 @@ def test_a_state_that_is_split_in_another_way_is_an_error(change):
     state = state[:-1] if change == "groups" else [state[0][:-1], *state[1:]]
     with pytest.raises(ValueError, match="zip"):
         backend.test_step(model, lambda data: data, (state, None))
+
+
+def test_products_that_keep_their_graph_are_those_of_the_hessian():
+    fn = lambda w: ops.sum(w[0] ** 3) * w[1]  # noqa: E731
+    x = [tensor([1.0, 2.0]), tensor(3.0)]
+    products = backend.hessian_products(fn, x)
+    vector = [tensor([1.0, 1.0]), tensor(1.0)]
+    if products is None:  # Where programs are compiled.
+        products = lambda v: kr.autodiff.hvp(fn, x, v)[1]  # noqa: E731
+    for _ in range(2):
+        first, second = products(vector)
+        np.testing.assert_allclose(array(first), [21, 48])
+        assert float(array(second)) == 15

@@ -526,3 +526,17 @@ def test_batch_is_immutable():
     more = batch.add(a=1).add(b=2, a=3)
     assert batch.extra == {} and more.extra == {"a": 3, "b": 2}
     assert Batch(1).extra is not Batch(1).extra
+
+
+def test_outputs_come_with_the_penalties_of_their_pass():
+    dense = keras.layers.Dense(
+        2, kernel_regularizer=keras.regularizers.L2(0.5), activity_regularizer="l1"
+    )
+    model = keras.Sequential([keras.Input((3,)), dense])
+    x = np.ones((4, 3), "float32")
+    weights = [2.0 * v.value for v in model.trainable_variables]
+    outputs, penalties = Forward(model, weights).outputs_and_penalties(x)
+    expected = x @ (2 * dense.get_weights()[0])
+    np.testing.assert_allclose(array(outputs), expected, rtol=1e-5)
+    penalty = 0.5 * np.sum((2 * dense.get_weights()[0]) ** 2) + 0.01 * np.abs(expected).sum() / 4
+    assert float(array(penalties)) == pytest.approx(penalty, rel=1e-4)

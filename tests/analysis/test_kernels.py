@@ -1,0 +1,84 @@
+"""Kernels of networks: of linear ones, of very wide ones, and what becomes of them with depth."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_regularize import analysis
+
+X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
+OPTIMAL = [0.0, 0.5, 0.5**0.5, 0.5]
+
+
+def test_the_kernel_of_a_linear_model_is_that_of_its_features():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    gram = X.astype("float64") @ X.T + 1
+    np.testing.assert_allclose(analysis.empirical_ntk(model, X), 2 * gram, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        analysis.empirical_ntk(model, X, X[:2], output=1), gram[:, :2], rtol=1e-5, atol=1e-5
+    )
+    full = analysis.empirical_ntk(model, X[:2], output="full")
+    np.testing.assert_allclose(full[..., 0, 1], 0, atol=1e-6)
+    np.testing.assert_allclose(full[..., 1, 1], gram[:2, :2], rtol=1e-5)
+
+
+def test_parts_give_the_same(monkeypatch):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(2)])
+    whole = analysis.empirical_ntk(model, X, X[:4])
+    assert np.linalg.eigvalsh(analysis.empirical_ntk(model, X))[0] > -1e-5
+    monkeypatch.setattr("keras_regularize.analysis.kernels._empirical_ntk._NUMBERS", 100)
+    np.testing.assert_allclose(analysis.empirical_ntk(model, X, X[:4]), whole)
+
+
+def test_a_wide_network_has_the_kernel_of_infinite_width():
+    x = np.random.default_rng(1).normal(size=(4, 3))
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    random = np.random.default_rng(0)
+    hermite = lambda z: 0.6 * z + 0.8 * (z**2 - 1) / 2**0.5  # noqa: E731
+    kernel = random.normal(size=(3, 200_000))
+    hidden = hermite(x @ kernel)
+    expected = analysis.infinite_width_kernels(x, coefficients=[0.0, 0.6, 0.8])
+    np.testing.assert_allclose(hidden @ hidden.T / 200_000, expected.nngp, atol=0.03)
+    # The gradients of the two layers.
+    slopes = 0.6 + 0.8 * 2**0.5 * (x @ kernel)
+    ntk = expected.nngp + (x @ x.T) * (slopes @ slopes.T) / 200_000
+    np.testing.assert_allclose(ntk, expected.ntk, atol=0.05)
+
+
+def test_depth_leads_to_the_hilbert_estimate():
+    # In dimension 4, whose activation this is: the ratio of kernels becomes one of distances to the power -4.
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 5))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    y = np.sign(x[:, 0] + 0.3 * random.normal(size=60))
+    deep = analysis.infinite_width_kernels(x[40:], x[:40], OPTIMAL, depth=60).ntk
+    signs = np.sign(deep @ y[:40])
+    hilbert = analysis.hilbert_kernel_predict(x[:40], y[:40], x[40:], 4)
+    assert np.mean(signs == np.sign(hilbert)) > 0.9
+
+
+def test_training_points_keep_their_labels():
+    labels = np.eye(2)[[0, 1, 1, 0, 1, 0, 1]]
+    np.testing.assert_array_equal(analysis.hilbert_kernel_predict(X, labels, X, 3), labels)
+    twice = analysis.hilbert_kernel_predict(X[[0, 0, 1]], [1.0, 3.0, 9.0], X[:1], 200)
+    assert twice[0] == 2.0
+    assert np.isfinite(analysis.hilbert_kernel_predict(X, np.ones(7), 1e-30 + X, 400)).all()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda m: analysis.empirical_ntk(m, X, output=2), "`output` must be"),
+        (lambda m: analysis.empirical_ntk(m, iter([X])), "must be arrays"),
+        (lambda m: analysis.empirical_ntk(m, X[:0]), "at least one sample"),
+        (lambda m: analysis.infinite_width_kernels(X, coefficients=[1.0, 1.0]), "must sum to 1"),
+        (lambda m: analysis.infinite_width_kernels(0 * X), "no row of zeros"),
+        (lambda m: analysis.infinite_width_kernels(X, X[:, :2]), "as many features"),
+        (lambda m: analysis.hilbert_kernel_predict(X, np.ones(3), X, 2), "Expected x_train"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
