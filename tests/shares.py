@@ -4,7 +4,8 @@
   of a selection in which every value of every parameter occurs: TensorFlow a quarter, and JAX, where most of the
   time is compilation, an eighth.
 - `everywhere` marks what no backend may leave out: golden cases, the contract of every symbol, derivatives, the
-  train step, and parameters that are about a backend.
+  train step, and parameters that are about a backend. Of a contract TensorFlow and JAX run the checks of what a
+  backend computes and a quarter of the others, a different one for each symbol.
 - `rotating` marks examples, guides and experiments that show what a method is good for, whose numbers are pinned
   elsewhere: each runs on one backend.
 - `once` marks what does not depend on the backend (in a module so marked, but for what is `rotating`).
@@ -17,6 +18,8 @@ import zlib
 BACKENDS = ("tensorflow", "jax", "torch")
 #: What a backend takes of the selected cases, counted off by eight.
 EIGHTHS = {"tensorflow": (0, 4), "jax": (2,)}
+#: The checks of a contract that are about what a backend computes.
+COMPUTED = {"finite", "fit", "gradient", "half precision", "jit", "unknown batch"}
 
 
 def share(items, backend):
@@ -39,6 +42,15 @@ def of_one_test(cases, backend):
     selection = covering(cases)
     first = digest(selection[0])
     return [case for i, case in enumerate(selection) if (first + i) % 8 in EIGHTHS[backend]]
+
+
+def checks_left_out(symbol, checks, backend):
+    """Those checks of a symbol's contract that a backend leaves to PyTorch."""
+    if backend == "torch":
+        return set()
+    others = [check for check in checks if check not in COMPUTED]
+    first = zlib.crc32(f"{backend} {symbol}".encode())
+    return {check for i, check in enumerate(others) if (first + i) % 4}
 
 
 def covering(cases):

@@ -16,6 +16,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import shares
 
 import keras_regularize as kr
 from keras_regularize import testing
@@ -154,9 +155,14 @@ def check_of(key):
 
 @pytest.mark.everywhere
 @keys
-def test_contract(key):
+def test_contract(key, request):
     options = dict(CASES.get(key, {}).get("check", dict)())
-    check_of(key)(key, options)
+    check = check_of(key)
+    if request.config.getoption("share") and hasattr(testing, check.__name__):
+        checks = importlib.import_module(getattr(testing, check.__name__).__module__).CHECKS
+        left_out = shares.checks_left_out(key, checks, keras.backend.backend())
+        options["skip"] = {*options.get("skip", ()), *left_out}
+    check(key, options)
 
 
 @keys

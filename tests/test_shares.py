@@ -53,6 +53,17 @@ def test_the_samples_are_of_cases_that_see_every_value_of_every_parameter():
     assert kept["tensorflow"] | kept["jax"] < set(selection)
 
 
+def test_the_checks_of_a_contract():
+    checks = ["config", "gradient", "labels", "empty batch", "finite", "saving"]
+    symbols = [f"losses.{i}" for i in range(400)]
+    assert all(not shares.checks_left_out(symbol, checks, "torch") for symbol in symbols)
+    for backend in ("tensorflow", "jax"):
+        left_out = [shares.checks_left_out(symbol, checks, backend) for symbol in symbols]
+        assert all(not names & {"gradient", "finite"} and len(names) == 3 for names in left_out)
+        for check in ("config", "labels", "empty batch", "saving"):
+            assert 60 < sum(check not in names for names in left_out) < 140
+
+
 def test_marks():
     everywhere = grid(marks=["everywhere"], n=range(9))
     assert set(map(len, divided(everywhere).values())) == {9}

@@ -80,7 +80,7 @@ def check_activation(
     case = SimpleNamespace(activation=activation, x=x, extremes=extremes)
     case.evaluate = values_and_gradients(lambda x: activation(x))
     case.skip = skip
-    return run_checks("check_activation", activation, _CHECKS, case, skip)
+    return run_checks("check_activation", activation, CHECKS, case, skip)
 
 
 def _shape(case):
@@ -157,7 +157,7 @@ def _saving(case):
     assert_close(save_and_load(model)(case.x), expected, "output after saving and loading")
 
 
-_CHECKS = {
+CHECKS = {
     "shape": _shape,
     "independence": _independence,
     "gradient": _gradient,

@@ -74,7 +74,7 @@ def check_attack(
     case.x = tree.map_structure(
         lambda a: np.asarray(a, "float32") if np.asarray(a).dtype.kind == "f" else np.asarray(a), x
     )
-    return run_checks("check_attack", attack, _CHECKS, case, skip)
+    return run_checks("check_attack", attack, CHECKS, case, skip)
 
 
 def _network():
@@ -185,7 +185,7 @@ def _finite(case):
         case.model.set_weights(weights)
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "structure": _structure,
     "limits": _limits,

@@ -77,7 +77,7 @@ def check_constraint(
     case = SimpleNamespace(constraint=constraint, w=np.asarray(weights, "float32"), shapes=shapes)
     case.apply = fused(lambda w: constraint(w))
     case.skip = skip
-    return run_checks("check_constraint", constraint, _CHECKS, case, skip)
+    return run_checks("check_constraint", constraint, CHECKS, case, skip)
 
 
 def _config(case):
@@ -192,7 +192,7 @@ def _jit(case):
     return why_not_compiled()
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "shape": _shape,
     "shapes": _shapes,

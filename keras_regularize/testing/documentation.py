@@ -49,7 +49,7 @@ def check_docstring(symbol: Callable, *, reference: bool = True) -> dict[str, st
     ```
     """
     skip = () if reference else ("reference",)
-    return run_checks("check_docstring", symbol, _CHECKS, symbol, skip)
+    return run_checks("check_docstring", symbol, CHECKS, symbol, skip)
 
 
 def _text(symbol):
@@ -155,7 +155,7 @@ def _example(symbol):
             ) from error
 
 
-_CHECKS = {
+CHECKS = {
     "summary": _summary,
     "arguments": _arguments,
     "type hints": _type_hints,

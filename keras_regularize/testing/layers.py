@@ -93,7 +93,7 @@ def check_layer(
     case.built = clone(layer)
     _seed(layer)
     case.outputs = tree.map_structure(to_numpy, _call(case.built, inputs, training=False))
-    return run_checks("check_layer", layer, _CHECKS, case, skip)
+    return run_checks("check_layer", layer, CHECKS, case, skip)
 
 
 def _floating(fn, inputs):
@@ -315,7 +315,7 @@ def _jit(case):
     return why_not_compiled()
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "symbolic": _symbolic,
     "inference": _inference,

@@ -111,7 +111,7 @@ def check_loss(
     case.y_true = y_true.astype("int32" if y_true.dtype.kind in "iub" else "float32")
     case.extremes = _extremes(case) if extremes is None else [np.asarray(e) for e in extremes]
     case.evaluate = values_and_gradients(lambda y_pred, y_true: loss.call(y_true, y_pred))
-    return run_checks("check_loss", loss, _CHECKS, case, skip)
+    return run_checks("check_loss", loss, CHECKS, case, skip)
 
 
 def _extremes(case):
@@ -423,7 +423,7 @@ def _jit(case):
     return why_not_compiled()
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "per sample": _per_sample,
     "reductions": _reductions,

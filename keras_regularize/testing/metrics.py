@@ -89,7 +89,7 @@ def check_metric(
         )
     )
     case.result = fused(fresh.stateless_result)
-    return run_checks("check_metric", metric, _CHECKS, case, skip)
+    return run_checks("check_metric", metric, CHECKS, case, skip)
 
 
 def _result(case, *parts, weights=None, y_true=None, y_pred=None):
@@ -212,7 +212,7 @@ def _jit(case):
     return why_not_compiled()
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "result": _check_result,
     "empty": _empty,

@@ -80,7 +80,7 @@ def check_model(
     ```
     """
     case = _case(wrap, neutral, network, x, y, loss)
-    return run_checks("check_model", wrap, _CHECKS, case, skip)
+    return run_checks("check_model", wrap, CHECKS, case, skip)
 
 
 def _case(wrap, neutral=None, network=None, x=None, y=None, loss=None):
@@ -294,7 +294,7 @@ def _mixed_precision(case):
     assert_finite([to_numpy(v) for v in model.weights], "weights under mixed_float16")
 
 
-_CHECKS = {
+CHECKS = {
     "construction": _construction,
     "config": _config,
     "fit": _fit,

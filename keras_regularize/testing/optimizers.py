@@ -69,7 +69,7 @@ def check_optimizer(
         weights = [rng.normal(size=(4, 3)), rng.normal(size=(3,))]
     weights = [np.asarray(w, "float32") for w in weights]
     case = SimpleNamespace(optimizer=optimizer, weights=weights)
-    return run_checks("check_optimizer", optimizer, _CHECKS, case, skip)
+    return run_checks("check_optimizer", optimizer, CHECKS, case, skip)
 
 
 def _variables(case, dtype="float32"):
@@ -193,7 +193,7 @@ def _jit(case):
     return why_not_compiled()
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "descent": _descent,
     "finite": _finite,

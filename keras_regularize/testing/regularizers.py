@@ -89,7 +89,7 @@ def check_regularizer(
     case.shapes = shapes
     case.evaluate = values_and_gradients(lambda w: regularizer(w))
     case.skip = skip
-    return run_checks("check_regularizer", regularizer, _CHECKS, case, skip)
+    return run_checks("check_regularizer", regularizer, CHECKS, case, skip)
 
 
 def _config(case):
@@ -243,7 +243,7 @@ def _jit(case):
     return why_not_compiled()
 
 
-_CHECKS = {
+CHECKS = {
     "config": _config,
     "scalar": _scalar,
     "shapes": _shapes,
