@@ -310,7 +310,40 @@ def run_factored_classifier(symbol, case):
     compare(weights, case["expect"]["weights"], case, "weights")
 
 
+def run_bilevel(symbol, file, case):
+    call = array(case["call"])
+    inner, outer = BILEVEL_PROBLEMS[call["problem"].pop("name")](**tensors(call.pop("problem")))
+    if inspect.isclass(symbol):
+        result = symbol(inner, outer, **case["config"]).minimize(**call)
+    else:
+        result = symbol(inner, outer, **call, **case["config"])
+    compare(result, case["expect"]["value"], case, "value")
+
+
+def l2_logistic(x_train, y_train, x_val, y_val):
+    """Sums over the samples; a penalty for all weights or one for each."""
+
+    def loss(w, x, y):
+        return ops.sum(ops.softplus(-y * (x @ w)))
+
+    def inner(w, a):
+        return loss(w, x_train, y_train) + 0.5 * ops.sum(ops.exp(a) * w * w)
+
+    return inner, lambda w, a: loss(w, x_val, y_val)
+
+
+def quadratic(A1, b1, A2, A3, b2):
+    def inner(w, a):
+        return 0.5 * ops.sum((A2 @ w + A3 @ a - b2) ** 2)
+
+    return inner, lambda w, a: 0.5 * ops.sum((A1 @ w - b1) ** 2)
+
+
+BILEVEL_PROBLEMS = {"l2_logistic": l2_logistic, "quadratic": quadratic}
+
+
 RUNNERS = {
+    "bilevel": run_bilevel,
     "loss": run_loss,
     "regularizer": run_regularizer,
     "constraint": run_constraint,

@@ -93,6 +93,15 @@ REFERENCES = {
     "hyper.AccuracyPredictor": (
         "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
     ),
+    "hyper.l2_penalty": (
+        "tests/hyper/test_bilevel.py::test_l2_penalty_with_one_factor_several_or_groups"
+    ),
+    "hyper.objective": (
+        "tests/hyper/test_bilevel.py::test_objective_is_the_loss_of_keras_with_masks_and_weights"
+    ),
+    "hyper.tune_l2": (
+        "tests/hyper/test_bilevel.py::test_tune_l2_finds_the_best_of_a_grid_of_ridge_regressions"
+    ),
     "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
     "hyper.weight_decay_search": (
         "tests/hyper/test_weight_decay_search.py::test_the_search_is_that_of_a_loop"

@@ -147,6 +147,7 @@ FAMILIES = {
         "analysis.max_margin",
         "hyper.weight_decay_search",
     ],
+    "Learned hyperparameters": ["hyper.bilevel"],
     "Sparse networks": [
         "regularizers.HyperSparse",
         "constraints.sparsity",
@@ -191,6 +192,7 @@ ALSO = {
     "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, recalibration, "
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
+    "Learned hyperparameters": "Bilevel optimization, hypergradients, tuning a penalty on validation data.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
     "Forecasts and regression": "Time series, quantiles, intervals, outliers, time warping, percentage errors.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",

@@ -1,11 +1,24 @@
-"""Called to choose what a network is trained or run with: bits for every layer, the weight decay."""
+"""Called to choose what a network is trained or run with: bits for every layer, the weight decay, any penalty."""
 
 from keras_regularize.hyper._search_bits import search_bits
 from keras_regularize.hyper._weight_decay_search import weight_decay_search
 from keras_regularize.hyper.accuracy_predictor import AccuracyPredictor
+from keras_regularize.hyper.bilevel._hypergradient import hypergradient
+from keras_regularize.hyper.bilevel._hypergradient_error_bound import hypergradient_error_bound
+from keras_regularize.hyper.bilevel._tune_l2 import tune_l2
+from keras_regularize.hyper.bilevel.hoag import HOAG
+from keras_regularize.hyper.bilevel.maid import MAID
+from keras_regularize.hyper.bilevel.objectives import l2_penalty, objective
 
 __all__ = [
+    "HOAG",
+    "MAID",
     "AccuracyPredictor",
+    "hypergradient",
+    "hypergradient_error_bound",
+    "l2_penalty",
+    "objective",
     "search_bits",
+    "tune_l2",
     "weight_decay_search",
 ]
