@@ -324,7 +324,7 @@ def l2_logistic(x_train, y_train, x_val, y_val):
     """Sums over the samples; a penalty for all weights or one for each."""
 
     def loss(w, x, y):
-        return ops.sum(ops.softplus(-y * (x @ w)))
+        return ops.sum(ops.softplus(-y * ops.matmul(x, w)))
 
     def inner(w, a):
         return loss(w, x_train, y_train) + 0.5 * ops.sum(ops.exp(a) * w * w)
@@ -334,9 +334,9 @@ def l2_logistic(x_train, y_train, x_val, y_val):
 
 def quadratic(A1, b1, A2, A3, b2):
     def inner(w, a):
-        return 0.5 * ops.sum((A2 @ w + A3 @ a - b2) ** 2)
+        return 0.5 * ops.sum((ops.matmul(A2, w) + ops.matmul(A3, a) - b2) ** 2)
 
-    return inner, lambda w, a: 0.5 * ops.sum((A1 @ w - b1) ** 2)
+    return inner, lambda w, a: 0.5 * ops.sum((ops.matmul(A1, w) - b1) ** 2)
 
 
 BILEVEL_PROBLEMS = {"l2_logistic": l2_logistic, "quadratic": quadratic}

@@ -28,10 +28,10 @@ class HOAG:
     $$a_{k+1} = \mathrm{clip}(a_k - p_k / L_k,\ \mathrm{lower},\ \mathrm{upper})$$
 
     down the hypergradient $p_k$. As long as the sum of all $\epsilon_k$ is finite it converges like a descent
-    along exact gradients, at a fraction of the work. The first step has the length $\sqrt{\dim a}$ and no later one
-    is longer. With `adaptive` $L$ shrinks by 5 % after each step that lowered the outer objective as expected, and
-    doubles, and the step is left out, where the objective rose by a fifth. It ends after five iterations in a row
-    that did not lower the outer objective by 0.01 %, and returns the best.
+    along exact gradients, at a fraction of the work. The first step has the length $\sqrt{\dim a}$ and no later
+    one is longer. With `adaptive` $L$ shrinks by 5 % after each step that lowered the outer objective as
+    expected, and doubles, and the step is left out, where the objective rose by a fifth. It ends after five
+    iterations in a row that did not lower the outer objective by 0.01 %, and returns the best.
 
     The inner objective should be convex in the weights with one minimum: a penalized linear model, the last layer
     of a network. On a whole network conjugate gradients meet negative curvature, and the result is a heuristic.
@@ -70,11 +70,11 @@ class HOAG:
 
 
     def training(w, a):
-        return ops.sum((x[0] @ w - y[0]) ** 2) + ops.exp(a[0]) * ops.sum(w**2)
+        return ops.sum((ops.matmul(x[0], w) - y[0]) ** 2) + ops.exp(a[0]) * ops.sum(w**2)
 
 
     def validation(w, a):
-        return ops.sum((x[1] @ w - y[1]) ** 2)
+        return ops.sum((ops.matmul(x[1], w) - y[1]) ** 2)
 
 
     found = kr.hyper.HOAG(training, validation).minimize(np.zeros(5), np.zeros(1))
@@ -183,7 +183,7 @@ class HOAG:
             history.work += 1
             return problem.inner(w, a)
 
-        solver = lbfgs if self.inner_solver == "lbfgs" else self.inner_solver
+        solver = self.inner_solver if callable(self.inner_solver) else lbfgs
         return np.asarray(solver(function, w, tolerance), "float64")
 
     def _accuracies(self) -> Iterator[float]:

@@ -83,11 +83,11 @@ class MAID:
 
 
     def training(w, a):
-        return ops.sum((x[0] @ w - y[0]) ** 2) + ops.exp(a[0]) * ops.sum(w**2)
+        return ops.sum((ops.matmul(x[0], w) - y[0]) ** 2) + ops.exp(a[0]) * ops.sum(w**2)
 
 
     def validation(w, a):
-        return ops.sum((x[1] @ w - y[1]) ** 2)
+        return ops.sum((ops.matmul(x[1], w) - y[1]) ** 2)
 
 
     found = kr.hyper.MAID(training, validation, max_iterations=20).minimize(np.zeros(5), np.zeros(1))

@@ -103,10 +103,10 @@ def l2_penalty(weights: Any, log_factor: Any, groups: Sequence[int] | None = Non
     kr.hyper.l2_penalty([np.ones((3, 2)), np.ones(2)], np.zeros(1), groups=[0, -1])  # 3
     ```
     """
-    log_factor = ops.reshape(ops.convert_to_tensor(log_factor), (-1,))
-    factor = ops.exp(upcast(log_factor))
     single = not isinstance(weights, (list, tuple))
     tensors = [upcast(ops.convert_to_tensor(w)) for w in ([weights] if single else weights)]
+    log_factor = ops.reshape(ops.convert_to_tensor(log_factor), (-1,))
+    factor = ops.exp(ops.cast(log_factor, tensors[0].dtype if tensors else "float32"))
     count = factor.shape[0]
     if groups is not None:
         if len(groups) != len(tensors) or max(groups, default=-1) >= count:
