@@ -24,11 +24,15 @@ class Problem:
                     f"`{name}` must be a function `(weights, hyperparameters) -> scalar`. "
                     f"Received: {name}={objective!r}"
                 )
-        structures = [
-            tree.map_structure(_floating, part)
-            for part in (list(weights) if isinstance(weights, tuple) else weights, hyperparameters)
-        ]
-        self._structures = structures
+        if isinstance(weights, tuple):
+            weights = list(weights)
+        weights = tree.map_structure(_floating, weights)
+        # In one dtype: TensorFlow adds no others.
+        dtype = next((leaf.dtype for leaf in tree.flatten(weights)), "float32")
+        hyperparameters = tree.map_structure(
+            lambda leaf: ops.cast(_floating(leaf), dtype), hyperparameters
+        )
+        self._structures = structures = [weights, hyperparameters]
         self.start = [_flat(structure) for structure in structures]
         if not all(part.size for part in self.start):
             raise ValueError(
