@@ -396,6 +396,11 @@ CASES = {
         # It predicts the mean of two networks.
         "check": lambda: {"skip": ("inference",)},
     },
+    "layers.RandomFourierFeatures": {"config": lambda: {"units": 5, "seed": 0}},
+    "models.DataEmphasizedELBo": {
+        "config": lambda: {"dataset_size": 8, "seed": 0},
+        "check": lambda: {"skip": RANDOM_STEP},
+    },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},
         "check": lambda: {"neutral": {"alpha": 1.0}},

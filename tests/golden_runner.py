@@ -125,6 +125,10 @@ def compare(actual, expected, case, what):
     )
 
 
+def floats(value):
+    return tree.map_structure(lambda leaf: np.asarray(leaf, "float32"), value)
+
+
 def tensors(value):
     return tree.map_structure(
         lambda leaf: ops.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, value
@@ -183,7 +187,7 @@ def run_function(symbol, file, case):
         (_, result), gradient = run([v.value for v in variables])
         compare(gradient, of_network, case, "gradient.weights")
     else:
-        moved = {name: np.asarray(call.pop(name), "float32") for name in gradients}
+        moved = {name: floats(call.pop(name)) for name in gradients}
         data = {k: call.pop(k) for k, v in list(call.items()) if isinstance(v, np.ndarray)}
 
         def at(moved, data):
@@ -409,6 +413,12 @@ def rationale_invariance(config, **call):
     return dict(zip(("value", "bank"), kr.losses.rationale_invariance(**call)))
 
 
+def data_emphasized_elbo(config, **call):
+    """The loss, whose gradient is meant, beside the variances."""
+    result = kr.hyper.data_emphasized_elbo(**call, **config)
+    return {"value": result.loss, **result._asdict()}
+
+
 def on_arrays(function):
     """A function of NumPy arrays, which are not to be traced."""
 
@@ -437,6 +447,7 @@ ADAPTERS = {
     "analysis.target_shift_weights": on_arrays(kr.analysis.target_shift_weights),
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
+    "hyper.data_emphasized_elbo": data_emphasized_elbo,
     "losses.rationale_invariance": rationale_invariance,
     "analysis.fit_power_law": fit_power_law,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,

@@ -90,6 +90,12 @@ REFERENCES = {
     "generative.sequential_cross_entropy": (
         "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
     ),
+    "layers.RandomFourierFeatures": (
+        "tests/layers/test_random_fourier_features.py::test_inner_products_are_the_gaussian_kernel"
+    ),
+    "models.DataEmphasizedELBo": (
+        "tests/models/test_data_emphasized_elbo.py::test_a_step_is_that_of_the_formula"
+    ),
     "hyper.AccuracyPredictor": (
         "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
     ),

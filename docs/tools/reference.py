@@ -147,7 +147,14 @@ FAMILIES = {
         "analysis.max_margin",
         "hyper.weight_decay_search",
     ],
-    "Learned hyperparameters": ["hyper.bilevel"],
+    "Learned hyperparameters": [
+        "hyper.bilevel",
+        "models.DataEmphasizedELBo",
+        "hyper.data_emphasized_elbo",
+        "hyper.gaussian_prior_kl",
+        "hyper.optimal_prior_variance",
+        "layers.RandomFourierFeatures",
+    ],
     "Sparse networks": [
         "regularizers.HyperSparse",
         "constraints.sparsity",

@@ -9,15 +9,23 @@ from keras_regularize.hyper.bilevel._tune_l2 import tune_l2
 from keras_regularize.hyper.bilevel.hoag import HOAG
 from keras_regularize.hyper.bilevel.maid import MAID
 from keras_regularize.hyper.bilevel.objectives import l2_penalty, objective
+from keras_regularize.models.data_emphasized_elbo import (
+    data_emphasized_elbo,
+    gaussian_prior_kl,
+    optimal_prior_variance,
+)
 
 __all__ = [
     "HOAG",
     "MAID",
     "AccuracyPredictor",
+    "data_emphasized_elbo",
+    "gaussian_prior_kl",
     "hypergradient",
     "hypergradient_error_bound",
     "l2_penalty",
     "objective",
+    "optimal_prior_variance",
     "search_bits",
     "tune_l2",
     "weight_decay_search",

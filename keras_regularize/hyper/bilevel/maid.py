@@ -90,7 +90,7 @@ class MAID:
         return ops.sum((ops.matmul(x[1], w) - y[1]) ** 2)
 
 
-    found = kr.hyper.MAID(training, validation, max_iterations=20).minimize(np.zeros(5), np.zeros(1))
+    found = kr.hyper.MAID(training, validation, max_iterations=5).minimize(np.zeros(5), np.zeros(1))
     print(found.hyperparameters, found.outer_loss)
     ```
 
