@@ -78,6 +78,11 @@ def _log_scale(posterior_scale):
     return ops.log(upcast(ops.convert_to_tensor(posterior_scale)))
 
 
+def _copied(variable, dtype):
+    """The value in memory of its own: JAX gives a buffer away only once."""
+    return ops.copy(ops.cast(variable.value, dtype))
+
+
 def gaussian_prior_kl(
     weights: Any, posterior_scale: Any, prior_mean: Any = None, prior_variance: Any = None
 ) -> Any:
@@ -220,7 +225,7 @@ def data_emphasized_elbo(
     emphasis = sum(group.size for group in found) / dataset_size
     emphasis = emphasis if data_emphasis is None else data_emphasis
     loss = upcast(ops.convert_to_tensor(negative_log_likelihood))
-    return DataEmphasizedElbo(loss + divergence / (emphasis * dataset_size), variances)
+    return DataEmphasizedElbo(joint_sum([loss, divergence / (emphasis * dataset_size)]), variances)
 
 
 def _least_divergence(groups):
@@ -332,7 +337,7 @@ class DataEmphasizedELBo(RegularizedModel):
         means = [self._prior_mean(name) for name in self._names]
         self._numbers = [None if mean == "initial" else mean for mean in means]
         self._means = [
-            self._kept(v, f"prior_mean_{i}", lambda shape, dtype, v=v: ops.cast(v.value, dtype))
+            self._kept(v, f"prior_mean_{i}", lambda shape, dtype, v=v: _copied(v, dtype))
             for i, v in enumerate(variables)
             if self._numbers[self._group_of[i]] is None
         ]
