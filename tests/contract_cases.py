@@ -449,6 +449,10 @@ CASES = {
             "num_clusters": 3,
         },
         "check": lambda: {"inputs": features_and_labels()[0]},
+    "layers.RandomFourierFeatures": {"config": lambda: {"units": 5, "seed": 0}},
+    "models.DataEmphasizedELBo": {
+        "config": lambda: {"dataset_size": 8, "seed": 0},
+        "check": lambda: {"skip": RANDOM_STEP},
     },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},

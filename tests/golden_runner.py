@@ -125,6 +125,10 @@ def compare(actual, expected, case, what):
     )
 
 
+def floats(value):
+    return tree.map_structure(lambda leaf: np.asarray(leaf, "float32"), value)
+
+
 def tensors(value):
     return tree.map_structure(
         lambda leaf: ops.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, value
@@ -183,7 +187,7 @@ def run_function(symbol, file, case):
         (_, result), gradient = run([v.value for v in variables])
         compare(gradient, of_network, case, "gradient.weights")
     else:
-        moved = {name: np.asarray(call.pop(name), "float32") for name in gradients}
+        moved = {name: floats(call.pop(name)) for name in gradients}
         data = {k: call.pop(k) for k, v in list(call.items()) if isinstance(v, np.ndarray)}
 
         def at(moved, data):
@@ -310,7 +314,40 @@ def run_factored_classifier(symbol, case):
     compare(weights, case["expect"]["weights"], case, "weights")
 
 
+def run_bilevel(symbol, file, case):
+    call = array(case["call"])
+    inner, outer = BILEVEL_PROBLEMS[call["problem"].pop("name")](**tensors(call.pop("problem")))
+    if inspect.isclass(symbol):
+        result = symbol(inner, outer, **case["config"]).minimize(**call)
+    else:
+        result = symbol(inner, outer, **call, **case["config"])
+    compare(result, case["expect"]["value"], case, "value")
+
+
+def l2_logistic(x_train, y_train, x_val, y_val):
+    """Sums over the samples; a penalty for all weights or one for each."""
+
+    def loss(w, x, y):
+        return ops.sum(ops.softplus(-y * ops.matmul(x, w)))
+
+    def inner(w, a):
+        return loss(w, x_train, y_train) + 0.5 * ops.sum(ops.exp(a) * w * w)
+
+    return inner, lambda w, a: loss(w, x_val, y_val)
+
+
+def quadratic(A1, b1, A2, A3, b2):
+    def inner(w, a):
+        return 0.5 * ops.sum((ops.matmul(A2, w) + ops.matmul(A3, a) - b2) ** 2)
+
+    return inner, lambda w, a: 0.5 * ops.sum((ops.matmul(A1, w) - b1) ** 2)
+
+
+BILEVEL_PROBLEMS = {"l2_logistic": l2_logistic, "quadratic": quadratic}
+
+
 RUNNERS = {
+    "bilevel": run_bilevel,
     "loss": run_loss,
     "regularizer": run_regularizer,
     "constraint": run_constraint,
@@ -376,6 +413,12 @@ def rationale_invariance(config, **call):
     return dict(zip(("value", "bank"), kr.losses.rationale_invariance(**call)))
 
 
+def data_emphasized_elbo(config, **call):
+    """The loss, whose gradient is meant, beside the variances."""
+    result = kr.hyper.data_emphasized_elbo(**call, **config)
+    return {"value": result.loss, **result._asdict()}
+
+
 def on_arrays(function):
     """A function of NumPy arrays, which are not to be traced."""
 
@@ -411,6 +454,7 @@ ADAPTERS = {
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
     "utils.t_batches": on_arrays(kr.utils.t_batches),
+    "hyper.data_emphasized_elbo": data_emphasized_elbo,
     "losses.rationale_invariance": rationale_invariance,
     "analysis.fit_power_law": fit_power_law,
     "models.FunctionalEntropyRegularization.penalty": functional_entropy,

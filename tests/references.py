@@ -111,8 +111,23 @@ REFERENCES = {
     "generative.sequential_cross_entropy": (
         "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
     ),
+    "layers.RandomFourierFeatures": (
+        "tests/layers/test_random_fourier_features.py::test_inner_products_are_the_gaussian_kernel"
+    ),
+    "models.DataEmphasizedELBo": (
+        "tests/models/test_data_emphasized_elbo.py::test_a_step_is_that_of_the_formula"
+    ),
     "hyper.AccuracyPredictor": (
         "tests/hyper/test_search_bits.py::test_the_predictor_ranks_what_it_has_not_seen"
+    ),
+    "hyper.l2_penalty": (
+        "tests/hyper/test_bilevel.py::test_l2_penalty_with_one_factor_several_or_groups"
+    ),
+    "hyper.objective": (
+        "tests/hyper/test_bilevel.py::test_objective_is_the_loss_of_keras_with_masks_and_weights"
+    ),
+    "hyper.tune_l2": (
+        "tests/hyper/test_bilevel.py::test_tune_l2_finds_the_best_of_a_grid_of_ridge_regressions"
     ),
     "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
     "hyper.weight_decay_search": (

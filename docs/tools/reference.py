@@ -185,6 +185,14 @@ FAMILIES = {
         "analysis.max_margin",
         "hyper.weight_decay_search",
     ],
+    "Learned hyperparameters": [
+        "hyper.bilevel",
+        "models.DataEmphasizedELBo",
+        "hyper.data_emphasized_elbo",
+        "hyper.gaussian_prior_kl",
+        "hyper.optimal_prior_variance",
+        "layers.RandomFourierFeatures",
+    ],
     "Sparse networks": [
         "regularizers.HyperSparse",
         "constraints.sparsity",
@@ -232,6 +240,7 @@ ALSO = {
     "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, recalibration, "
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
+    "Learned hyperparameters": "Bilevel optimization, hypergradients, tuning a penalty on validation data.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
     "Imbalanced regression": "Long-tailed labels, few-shot regions, age estimation.",
     "Clusters and hidden patches": "Deep clustering, autoencoders, masked autoencoders, self-supervised learning.",

@@ -28,6 +28,7 @@ from keras_regularize.layers.quantization.learned_clip_quantizer import (
     QuantizedInputs,
 )
 from keras_regularize.layers.quantization.quantized_weights import QuantizedWeights
+from keras_regularize.layers.random_fourier_features import RandomFourierFeatures
 from keras_regularize.layers.reparameterization.bit_weights import BitWeights
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized
 from keras_regularize.layers.reparameterization.weight_compander import WeightCompander
@@ -67,6 +68,7 @@ __all__ = [
     "ObservationDropout",
     "QuantizedInputs",
     "QuantizedWeights",
+    "RandomFourierFeatures",
     "RationaleDense",
     "Reparameterized",
     "ShakeDrop",

@@ -13,6 +13,7 @@ from keras_regularize.models.adversarial.srst_awr import SRSTAWR
 from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
 from keras_regularize.models.depict import DEPICT
+from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
@@ -74,6 +75,7 @@ __all__ = [
     "AdvCompSum",
     "AdversarialTraining",
     "CoTeaching",
+    "DataEmphasizedELBo",
     "Distillation",
     "ELRPlus",
     "ElasticQuantization",

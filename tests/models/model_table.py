@@ -120,6 +120,10 @@ METHODS = {
         ),
         labels=True,
     ),
+    "DataEmphasizedELBo": rule(
+        lambda net: models.DataEmphasizedELBo(net, 8, initial_scale=0.1, num_samples=2, seed=0),
+        random=True,
+    ),
     "Distillation": objective(lambda net: models.Distillation(net, teacher(), 0.3, 2.0)),
     "RDrop": objective(lambda net: models.RDrop(net, 0.7), repeats=2),
     # Three outputs are a mixture of one Gaussian.

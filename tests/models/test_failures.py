@@ -10,7 +10,11 @@ BACKEND = keras.backend.backend()
 RNG = np.random.RandomState(0)
 X, Y = RNG.rand(16, 4).astype("float32"), RNG.randint(0, 3, 16)
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-PENALTIES = {"ART", "WeightPenalty"}  # Whose gradients are not those of the outputs.
+PENALTIES = {
+    "ART",
+    "DataEmphasizedELBo",
+    "WeightPenalty",
+}  # Whose gradients are not those of the outputs.
 NAMES = [name for name in METHODS if name not in VARIANTS]
 NESTS = [["SAM", "TRADES"], ["exact GR", "WeightPenalty", "FGSM training"]]
 

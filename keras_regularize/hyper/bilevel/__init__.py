@@ -1,0 +1,1 @@
+"""Hyperparameters by the gradient of a validation loss at weights that minimize the training loss."""
