@@ -353,4 +353,19 @@ REFERENCES = {
     "analysis.weighted_conformal_quantile": (
         "tests/analysis/test_conformal.py::test_the_weighted_quantile_is_that_of_a_loop"
     ),
+    "analysis.max_softmax_score": (
+        "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"
+    ),
+    "analysis.entropy_score": (
+        "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"
+    ),
+    "analysis.energy_score": (
+        "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"
+    ),
+    "analysis.MahalanobisScore": (
+        "tests/analysis/test_out_of_distribution.py::test_mahalanobis_score_is_that_of_scikit_learn"
+    ),
+    "analysis.NearestNeighborScore": (
+        "tests/analysis/test_out_of_distribution.py::test_nearest_neighbor_score_is_that_of_scikit_learn"
+    ),
 }

@@ -47,7 +47,7 @@ FAMILIES = {
         "losses.calibration",
         "metrics.calibration",
         "analysis.calibration",
-        "analysis.out_of_distribution_scores",
+        "analysis.out_of_distribution",
     ],
     "Conformal prediction": ["analysis.conformal"],
     "Forecasts and regression": [

@@ -6,7 +6,6 @@ from keras_regularize.analysis._fit_power_law import fit_power_law
 from keras_regularize.analysis._gaussian_cutoff import gaussian_cutoff
 from keras_regularize.analysis._naive_bayes import naive_bayes_head
 from keras_regularize.analysis._off_policy_bound import off_policy_bound
-from keras_regularize.analysis._out_of_distribution_scores import out_of_distribution_scores
 from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
 from keras_regularize.analysis._relative_importance import relative_importance
@@ -36,6 +35,18 @@ from keras_regularize.analysis.distribution_shift import (
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
+    out_of_distribution_scores,
+)
+from keras_regularize.analysis.out_of_distribution._scores_of_outputs import (
+    energy_score,
+    entropy_score,
+    max_softmax_score,
+)
+from keras_regularize.analysis.out_of_distribution.mahalanobis_score import MahalanobisScore
+from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import (
+    NearestNeighborScore,
+)
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -50,6 +61,8 @@ __all__ = [
     "ConformalRegressor",
     "IsotonicCalibration",
     "LikelihoodRatioQuantile",
+    "MahalanobisScore",
+    "NearestNeighborScore",
     "QuantileRecalibration",
     "TargetShift",
     "TemperatureScaling",
@@ -59,6 +72,8 @@ __all__ = [
     "covariate_shift_weights",
     "effective_learning_rate",
     "effective_rank",
+    "energy_score",
+    "entropy_score",
     "f1_norm",
     "fisher_diagonal",
     "fit_power_law",
@@ -69,6 +84,7 @@ __all__ = [
     "kernel_self_distillation",
     "lrqr_objective",
     "margin_violation",
+    "max_softmax_score",
     "naive_bayes_head",
     "off_policy_bound",
     "optimal_distillation_weight",
