@@ -17,11 +17,18 @@ from keras_regularize.attacks.attack import (
     unit_directions,
     where_samples,
 )
-from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
+from keras_regularize.attacks.bounds import (
+    Bounds,
+    check_bounds,
+    clip_to_bounds,
+    in_common_unit,
+    project,
+)
+from keras_regularize.attacks.channels import per_channel
 from keras_regularize.autodiff.compiled_losses import per_sample
 from keras_regularize.registration import export
 from keras_regularize.scores import predicts_label
-from keras_regularize.validation import check_choice, check_integer, check_number
+from keras_regularize.validation import check_choice, check_integer, check_number, check_numbers
 
 
 @export
@@ -46,7 +53,10 @@ class APGD(Attack):
     half of AutoAttack that uses gradients of the loss; AutoAttack proper adds targeted runs, FAB and Square.
 
     Args:
-        epsilon: Radius of the ball, in units of the inputs, at least 0.
+        epsilon: Radius of the ball, in units of the inputs, at least 0; or a list of one for each channel, as for
+            images that were standardized channel by channel (`[8 / 255 / s for s in deviations]`). Channels are
+            the last axis, or that of `keras.config.image_data_format()`. In $L_2$ radii are those of an ellipsoid,
+            which is the ball before standardizing.
         steps: Number of steps, at least 1.
         norm: `"linf"` or `"l2"`.
         loss: What is maximized: `"cross_entropy"`; or `"dlr"`, the difference of logits ratio
@@ -54,8 +64,9 @@ class APGD(Attack):
             It needs at least 3 classes, and has no slope but that of the guard where the label ranks third.
         rho: Share of steps that must raise the loss, from 0 to 1.
         restarts: Number of runs from random starts, at least 1.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
-            clipped into them; inputs farther than `epsilon` outside are an error.
+        bounds: Smallest and largest allowed input, each a number or a list of one for each channel; or `None`,
+            for inputs without any. The search is clipped into them; inputs farther than `epsilon` outside are an
+            error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
@@ -97,13 +108,13 @@ class APGD(Attack):
 
     def __init__(
         self,
-        epsilon: float = 8 / 255,
+        epsilon: float | Sequence[float] = 8 / 255,
         steps: int = 100,
         norm: str = "linf",
         loss: str = "cross_entropy",
         rho: float = 0.75,
         restarts: int = 1,
-        bounds: tuple[float, float] | None = (0.0, 1.0),
+        bounds: Bounds | None = (0.0, 1.0),
         layer: Any = None,
         from_logits: bool | None = None,
         seed: int | None = None,
@@ -111,7 +122,7 @@ class APGD(Attack):
         inputs: Sequence[str | int] | None = None,
     ):
         super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
-        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
         self.steps = check_integer("steps", steps, minimum=1)
         self.norm = check_choice("norm", norm, ("linf", "l2"))
         self.loss = check_choice("loss", loss, ("cross_entropy", "dlr"))
@@ -154,7 +165,7 @@ class APGD(Attack):
             leaves=start,
             previous=start,
             gradient=gradient,
-            step=zeros + 2.0 * self.epsilon,
+            step=zeros + 2.0,
             best=start,
             best_gradient=gradient,
             best_loss=losses,
@@ -180,7 +191,7 @@ class APGD(Attack):
         start, x = point.start, state.leaves
         ball = (self.norm, self.epsilon, self.bounds)
         ahead = [
-            a + ops.cast(along_samples(state.step, a), a.dtype) * d
+            a + ops.cast(along_samples(state.step, a), a.dtype) * per_channel(self.epsilon, a) * d
             for a, d in zip(x, self._direction(state.gradient))
         ]
         ahead = project(start, ahead, *ball)
@@ -224,19 +235,21 @@ class APGD(Attack):
     def _direction(self, gradient):
         if self.norm == "linf":
             return [ops.sign(g) for g in gradient]
-        return unit_directions(gradient)
+        return unit_directions(in_common_unit(gradient, self.epsilon))
 
     def _start(self, point, initial_perturbation):
         start, seed = point.start, self.seed_generator
         if initial_perturbation is not None:
-            noise = point.aligned(initial_perturbation)
-        elif self.norm == "linf":
+            given = point.aligned(initial_perturbation)
+            return clip_to_bounds([s + p for s, p in zip(start, given)], self.bounds)
+        if self.norm == "linf":
             noise = [keras.random.uniform(ops.shape(s), -1.0, 1.0, s.dtype, seed) for s in start]
-            noise = [self.epsilon * n / m for n, m in zip(noise, per_sample_max(noise))]
+            noise = [n / m for n, m in zip(noise, per_sample_max(noise))]
         else:
             noise = [keras.random.normal(ops.shape(s), dtype=s.dtype, seed=seed) for s in start]
-            noise = [self.epsilon * n for n in unit_directions(noise)]
-        return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
+            noise = unit_directions(noise)
+        moved = [s + per_channel(self.epsilon, s) * n for s, n in zip(start, noise)]
+        return clip_to_bounds(moved, self.bounds)
 
 
 class _State(NamedTuple):
@@ -245,7 +258,7 @@ class _State(NamedTuple):
     leaves: list[Any]
     previous: list[Any]
     gradient: list[Any]
-    step: Any
+    step: Any  # In units of the radius.
     best: list[Any]
     best_gradient: list[Any]
     best_loss: Any
