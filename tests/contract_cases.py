@@ -135,6 +135,15 @@ def queries():
     return {"y_true": rng.integers(-1, 3, (6, 5)), "y_pred": np.round(rng.normal(size=(6, 5)), 1)}
 
 
+def attacked_images():
+    """Images, and a model of four classes for them."""
+    keras.utils.set_random_seed(1)
+    flatten, dense = keras.layers.Flatten(), keras.layers.Dense(4)
+    model = keras.Sequential([keras.Input((5, 5, 2)), flatten, dense])
+    x = np.random.default_rng(0).uniform(0.3, 0.7, (4, 5, 5, 2))
+    return {"model": model, "x": x, "y": np.arange(4)}
+
+
 def elastic_network():
     layers = keras.layers
     return keras.Sequential(
@@ -148,6 +157,14 @@ def elastic_network():
 
 
 CASES = {
+    "attacks.AutoAttack": {
+        "config": lambda: {"steps": 2, "queries": 3, "seed": 0},
+        "check": lambda: attacked_images(),
+    },
+    "attacks.Square": {
+        "config": lambda: {"epsilon": 0.1, "queries": 5, "seed": 0},
+        "check": lambda: attacked_images(),
+    },
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
     "constraints.GroupSoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},

@@ -368,4 +368,14 @@ REFERENCES = {
     "analysis.NearestNeighborScore": (
         "tests/analysis/test_out_of_distribution.py::test_nearest_neighbor_score_is_that_of_scikit_learn"
     ),
+    "attacks.AutoAttack": (
+        "tests/attacks/test_auto_attack.py::test_an_ensemble_is_as_strong_as_its_strongest_member"
+    ),
+    "attacks.FAB": ("tests/attacks/test_auto_attack.py::test_fab_is_that_of_a_loop"),
+    "attacks.Square": (
+        "tests/attacks/test_auto_attack.py::test_pyramids_are_those_of_the_definition"
+    ),
+    "analysis.auto_attack_accuracy": (
+        "tests/attacks/test_auto_attack.py::test_the_measure_drops_samples_as_they_are_fooled"
+    ),
 }

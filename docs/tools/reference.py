@@ -29,7 +29,7 @@ FAMILIES = {
         "models.adversarial",
         "losses.robust",
         "attacks",
-        "analysis.robust_accuracy",
+        "analysis.robustness",
         "analysis.input_gradient_norm",
         "analysis.gradient_norm_bound",
         "callbacks.RobustAccuracy",

@@ -47,7 +47,8 @@ from keras_regularize.analysis.out_of_distribution.mahalanobis_score import Maha
 from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import (
     NearestNeighborScore,
 )
-from keras_regularize.analysis.robustness import robust_accuracy
+from keras_regularize.analysis.robustness._auto_attack_accuracy import auto_attack_accuracy
+from keras_regularize.analysis.robustness._robust_accuracy import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
     optimal_distillation_weight,
@@ -68,6 +69,7 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "accnet_bound",
+    "auto_attack_accuracy",
     "brier_decomposition",
     "covariate_shift_weights",
     "effective_learning_rate",

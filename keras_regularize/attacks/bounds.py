@@ -73,7 +73,7 @@ def project(start, leaves, norm, epsilon, bounds):
 
 def in_radii(moves, epsilon):
     """Moves in units of the radius, 0 where that is 0."""
-    radii = [per_channel(epsilon, m) for m in moves]
+    radii = [ops.convert_to_tensor(per_channel(epsilon, m), m.dtype) for m in moves]
     return [ops.where(e > 0, m / ops.where(e > 0, e, 1.0), 0.0) for m, e in zip(moves, radii)]
 
 
