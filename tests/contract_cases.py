@@ -141,7 +141,12 @@ def attacked_images():
     flatten, dense = keras.layers.Flatten(), keras.layers.Dense(4)
     model = keras.Sequential([keras.Input((5, 5, 2)), flatten, dense])
     x = np.random.default_rng(0).uniform(0.3, 0.7, (4, 5, 5, 2))
-    return {"model": model, "x": x, "y": np.arange(4)}
+    y = keras.ops.convert_to_numpy(keras.ops.argmax(model(x), axis=-1))
+    return {
+        "model": model,
+        "x": x,
+        "y": y,
+    }  # Predicted labels, of which none is fooled at the start.
 
 
 def elastic_network():
@@ -158,11 +163,12 @@ def elastic_network():
 
 CASES = {
     "attacks.AutoAttack": {
-        "config": lambda: {"steps": 2, "queries": 3, "seed": 0},
+        "config": lambda: {"attacks": ["apgd-t", "square"], "steps": 1, "queries": 2, "seed": 0},
         "check": lambda: attacked_images(),
     },
+    "attacks.FAB": {"config": lambda: {"steps": 1}},
     "attacks.Square": {
-        "config": lambda: {"epsilon": 0.1, "queries": 5, "seed": 0},
+        "config": lambda: {"epsilon": 0.1, "queries": 3, "seed": 0},
         "check": lambda: attacked_images(),
     },
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},

@@ -378,4 +378,9 @@ REFERENCES = {
     "analysis.auto_attack_accuracy": (
         "tests/attacks/test_auto_attack.py::test_the_measure_drops_samples_as_they_are_fooled"
     ),
+    "analysis.corrupt": ("tests/analysis/test_corruptions.py::test_blur_is_that_of_scipy"),
+    "analysis.CORRUPTIONS": ("tests/analysis/test_corruptions.py::test_what_holds_for_all"),
+    "analysis.robustness_report": (
+        "tests/analysis/test_robustness_report.py::test_the_report_is_made_of_its_parts"
+    ),
 }

@@ -30,6 +30,7 @@ FAMILIES = {
         "losses.robust",
         "attacks",
         "analysis.robustness",
+        "analysis.CORRUPTIONS",
         "analysis.input_gradient_norm",
         "analysis.gradient_norm_bound",
         "callbacks.RobustAccuracy",

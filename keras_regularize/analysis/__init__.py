@@ -48,7 +48,9 @@ from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import
     NearestNeighborScore,
 )
 from keras_regularize.analysis.robustness._auto_attack_accuracy import auto_attack_accuracy
+from keras_regularize.analysis.robustness._corrupt import CORRUPTIONS, corrupt
 from keras_regularize.analysis.robustness._robust_accuracy import robust_accuracy
+from keras_regularize.analysis.robustness._robustness_report import robustness_report
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
     optimal_distillation_weight,
@@ -57,6 +59,7 @@ from keras_regularize.analysis.self_distillation import (
 from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "CORRUPTIONS",
     "ConformalClassifier",
     "ConformalQuantiles",
     "ConformalRegressor",
@@ -71,6 +74,7 @@ __all__ = [
     "accnet_bound",
     "auto_attack_accuracy",
     "brier_decomposition",
+    "corrupt",
     "covariate_shift_weights",
     "effective_learning_rate",
     "effective_rank",
@@ -96,6 +100,7 @@ __all__ = [
     "relative_importance",
     "reliability_diagram",
     "robust_accuracy",
+    "robustness_report",
     "self_distill",
     "sequential_max_margin",
     "spectral_norms",

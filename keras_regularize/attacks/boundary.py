@@ -129,7 +129,7 @@ class FAB(AttackInRuns):
                 lengths = [maximum(self._length(d), 1e-8) for d in (ahead, back)]
                 share = minimum(lengths[0] / (lengths[0] + lengths[1]), PULL)
                 moves = (1.0 - share) * (moves + OVERSHOOT * ahead) + share * OVERSHOOT * back
-                moves = ops.minimum(ops.maximum(moves, low), high)
+                moves = minimum(maximum(moves, low), high)
                 fooled = fools(point, y, self, point.outputs(leaves_of(moves)))[:, None]
                 length = self._length(moves)
                 closer = ops.logical_and(fooled, length < distance)
@@ -187,7 +187,7 @@ def onto_plane(normal, gap, low, high, norm):
     rest = gap - ops.take_along_axis(done, before, axis=1)
     pace = ops.take_along_axis(moving, before, axis=1)
     length = ops.where(pace > 0, rest / ops.where(pace > 0, pace, 1.0), FAR)
-    moves = ops.minimum(maximum(length, 0.0), ends)
+    moves = minimum(maximum(length, 0.0), ends)
     return sign * (moves if norm == "linf" else moves * steepness)
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_regularize.analysis.robustness._robust_accuracy import (
+from keras_regularize.analysis.robustness.meter import (
     RobustAccuracyMeter,
     checked_attacks,
 )

@@ -54,6 +54,7 @@ def test_targeted_dlr_is_that_of_the_formula():
         assert_same(found, expected)
 
 
+@pytest.mark.rotating
 def test_targets_find_more_than_the_label_alone():
     network, (x, _) = Network(scale=4.0, classes=6), sample(rows=200)
     y = array(network.keras(x)).argmax(axis=1)
@@ -72,7 +73,10 @@ def test_targets_find_more_than_the_label_alone():
 
 
 def moves_onto_plane(normal, gap, low, high, norm):
-    rows = [keras.ops.convert_to_tensor(np.float64(t)[None]) for t in (normal, [gap], low, high)]
+    rows = [
+        keras.ops.convert_to_tensor(np.float64(t)[None], "float64")
+        for t in (normal, [gap], low, high)
+    ]
     return array(onto_plane(*rows, norm))[0]
 
 
@@ -230,6 +234,7 @@ def test_square_stays_in_the_ball_and_lowers_margins(norm, channels_first):
         keras.config.set_image_data_format(before)
 
 
+@pytest.mark.rotating
 def test_square_needs_no_gradient_and_finds_what_gradients_miss():
     model, x, y = images(rows=40, scale=0.3)
 
@@ -252,6 +257,7 @@ def test_square_needs_no_gradient_and_finds_what_gradients_miss():
 # Together
 
 
+@pytest.mark.rotating
 def test_an_ensemble_is_as_strong_as_its_strongest_member():
     model, x, y = images(rows=30, scale=0.3)
     attack = AutoAttack(0.02, steps=10, queries=50, seed=0)
@@ -266,6 +272,7 @@ def test_an_ensemble_is_as_strong_as_its_strongest_member():
     assert accuracy == pytest.approx(robust.mean(), abs=0.04)
 
 
+@pytest.mark.rotating
 def test_the_measure_drops_samples_as_they_are_fooled():
     model, x, y = images(rows=30, scale=0.3)
     y[:3] = (y[:3] + 1) % 5
@@ -290,6 +297,7 @@ def test_the_measure_drops_samples_as_they_are_fooled():
     assert again.robust_accuracy == pytest.approx(result.after["fab-t"], abs=0.07)
 
 
+@pytest.mark.rotating
 def test_labels_as_rows_and_per_channel_radii():
     model, x, y = images(rows=20, scale=0.3)
     attack = AutoAttack([0.02, 0.0], attacks=["apgd-t", "square"], steps=3, queries=20, seed=0)
