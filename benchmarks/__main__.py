@@ -18,6 +18,7 @@ from benchmarks import (
     probabilistic,
     regularizers,
     robustness,
+    robustness_report,
     segmentation,
     train_steps,
 )
@@ -32,6 +33,7 @@ TABLES = {
     "output_layers": output_layers.table,
     "probabilistic": probabilistic.table,
     "robustness": robustness.table,
+    "robustness_report": robustness_report.table,
     "segmentation": segmentation.table,
     "boxes_and_ranking": boxes_and_ranking.table,
     "forecasting": forecasting.table,

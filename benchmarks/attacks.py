@@ -7,13 +7,15 @@ from equal starts the two APGDs end in the same inputs.
 The numbers of the library stand in `tests/attacks/test_strength.py`, where the attacks are held to them.
 """
 
+import time
+
 import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 
-LINF, L2, STEPS, STARTS = 0.1, 0.7, 24, 16
+LINF, L2, STEPS, STARTS, AUTO = 0.1, 0.7, 24, 16, 200
 
 OURS = {
     "FGSM": lambda: kr.attacks.FGSM(LINF),
@@ -84,6 +86,41 @@ def library_attacks(model):
     }
 
 
+def compare_auto_attack(model, x, y):
+    """Prints robust accuracies and seconds here and in the authors' package, and on how many samples they differ.
+
+    `pip install git+https://github.com/fra31/auto-attack`. Both ask the same images, without restarts.
+    """
+    import autoattack
+    import torch
+
+    x = x.reshape(-1, 8, 8, 1)
+    images = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), model])
+
+    def scores(batch):
+        return images(batch.permute(0, 2, 3, 1))
+
+    right = keras.ops.convert_to_numpy(images(x)).argmax(axis=1) == y
+    print(f"AutoAttack on {len(x)} images, accuracy {right.mean():.4f}:")
+    for norm, epsilon in (("linf", LINF), ("l2", L2)):
+        begin = time.perf_counter()
+        library = autoattack.AutoAttack(
+            scores, norm=norm.capitalize(), eps=epsilon, seed=0, verbose=False, device="cpu"
+        )
+        moved = library.run_standard_evaluation(
+            torch.as_tensor(x.transpose(0, 3, 1, 2)), torch.as_tensor(y), bs=len(x)
+        )
+        theirs = np.asarray(scores(moved).argmax(1)) == y
+        seconds = time.perf_counter() - begin
+        attack = kr.attacks.AutoAttack(epsilon, norm, from_logits=True, seed=0)
+        ours = kr.analysis.auto_attack_accuracy(images, x, y, attack, len(x), verbose=0)
+        print(
+            f"{norm:5s} {ours.robust_accuracy:.4f} {theirs.mean():.4f}, other on "
+            f"{np.sum(ours.robust != theirs)}; seconds {sum(ours.seconds.values()):.0f} {seconds:.0f}",
+            flush=True,
+        )
+
+
 def main():
     if keras.backend.backend() != "torch":
         raise SystemExit(
@@ -104,6 +141,7 @@ def main():
         theirs = np.mean(right(images) & right(attack(images, labels)))
         ours = kr.analysis.robust_accuracy(model, x, y, OURS[name](), batch_size=len(x))
         print(f"{name:18s} {ours:.4f} {theirs:.4f}", flush=True)
+    compare_auto_attack(model, x[:AUTO], y[:AUTO])
 
 
 if __name__ == "__main__":

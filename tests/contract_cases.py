@@ -145,6 +145,20 @@ def queries():
     return {"y_true": rng.integers(-1, 3, (6, 5)), "y_pred": np.round(rng.normal(size=(6, 5)), 1)}
 
 
+def attacked_images():
+    """Images, and a model of four classes for them."""
+    keras.utils.set_random_seed(1)
+    flatten, dense = keras.layers.Flatten(), keras.layers.Dense(4)
+    model = keras.Sequential([keras.Input((5, 5, 2)), flatten, dense])
+    x = np.random.default_rng(0).uniform(0.3, 0.7, (4, 5, 5, 2))
+    y = keras.ops.convert_to_numpy(keras.ops.argmax(model(x), axis=-1))
+    return {
+        "model": model,
+        "x": x,
+        "y": y,
+    }  # Predicted labels, of which none is fooled at the start.
+
+
 def elastic_network():
     layers = keras.layers
     return keras.Sequential(
@@ -158,6 +172,15 @@ def elastic_network():
 
 
 CASES = {
+    "attacks.AutoAttack": {
+        "config": lambda: {"attacks": ["apgd-t", "square"], "steps": 1, "queries": 2, "seed": 0},
+        "check": lambda: attacked_images(),
+    },
+    "attacks.FAB": {"config": lambda: {"steps": 1}},
+    "attacks.Square": {
+        "config": lambda: {"epsilon": 0.1, "queries": 3, "seed": 0},
+        "check": lambda: attacked_images(),
+    },
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
     "constraints.GroupSoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},

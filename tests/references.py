@@ -420,4 +420,34 @@ REFERENCES = {
         "tests/analysis/test_representations.py::test_the_game_comes_to_its_closed_form"
     ),
     "models.JODIE": "tests/models/test_jodie.py::test_a_window_equals_a_loop_over_interactions",
+    "analysis.max_softmax_score": (
+        "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"
+    ),
+    "analysis.entropy_score": (
+        "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"
+    ),
+    "analysis.energy_score": (
+        "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"
+    ),
+    "analysis.MahalanobisScore": (
+        "tests/analysis/test_out_of_distribution.py::test_mahalanobis_score_is_that_of_scikit_learn"
+    ),
+    "analysis.NearestNeighborScore": (
+        "tests/analysis/test_out_of_distribution.py::test_nearest_neighbor_score_is_that_of_scikit_learn"
+    ),
+    "attacks.AutoAttack": (
+        "tests/attacks/test_auto_attack.py::test_an_ensemble_is_as_strong_as_its_strongest_member"
+    ),
+    "attacks.FAB": ("tests/attacks/test_auto_attack.py::test_fab_is_that_of_a_loop"),
+    "attacks.Square": (
+        "tests/attacks/test_auto_attack.py::test_pyramids_are_those_of_the_definition"
+    ),
+    "analysis.auto_attack_accuracy": (
+        "tests/attacks/test_auto_attack.py::test_the_measure_drops_samples_as_they_are_fooled"
+    ),
+    "analysis.corrupt": ("tests/analysis/test_corruptions.py::test_blur_is_that_of_scipy"),
+    "analysis.CORRUPTIONS": ("tests/analysis/test_corruptions.py::test_what_holds_for_all"),
+    "analysis.robustness_report": (
+        "tests/analysis/test_robustness_report.py::test_the_report_is_made_of_its_parts"
+    ),
 }

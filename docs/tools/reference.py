@@ -36,7 +36,8 @@ FAMILIES = {
         "models.adversarial",
         "losses.robust",
         "attacks",
-        "analysis.robust_accuracy",
+        "analysis.robustness",
+        "analysis.CORRUPTIONS",
         "analysis.input_gradient_norm",
         "analysis.gradient_norm_bound",
         "callbacks.RobustAccuracy",
@@ -56,7 +57,7 @@ FAMILIES = {
         "losses.calibration",
         "metrics.calibration",
         "analysis.calibration",
-        "analysis.out_of_distribution_scores",
+        "analysis.out_of_distribution",
     ],
     "Conformal prediction": ["analysis.conformal"],
     "Forecasts and regression": [

@@ -7,7 +7,6 @@ from keras_regularize.analysis._gaussian_cutoff import gaussian_cutoff
 from keras_regularize.analysis._local_intrinsic_dimension import local_intrinsic_dimension
 from keras_regularize.analysis._naive_bayes import naive_bayes_head
 from keras_regularize.analysis._off_policy_bound import off_policy_bound
-from keras_regularize.analysis._out_of_distribution_scores import out_of_distribution_scores
 from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
 from keras_regularize.analysis._relative_importance import relative_importance
@@ -83,6 +82,22 @@ from keras_regularize.analysis.representers import (
     l2_representers,
 )
 from keras_regularize.analysis.robustness import robust_accuracy
+from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
+    out_of_distribution_scores,
+)
+from keras_regularize.analysis.out_of_distribution._scores_of_outputs import (
+    energy_score,
+    entropy_score,
+    max_softmax_score,
+)
+from keras_regularize.analysis.out_of_distribution.mahalanobis_score import MahalanobisScore
+from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import (
+    NearestNeighborScore,
+)
+from keras_regularize.analysis.robustness._auto_attack_accuracy import auto_attack_accuracy
+from keras_regularize.analysis.robustness._corrupt import CORRUPTIONS, corrupt
+from keras_regularize.analysis.robustness._robust_accuracy import robust_accuracy
+from keras_regularize.analysis.robustness._robustness_report import robustness_report
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
     optimal_distillation_weight,
@@ -91,23 +106,30 @@ from keras_regularize.analysis.self_distillation import (
 from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "CORRUPTIONS",
     "ConformalClassifier",
     "ConformalQuantiles",
     "ConformalRegressor",
     "IsotonicCalibration",
     "LikelihoodRatioQuantile",
     "LossSurface",
+    "MahalanobisScore",
+    "NearestNeighborScore",
     "QuantileRecalibration",
     "TargetShift",
     "TemperatureScaling",
     "VectorScaling",
     "accnet_bound",
+    "auto_attack_accuracy",
     "brier_decomposition",
+    "corrupt",
     "covariate_shift_weights",
     "curvature_surface",
     "effective_learning_rate",
     "effective_rank",
     "empirical_ntk",
+    "energy_score",
+    "entropy_score",
     "f1_norm",
     "factorization_representers",
     "fisher_diagonal",
@@ -139,6 +161,7 @@ __all__ = [
     "margin_violation",
     "minimax_linear_regret",
     "minimax_linear_representation",
+    "max_softmax_score",
     "naive_bayes_head",
     "normalize_direction",
     "off_policy_bound",
@@ -154,6 +177,7 @@ __all__ = [
     "reliability_diagram",
     "robust_accuracy",
     "sample_size_for_tolerance",
+    "robustness_report",
     "self_distill",
     "sequential_max_margin",
     "sharpness",

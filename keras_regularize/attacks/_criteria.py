@@ -26,12 +26,13 @@ NOTHING = -1e30
 CRITERIA = ("cross_entropy", "kl", "margin", "dlr", "margin_shift", "compiled")
 
 
-def criterion(name, point, y, attack, targeted=False):
+def criterion(name, point, y, attack, targeted=False, rank=None):
     """A function of a point's outputs that gives one value per sample, `(batch,)`, to be maximized.
 
     With `targeted` it is the negative loss, so that ascending it leads towards the labels. Where only the
     direction of a sample's gradient matters, and no batch statistics tie samples to each other, the
-    cross-entropy is maximized by its logarithm, which has the same direction and does not underflow.
+    cross-entropy is maximized by its logarithm, which has the same direction and does not underflow. The
+    criteria of a target, "targeted_dlr" and "target_margin", take the class of that `rank` at the start.
     """
     if targeted:
         opposite = criterion(name, point, y, attack)
@@ -59,6 +60,12 @@ def criterion(name, point, y, attack, targeted=False):
         outputs = class_outputs(point.outputs(point.start), model)
         clean = ops.stop_gradient(_scores(outputs, logits))
         rule: Callable[..., Any] = functools.partial(_margin_shift, clean=clean)
+    elif rank is not None:
+        clean = _scores(class_outputs(point.outputs(point.start), model), logits)
+        order = ops.argsort(ops.stop_gradient(clean), axis=-1)
+        target = ops.take(ops.cast(order, "int32"), clean.shape[-1] - rank, axis=-1)
+        rules = {"targeted_dlr": _targeted_dlr, "target_margin": _target_margin}
+        rule = functools.partial(rules[name], target=target)
     else:
         rule = {"cross_entropy": _log_cross_entropy, "margin": _margin, "dlr": _dlr}[name]
 
@@ -87,8 +94,9 @@ def only_direction(point, attack):
 
 def value_of_no_loss(name, point, attack):
     """What a criterion is where its loss is 0: that of "dlr" is less by 1."""
-    zero = {"dlr": -1.0, "cross_entropy": -float("inf") if only_direction(point, attack) else 0.0}
-    return -zero[name] if attack.targeted else zero[name]
+    logarithm = only_direction(point, attack)
+    zero = {"dlr": -1.0, "cross_entropy": -float("inf") if logarithm else 0.0}.get(name, 0.0)
+    return -zero if attack.targeted else zero
 
 
 def _scores(outputs, from_logits):
@@ -185,6 +193,21 @@ def _dlr(y, scores):
     span = pick(scores, order[..., -1]) - pick(scores, third)
     excess = ops.where(third == ids, 0.0, _margin_of(ids, scores) - span)
     return (excess - 1e-12) / (span + 1e-12)
+
+
+def _target_margin(y, scores, target):
+    return pick(scores, target) - pick(scores, label_ids(y, scores))
+
+
+def _targeted_dlr(y, scores, target):
+    if scores.shape[-1] < 4:
+        raise ValueError(
+            "The loss 'targeted_dlr' needs at least 4 classes. "
+            f"Received outputs of shape {tuple(scores.shape)}"
+        )
+    order = ops.cast(ops.argsort(scores, axis=-1), "int32")
+    first, third, fourth = (pick(scores, order[..., -i]) for i in (1, 3, 4))
+    return _target_margin(y, scores, target) / (first - 0.5 * (third + fourth) + 1e-12)
 
 
 def _margin_shift(y, scores, clean):

@@ -7,25 +7,29 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize import autodiff
 from keras_regularize.attacks._criteria import criterion, value_of_no_loss
 from keras_regularize.attacks.attack import (
-    Attack,
     along_samples,
     per_sample_max,
     repeat,
     unit_directions,
     where_samples,
 )
-from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
-from keras_regularize.autodiff.compiled_losses import per_sample
+from keras_regularize.attacks.bounds import (
+    Bounds,
+    check_bounds,
+    clip_to_bounds,
+    in_common_unit,
+    project,
+)
+from keras_regularize.attacks.channels import per_channel
+from keras_regularize.attacks.runs import AttackInRuns, value_and_ascent
 from keras_regularize.registration import export
-from keras_regularize.scores import predicts_label
-from keras_regularize.validation import check_choice, check_integer, check_number
+from keras_regularize.validation import check_choice, check_integer, check_number, check_numbers
 
 
 @export
-class APGD(Attack):
+class APGD(AttackInRuns):
     r"""Auto-PGD: projected gradient ascent whose step size adapts to every sample, without tuning.
 
     From step size $\eta = 2\epsilon$,
@@ -42,20 +46,27 @@ class APGD(Attack):
     The result is, of every sample, the last iterate that is misclassified (predicted as the target, if
     targeted), and the input itself where there is none: the attack of choice for measuring robustness, as it
     has nothing to tune but `steps`. For training, `PGD` is: it returns the hardest input also where it does
-    not change the prediction. Cross-entropy and `"dlr"` together in `kr.analysis.robust_accuracy` make the
-    half of AutoAttack that uses gradients of the loss; AutoAttack proper adds targeted runs, FAB and Square.
+    not change the prediction. `AutoAttack` runs it with cross-entropy and `"targeted_dlr"`, beside `FAB` and
+    `Square`.
 
     Args:
-        epsilon: Radius of the ball, in units of the inputs, at least 0.
+        epsilon: Radius of the ball, in units of the inputs, at least 0; or a list of one for each channel, as for
+            images that were standardized channel by channel (`[8 / 255 / s for s in deviations]`). Channels are
+            the last axis, or that of `keras.config.image_data_format()`. In $L_2$ radii are those of an ellipsoid,
+            which is the ball before standardizing.
         steps: Number of steps, at least 1.
         norm: `"linf"` or `"l2"`.
         loss: What is maximized: `"cross_entropy"`; or `"dlr"`, the difference of logits ratio
             $-(z_y - \max_{j \ne y} z_j) / (z_{(1)} - z_{(3)} + 10^{-12})$, invariant to the scale of the logits.
-            It needs at least 3 classes, and has no slope but that of the guard where the label ranks third.
+            It needs at least 3 classes, and has no slope but that of the guard where the label ranks third. Or
+            `"targeted_dlr"`, $(z_t - z_y) / (z_{(1)} - (z_{(3)} + z_{(4)}) / 2 + 10^{-12})$, in a run for each
+            of the `num_targets` classes $t$ that rank behind the first at the clean input; it needs at least 4
+            classes.
         rho: Share of steps that must raise the loss, from 0 to 1.
-        restarts: Number of runs from random starts, at least 1.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
-            clipped into them; inputs farther than `epsilon` outside are an error.
+        restarts: Number of runs from random starts, at least 1; for each target.
+        bounds: Smallest and largest allowed input, each a number or a list of one for each channel; or `None`,
+            for inputs without any. The search is clipped into them; inputs farther than `epsilon` outside are an
+            error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
@@ -65,6 +76,7 @@ class APGD(Attack):
         targeted: Whether the labels of a call are targets, towards which the loss is descended.
         inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
             are (they may be ids); all floating ones by default. Not together with `layer`.
+        num_targets: Number of targets of `"targeted_dlr"`, at least 1; at most all classes but one are taken.
 
     Call: `attack(model, x, y, initial_perturbation=None)` returns inputs like `x`. A given
     `initial_perturbation`, of the structure of `x`, replaces the random start. Of predictions at several
@@ -75,7 +87,8 @@ class APGD(Attack):
             given, or inputs lie farther than `epsilon` outside the bounds.
 
     Cost: per run `steps` + 1 forward passes and as many backward passes to the inputs, without weight
-    gradients; one more forward pass for `layer`.
+    gradients; one more forward pass for `layer`. `"targeted_dlr"` makes a run for each target, with a forward pass
+    more.
 
     Example:
 
@@ -97,55 +110,49 @@ class APGD(Attack):
 
     def __init__(
         self,
-        epsilon: float = 8 / 255,
+        epsilon: float | Sequence[float] = 8 / 255,
         steps: int = 100,
         norm: str = "linf",
         loss: str = "cross_entropy",
         rho: float = 0.75,
         restarts: int = 1,
-        bounds: tuple[float, float] | None = (0.0, 1.0),
+        bounds: Bounds | None = (0.0, 1.0),
         layer: Any = None,
         from_logits: bool | None = None,
         seed: int | None = None,
         targeted: bool = False,
         inputs: Sequence[str | int] | None = None,
+        num_targets: int = 9,
     ):
+        if targeted and loss == "targeted_dlr":
+            raise ValueError(
+                "The loss 'targeted_dlr' chooses targets itself and takes the true labels; the loss 'dlr' takes "
+                f"targets. Received: targeted={targeted!r}, loss='targeted_dlr'"
+            )
         super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
-        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
         self.steps = check_integer("steps", steps, minimum=1)
         self.norm = check_choice("norm", norm, ("linf", "l2"))
-        self.loss = check_choice("loss", loss, ("cross_entropy", "dlr"))
+        self.loss = check_choice("loss", loss, ("cross_entropy", "dlr", "targeted_dlr"))
         self.rho = check_number("rho", rho, minimum=0, maximum=1)
         self.restarts = check_integer("restarts", restarts, minimum=1)
+        self.num_targets = check_integer("num_targets", num_targets, minimum=1)
         self.bounds = check_bounds(bounds, layer)
         self.targeted = bool(targeted)
 
-    def search(self, point, y, initial_perturbation=None):
-        evaluate = self._evaluation(point, y)
-        found, best = None, point.start
-        for _ in range(self.restarts):
-            fooled, leaves = self._run(point, evaluate, self._start(point, initial_perturbation))
-            new = fooled if found is None else ops.logical_and(fooled, ops.logical_not(found))
-            best = where_samples(new, leaves, best)
-            found = fooled if found is None else ops.logical_or(found, fooled)
-        return best
+    def num_runs(self, classes):
+        if self.loss != "targeted_dlr":
+            return self.restarts
+        return self.restarts * min(self.num_targets, classes() - 1)
 
-    def _evaluation(self, point, y):
-        """A function of leaves: `(losses, fooled, gradient)`."""
-        value = criterion(self.loss, point, y, self, self.targeted)
+    def run(self, point, y, initial_perturbation=None):
+        def run(number):
+            rank = 2 + number // self.restarts if self.loss == "targeted_dlr" else None
+            value = criterion(self.loss, point, y, self, self.targeted, rank)
+            evaluate = value_and_ascent(value, point, y, self)
+            return self._run(point, evaluate, self._start(point, initial_perturbation))
 
-        def total(leaves):
-            outputs = point.outputs(leaves)
-            losses = value(outputs)
-            hits = predicts_label(y, outputs, point.model, self.from_logits)
-            hits = per_sample(ops.cast(hits, losses.dtype))
-            return ops.sum(losses), (losses, hits == 1 if self.targeted else hits < 1)
-
-        def evaluate(leaves):
-            (_, (losses, fooled)), gradient = autodiff.value_and_grad(total, has_aux=True)(leaves)
-            return losses, fooled, gradient
-
-        return evaluate
+        return run
 
     def _run(self, point, evaluate, start):
         losses, fooled, gradient = evaluate(start)
@@ -154,7 +161,7 @@ class APGD(Attack):
             leaves=start,
             previous=start,
             gradient=gradient,
-            step=zeros + 2.0 * self.epsilon,
+            step=zeros + 2.0,
             best=start,
             best_gradient=gradient,
             best_loss=losses,
@@ -180,7 +187,7 @@ class APGD(Attack):
         start, x = point.start, state.leaves
         ball = (self.norm, self.epsilon, self.bounds)
         ahead = [
-            a + ops.cast(along_samples(state.step, a), a.dtype) * d
+            a + ops.cast(along_samples(state.step, a), a.dtype) * per_channel(self.epsilon, a) * d
             for a, d in zip(x, self._direction(state.gradient))
         ]
         ahead = project(start, ahead, *ball)
@@ -224,19 +231,21 @@ class APGD(Attack):
     def _direction(self, gradient):
         if self.norm == "linf":
             return [ops.sign(g) for g in gradient]
-        return unit_directions(gradient)
+        return unit_directions(in_common_unit(gradient, self.epsilon))
 
     def _start(self, point, initial_perturbation):
         start, seed = point.start, self.seed_generator
         if initial_perturbation is not None:
-            noise = point.aligned(initial_perturbation)
-        elif self.norm == "linf":
+            given = point.aligned(initial_perturbation)
+            return clip_to_bounds([s + p for s, p in zip(start, given)], self.bounds)
+        if self.norm == "linf":
             noise = [keras.random.uniform(ops.shape(s), -1.0, 1.0, s.dtype, seed) for s in start]
-            noise = [self.epsilon * n / m for n, m in zip(noise, per_sample_max(noise))]
+            noise = [n / m for n, m in zip(noise, per_sample_max(noise))]
         else:
             noise = [keras.random.normal(ops.shape(s), dtype=s.dtype, seed=seed) for s in start]
-            noise = [self.epsilon * n for n in unit_directions(noise)]
-        return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)
+            noise = unit_directions(noise)
+        moved = [s + per_channel(self.epsilon, s) * n for s, n in zip(start, noise)]
+        return clip_to_bounds(moved, self.bounds)
 
 
 class _State(NamedTuple):
@@ -245,7 +254,7 @@ class _State(NamedTuple):
     leaves: list[Any]
     previous: list[Any]
     gradient: list[Any]
-    step: Any
+    step: Any  # In units of the radius.
     best: list[Any]
     best_gradient: list[Any]
     best_loss: Any

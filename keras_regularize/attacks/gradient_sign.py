@@ -7,9 +7,10 @@ from keras import ops
 
 from keras_regularize.attacks._criteria import criterion
 from keras_regularize.attacks.attack import Attack, ascent_direction
-from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks.bounds import Bounds, check_bounds, clip_to_bounds
+from keras_regularize.attacks.channels import per_channel
 from keras_regularize.registration import export
-from keras_regularize.validation import check_number
+from keras_regularize.validation import check_numbers
 
 
 @export
@@ -22,9 +23,12 @@ class FGSM(Attack):
     step against the sign.
 
     Args:
-        epsilon: Radius of the $L_\infty$ ball, in units of the inputs, at least 0.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
-            clipped into them; inputs farther than `epsilon` outside are an error.
+        epsilon: Radius of the $L_\infty$ ball, in units of the inputs, at least 0; or a list of one for each
+            channel, as for images that were standardized channel by channel (`[8 / 255 / s for s in deviations]`).
+            Channels are the last axis, or that of `keras.config.image_data_format()`.
+        bounds: Smallest and largest allowed input, each a number or a list of one for each channel; or `None`,
+            for inputs without any. The search is clipped into them; inputs farther than `epsilon` outside are an
+            error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
@@ -63,20 +67,22 @@ class FGSM(Attack):
 
     def __init__(
         self,
-        epsilon: float = 8 / 255,
-        bounds: tuple[float, float] | None = (0.0, 1.0),
+        epsilon: float | Sequence[float] = 8 / 255,
+        bounds: Bounds | None = (0.0, 1.0),
         layer: Any = None,
         from_logits: bool | None = None,
         targeted: bool = False,
         inputs: Sequence[str | int] | None = None,
     ):
         super().__init__(layer=layer, from_logits=from_logits, inputs=inputs)
-        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
         self.bounds = check_bounds(bounds, layer)
         self.targeted = bool(targeted)
 
     def search(self, point, y):
         value = criterion(self.loss, point, y, self, self.targeted)
         gradient = ascent_direction(point, value, point.start)
-        moved = [x + self.epsilon * ops.sign(g) for x, g in zip(point.start, gradient)]
+        moved = [
+            x + per_channel(self.epsilon, x) * ops.sign(g) for x, g in zip(point.start, gradient)
+        ]
         return clip_to_bounds(moved, self.bounds)

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops, tree
 
+from keras_regularize.attacks.channels import per_channel
 from keras_regularize.attacks.points import check_floating, movable
 
 
@@ -28,13 +29,17 @@ def check_within(x, bounds, epsilon, inputs=None):
         return
     smallest = min(float(array.min()) for array in arrays)
     largest = max(float(array.max()) for array in arrays)
-    outside = max(bounds[0] - smallest, largest - bounds[1])
-    if outside > epsilon:
+    if any(_is_outside(array, bounds[0], bounds[1], epsilon) for array in arrays):
         raise ValueError(
-            f"Clipping into the attack's `bounds` would move the inputs farther than `epsilon`={epsilon:g}: "
+            f"Clipping into the attack's `bounds` would move the inputs farther than `epsilon`={epsilon}: "
             f"expected inputs in {bounds}, received {smallest:g} to {largest:g}. Pass the bounds of the "
             "data, or `bounds=None` where it has none (standardized inputs)"
         )
+
+
+def _is_outside(array, low, high, epsilon):
+    low, high, epsilon = (per_channel(value, array) for value in (low, high, epsilon))
+    return bool(((low - array > epsilon) | (array - high > epsilon)).any())
 
 
 def _values(leaf):

@@ -16,9 +16,17 @@ from keras_regularize.attacks.attack import (
     unit_directions,
     where_samples,
 )
-from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds, project
+from keras_regularize.attacks.bounds import (
+    Bounds,
+    check_bounds,
+    clip_to_bounds,
+    in_common_unit,
+    project,
+    uniform_noise,
+)
+from keras_regularize.attacks.channels import per_channel
 from keras_regularize.registration import export
-from keras_regularize.validation import check_choice, check_integer, check_number
+from keras_regularize.validation import check_choice, check_integer, check_numbers
 
 
 @export
@@ -32,8 +40,11 @@ class PGD(Attack):
     targets and descends.
 
     Args:
-        epsilon: Radius of the ball, in units of the inputs, at least 0.
-        step_size: Step $\alpha$, at least 0.
+        epsilon: Radius of the ball, in units of the inputs, at least 0; or a list of one for each channel, as for
+            images that were standardized channel by channel (`[8 / 255 / s for s in deviations]`). Channels are
+            the last axis, or that of `keras.config.image_data_format()`. In $L_2$ radii are those of an ellipsoid,
+            which is the ball before standardizing.
+        step_size: Step $\alpha$, at least 0; or a list of one for each channel, to be scaled as `epsilon` is.
         steps: Number of steps, at least 0.
         norm: `"linf"` or `"l2"`.
         loss: What is maximized: `"cross_entropy"`; `"kl"`, the divergence $KL(p(x)\|p(x'))$ from the clean
@@ -45,8 +56,9 @@ class PGD(Attack):
             with uniform radius), `"gaussian"` for noise of deviation 0.001, `False` for the input itself.
         restarts: Number of runs, at least 1; of several, each sample keeps the one that ends with the largest
             loss (the smallest, if targeted).
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs. The search is
-            clipped into them; inputs farther than `epsilon` outside are an error.
+        bounds: Smallest and largest allowed input, each a number or a list of one for each channel; or `None`,
+            for inputs without any. The search is clipped into them; inputs farther than `epsilon` outside are an
+            error.
         layer: Layer, or its name, whose output is perturbed instead of the inputs (token ids, say);
             `bounds` must then be `None`.
         from_logits: Whether the attacked model gives out logits. `None` asks its compiled loss, or of a model
@@ -91,14 +103,14 @@ class PGD(Attack):
 
     def __init__(
         self,
-        epsilon: float = 8 / 255,
-        step_size: float = 2 / 255,
+        epsilon: float | Sequence[float] = 8 / 255,
+        step_size: float | Sequence[float] = 2 / 255,
         steps: int = 10,
         norm: str = "linf",
         loss: str = "cross_entropy",
         random_start: bool | str = True,
         restarts: int = 1,
-        bounds: tuple[float, float] | None = (0.0, 1.0),
+        bounds: Bounds | None = (0.0, 1.0),
         layer: Any = None,
         from_logits: bool | None = None,
         seed: int | None = None,
@@ -111,8 +123,8 @@ class PGD(Attack):
                 f"Received: targeted={targeted!r}, loss='kl'"
             )
         super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
-        self.epsilon = check_number("epsilon", epsilon, minimum=0)
-        self.step_size = check_number("step_size", step_size, minimum=0)
+        self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
+        self.step_size = check_numbers("step_size", step_size, minimum=0)
         self.steps = check_integer("steps", steps, minimum=0)
         self.norm = check_choice("norm", norm, ("linf", "l2"))
         self.loss = check_choice("loss", loss, CRITERIA)
@@ -146,10 +158,12 @@ class PGD(Attack):
         return list(repeat(self.steps, step, tuple(leaves)))
 
     def _ascend(self, leaves, gradient):
+        sizes = [per_channel(self.step_size, x) for x in leaves]
         if self.norm == "linf":
-            return [x + self.step_size * ops.sign(g) for x, g in zip(leaves, gradient)]
+            return [x + a * ops.sign(g) for x, a, g in zip(leaves, sizes, gradient)]
+        gradient = in_common_unit(gradient, self.epsilon)
         norms = per_sample_norm(gradient)
-        return [x + self.step_size * g / (n + 1e-10) for x, g, n in zip(leaves, gradient, norms)]
+        return [x + a * g / (n + 1e-10) for x, a, g, n in zip(leaves, sizes, gradient, norms)]
 
     def _start(self, point, initial_perturbation):
         start = point.start
@@ -165,17 +179,14 @@ class PGD(Attack):
                 for s in start
             ]
         elif self.norm == "linf":
-            noise = [
-                keras.random.uniform(ops.shape(s), -self.epsilon, self.epsilon, s.dtype, seed=seed)
-                for s in start
-            ]
+            noise = [uniform_noise(s, self.epsilon, seed) for s in start]
         else:
             noise = [keras.random.normal(ops.shape(s), dtype=s.dtype, seed=seed) for s in start]
             radius = keras.random.uniform(
                 (ops.shape(start[0])[0],), dtype=start[0].dtype, seed=seed
             )
-            radius = self.epsilon * radius
             noise = [
-                n * ops.cast(along_samples(radius, n), n.dtype) for n in unit_directions(noise)
+                per_channel(self.epsilon, n) * ops.cast(along_samples(radius, n), n.dtype) * n
+                for n in unit_directions(noise)
             ]
         return clip_to_bounds([s + n for s, n in zip(start, noise)], self.bounds)

@@ -7,7 +7,10 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_regularize.analysis.robustness import RobustAccuracyMeter, checked_attacks
+from keras_regularize.analysis.robustness.meter import (
+    RobustAccuracyMeter,
+    checked_attacks,
+)
 from keras_regularize.attacks.inputs import check_inputs
 from keras_regularize.validation import check_integer
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_regularize.attacks.channels import per_channel
 from keras_regularize.testing._common import (
     assert_close,
     assert_config_round_trip,
@@ -122,15 +123,20 @@ def _limits(case):
     result = _perturbed(case)
     bounds = getattr(case.attack, "bounds", None)
     epsilon = getattr(case.attack, "epsilon", None)
-    moves = []
+    moves, channels = [], isinstance(epsilon, list)
     for before, after in zip(tree.flatten(case.x), tree.flatten(result)):
         if before.dtype.kind == "f":
             assert_finite(after, "perturbed inputs")
-            if bounds is not None and (after.min() < bounds[0] or after.max() > bounds[1]):
-                raise AssertionError(
-                    f"expected inputs in {bounds}, got {after.min()} … {after.max()}"
-                )
-            moves.append((after - before).reshape((len(before), -1)))
+            if bounds is not None:
+                low, high = (per_channel(bound, after) for bound in bounds)
+                if (after < low).any() or (after > high).any():
+                    raise AssertionError(
+                        f"expected inputs in {bounds}, got {after.min()} … {after.max()}"
+                    )
+            radius = np.maximum(per_channel(epsilon, after), 1e-30) if channels else 1.0
+            moves.append(((after - before) / radius).reshape((len(before), -1)))
+    if channels:
+        epsilon = 1.0  # What was moved is in units of the radii.
     if isinstance(epsilon, (int, float)):
         moved = np.concatenate(moves, axis=1)
         l2 = case.direction or getattr(case.attack, "norm", "linf") == "l2"

@@ -1,11 +1,13 @@
 """Efficient local linearity regularization: single-step adversarial training without catastrophic overfitting."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops, tree
 
 from keras_regularize.attacks.attack import Attack, along_samples
+from keras_regularize.attacks.bounds import uniform_noise
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.attacks.points import attacked_outputs, floating_leaves, replace_floating
 from keras_regularize.autodiff.compiled_losses import per_sample, sample_losses
@@ -13,7 +15,7 @@ from keras_regularize.models.attacked_model import AttackedModel
 from keras_regularize.numerics import maximum, mean, upcast
 from keras_regularize.registration import export
 from keras_regularize.scores import label_log_probability
-from keras_regularize.validation import check_number, compatible
+from keras_regularize.validation import check_number, check_numbers, compatible
 
 
 @export
@@ -43,7 +45,8 @@ class ELLE(AttackedModel):
 
     Args:
         model: The model to train, or another wrapper.
-        epsilon: Radius $\epsilon$ of the cube the points are drawn from, in units of the inputs, at least 0.
+        epsilon: Radius $\epsilon$ of the cube the points are drawn from, in units of the inputs, at least 0; or a
+            list of one for each channel, as `kr.attacks.FGSM` takes it.
         factor: Weight $\lambda$ of the error, at least 0; or a schedule.
         adaptive: Whether the weight acts only after an error rose (ELLE-A).
         decay: By what an adaptive weight is multiplied in other steps, from 0 to 1.
@@ -85,7 +88,7 @@ class ELLE(AttackedModel):
     def __init__(
         self,
         model: keras.Model,
-        epsilon: float = 8 / 255,
+        epsilon: float | Sequence[float] = 8 / 255,
         factor: Any = 4000.0,
         adaptive: bool = False,
         decay: float = 0.99,
@@ -98,7 +101,7 @@ class ELLE(AttackedModel):
         if attack is None:
             attack = FGSM(epsilon, bounds=None)
         super().__init__(model, attack, **kwargs)
-        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
         self.factor = factor
         self.adaptive = bool(adaptive)
         self.decay = check_number("decay", decay, minimum=0, maximum=1)
@@ -119,7 +122,7 @@ class ELLE(AttackedModel):
             around = [upcast(leaf) for leaf in floating_leaves(batch.x, self.attack.inputs)]
         else:
             around = [ops.zeros_like(upcast(leaf)) for leaf in self.found(batch)]
-        x_a, x_b = ([x + self._uniform(ops.shape(x)) for x in around] for _ in range(2))
+        x_a, x_b = ([x + self._noise(x) for x in around] for _ in range(2))
         alpha = keras.random.uniform(ops.shape(around[0])[:1], seed=self.seed_generator)
         return batch.add(**{f"{self.key}_points": (x_a, x_b, alpha)})
 
@@ -214,8 +217,8 @@ class ELLE(AttackedModel):
         alpha = ops.cast(alpha, values.dtype)
         return ops.square((at_c - at_a) - alpha * (at_b - at_a))  # Exactly 0 where all are equal.
 
-    def _uniform(self, shape):
-        return keras.random.uniform(shape, -self.epsilon, self.epsilon, seed=self.seed_generator)
+    def _noise(self, like):
+        return uniform_noise(like, self.epsilon, self.seed_generator)
 
 
 def _three_times(leaf):

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize.attacks.bounds import check_bounds, clip_to_bounds
+from keras_regularize.attacks.bounds import Bounds, check_bounds, clip_to_bounds
+from keras_regularize.attacks.channels import per_channel
 from keras_regularize.attacks.inputs import check_within
 from keras_regularize.attacks.points import (
     check_floating,
@@ -19,7 +20,7 @@ from keras_regularize.attacks.points import (
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
-from keras_regularize.validation import check_integer, check_number
+from keras_regularize.validation import check_integer, check_numbers
 
 
 @export
@@ -46,11 +47,12 @@ class FreeAdversarialTraining(RegularizedModel):
 
     Args:
         model: The model to train, or another wrapper; the shapes of its inputs must be known.
-        epsilon: Radius $\epsilon$ of the $L_\infty$ ball, in units of the inputs, at least 0.
+        epsilon: Radius $\epsilon$ of the $L_\infty$ ball, in units of the inputs, at least 0; or a list of one for
+            each channel, as `kr.attacks.FGSM` takes it.
         replays: Number $m$ of replays, at least 1. 8 is the authors' choice for CIFAR-10, 4 for ImageNet.
         batch_size: Number of samples that have a perturbation: the size of the largest batch.
-        bounds: Smallest and largest allowed input, or `None`, as for standardized inputs; inputs farther than
-            `epsilon` outside are an error.
+        bounds: Smallest and largest allowed input, each a number or a list of one for each channel; or `None`, for
+            inputs without any. Inputs farther than `epsilon` outside are an error.
         inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, as the model itself has
             them; the others stay as they are (they may be ids). All floating ones by default.
         **kwargs: `name` and other arguments of `keras.Model`.
@@ -83,15 +85,15 @@ class FreeAdversarialTraining(RegularizedModel):
     def __init__(
         self,
         model: keras.Model,
-        epsilon: float = 8 / 255,
+        epsilon: float | Sequence[float] = 8 / 255,
         replays: int = 8,
         batch_size: int = 128,
-        bounds: tuple[float, float] | None = (0.0, 1.0),
+        bounds: Bounds | None = (0.0, 1.0),
         inputs: Sequence[str | int] | None = None,
         **kwargs: Any,
     ):
         super().__init__(model, **kwargs)
-        self.epsilon = check_number("epsilon", epsilon, minimum=0)
+        self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
         self.replays = check_integer("replays", replays, minimum=1)
         self.batch_size = check_integer("batch_size", batch_size, minimum=1)
         self.bounds = check_bounds(bounds, None)
@@ -142,11 +144,11 @@ class FreeAdversarialTraining(RegularizedModel):
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        epsilon = self.epsilon
         given = zip(self.perturbations, batch.extra[self.key], aux.values[self.key])
         for variable, delta, gradient in given:
             # An overflow under loss scaling costs a step, it must not stay in the perturbation.
             sign = ops.where(ops.isfinite(gradient), ops.sign(gradient), 0.0)
+            epsilon = per_channel(self.epsilon, delta)
             delta = ops.clip(delta + epsilon * sign, -epsilon, epsilon)
             rest = ops.convert_to_tensor(variable)[ops.shape(delta)[0] :]
             variable.assign(ops.concatenate([delta, rest], axis=0))

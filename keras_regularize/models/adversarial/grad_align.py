@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_regularize.attacks.attack import Attack
+from keras_regularize.attacks.bounds import uniform_noise
 from keras_regularize.attacks.gradient_sign import FGSM
 from keras_regularize.models._input_gradients import inner_products, input_gradients
 from keras_regularize.models.attacked_model import AttackedModel
@@ -114,7 +115,4 @@ class GradAlign(AttackedModel):
         return input_gradients(forward, batch, self.attack.layer, shift, self.attack.inputs)
 
     def _noise(self, like):
-        epsilon = self.attack.epsilon
-        return keras.random.uniform(
-            ops.shape(like), -epsilon, epsilon, like.dtype, seed=self.seed_generator
-        )
+        return uniform_noise(like, self.attack.epsilon, self.seed_generator)

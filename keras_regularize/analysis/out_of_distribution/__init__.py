@@ -1,0 +1,1 @@
+"""Scores of how well an input fits the data a model was trained on, and how well these tell other data apart."""

@@ -1,0 +1,1 @@
+"""How often a classifier is right on inputs that are attacked, corrupted or not of its data."""
