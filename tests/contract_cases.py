@@ -147,6 +147,22 @@ def elastic_network():
     )
 
 
+def missing_data_parts():
+    layers = keras.layers
+
+    def pair(outputs):
+        inputs = [keras.Input((3,)), keras.Input((3,))]
+        return keras.Model(inputs, layers.Dense(outputs)(layers.Concatenate()(inputs)))
+
+    return {
+        "encoder": pair(4),
+        "decoder": keras.Sequential([keras.Input((2,)), layers.Dense(6)]),
+        "classifier": pair(2),
+        "num_latents": 3,
+        "num_samples": 2,
+    }
+
+
 CASES = {
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
@@ -509,6 +525,11 @@ CASES = {
     "models.TRADES": {
         "config": lambda: {"attack": kr.attacks.FGSM(epsilon=0.1), "beta": 2.0},
         "check": lambda: {"neutral": {"beta": 0.0}},
+    },
+    "models.SupNotMIWAE": {
+        "config": lambda: missing_data_parts(),
+        # Batches of other sizes and half precision: in its own tests, since JAX compiles each anew.
+        "check": lambda: {"skip": ("independence", "half precision")},
     },
     "models.VAT": {
         "config": lambda: {"epsilon": 0.5, "seed": 1},

@@ -204,6 +204,9 @@ REFERENCES = {
         "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"
     ),
     "models.SRSTAWR": "tests/models/test_srst_awr.py::test_the_objective_equals_the_formula",
+    "models.SupNotMIWAE": (
+        "tests/models/test_supnotmiwae.py::test_bound_predictions_and_imputations_equal_the_formula"
+    ),
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"
     ),

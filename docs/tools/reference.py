@@ -173,6 +173,7 @@ FAMILIES = {
         "layers.noise",
         "ops.cutout",
         "generative.supnotmiwae_loss",
+        "models.SupNotMIWAE",
         "analysis.gaussian_cutoff",
     ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],

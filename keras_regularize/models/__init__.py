@@ -39,6 +39,7 @@ from keras_regularize.models.sharpness.ignite import IGNITE
 from keras_regularize.models.sharpness.look_sam import LookSAM
 from keras_regularize.models.sharpness.momentum_sam import MomentumSAM
 from keras_regularize.models.sharpness.sam import SAM
+from keras_regularize.models.supnotmiwae import SupNotMIWAE
 from keras_regularize.models.vat import VAT
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
@@ -84,6 +85,7 @@ __all__ = [
     "RecalibratedTraining",
     "RegularizedModel",
     "RobustSelfSupervised",
+    "SupNotMIWAE",
     "WeightPenalty",
     "WithLabels",
 ]
