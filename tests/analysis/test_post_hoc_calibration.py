@@ -420,7 +420,11 @@ def test_a_wrapper_that_predicts_by_itself_is_saved_with_the_map(name, tmp_path)
         model = kr.models.CoTeaching(*nets, forget_rate=0.2)
     else:
         model = kr.models.FactoredSphericalClassifier(nets[0], num_classes=3)
-    x, y = np.random.default_rng(0).normal(size=(30, 4)).astype("float32"), np.arange(30) % 3
+        model.set_output_kernel(np.eye(3, dtype="float32"))
+    for net in nets:
+        net.set_weights([np.eye(4, 3), np.zeros(3)])
+    x, noise = np.random.default_rng(0).normal(size=(2, 40, 4)).astype("float32")
+    y = (x + noise)[:, :3].argmax(axis=1)
     scaling = TemperatureScaling(model, from_logits=True).fit(x, y)
     expected = softmax(model.predict(x, verbose=0) / scaling.temperature_)
     np.testing.assert_allclose(scaling.predict(x), expected, rtol=1e-4, atol=1e-6)
