@@ -164,6 +164,8 @@ def missing_data_parts():
 
 
 CASES = {
+    # Straight through.
+    "activations.straight_through_sign": {"check": lambda: {"skip": ("gradient",)}},
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
     "constraints.GroupSoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
@@ -220,6 +222,11 @@ CASES = {
             "factor": 0.5,
         },
         "check": lambda: {"inputs": [masks()["y_pred"][..., :1], masks()["y_pred"][..., 0] > 0.5]},
+    },
+    "layers.JacobianPenalty": {
+        "config": lambda: {"layer": keras.layers.Dense(2)},
+        # What is random is the loss.
+        "check": lambda: {"skip": ("randomness",)},
     },
     "layers.LearnedClipQuantizer": {"check": lambda: {"skip": ("gradient",)}},
     "layers.MagFace": {
@@ -411,6 +418,28 @@ CASES = {
         "config": lambda: {"model_b": teacher(), "forget_rate": 0.3},
         # It predicts the mean of two networks.
         "check": lambda: {"skip": ("inference",)},
+    },
+    "models.ContractiveAutoencoder": {
+        "config": lambda: {"factor": 0.01},
+        "check": lambda: {"neutral": {"factor": 0.0}},
+    },
+    # The one training pass of a step is that on noisy inputs.
+    "models.DenoisingAutoencoder": {
+        "config": lambda: {"stddev": 0.1, "seed": 1},
+        "check": lambda: {"neutral": {"stddev": 0.0}, "skip": ("batch norm",)},
+    },
+    "models.JacobianNuclearNorm": {
+        "config": lambda: {
+            "encoder": keras.layers.Dense(2, activation="tanh"),
+            "decoder": keras.layers.Dense(3),
+        },
+        # What is random is the loss.
+        "check": lambda: {"skip": ("randomness",)},
+    },
+    # Straight through the sign.
+    "models.SignAutoencoder": {
+        "config": lambda: {"units": 2},
+        "check": lambda: {"skip": ("gradient",)},
     },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},

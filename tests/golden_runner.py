@@ -391,7 +391,22 @@ def fit_power_law(config, sizes, losses):
     return kr.analysis.fit_power_law(to_numpy(sizes), to_numpy(losses), **config)
 
 
+def of_network(function):
+    """A function of a model whose weights are in the call."""
+
+    def run(config, **call):
+        return function(network(call.pop("network")), **config, **call)
+
+    return run
+
+
 ADAPTERS = {
+    "analysis.autoencoder_log_density_difference": of_network(
+        kr.analysis.autoencoder_log_density_difference
+    ),
+    "analysis.autoencoder_score": of_network(kr.analysis.autoencoder_score),
+    "analysis.jacobian_nuclear_norm": of_network(kr.analysis.jacobian_nuclear_norm),
+    "analysis.sign_autoencoder_risk": on_arrays(kr.analysis.sign_autoencoder_risk),
     "analysis.brier_decomposition": on_arrays(kr.analysis.brier_decomposition),
     "analysis.fit_temperature": on_arrays(kr.analysis.fit_temperature),
     "analysis.out_of_distribution_scores": on_arrays(kr.analysis.out_of_distribution_scores),

@@ -176,6 +176,13 @@ FAMILIES = {
         "models.SupNotMIWAE",
         "analysis.gaussian_cutoff",
     ],
+    "Autoencoders": [
+        "models.autoencoders",
+        "layers.JacobianPenalty",
+        "analysis.autoencoders",
+        "generative.AutoencoderSampler",
+        "activations.straight_through_sign",
+    ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
@@ -209,6 +216,8 @@ ALSO = {
     "Few bits": "Quantization-aware training, binary and ternary weights, mixed precision.",
     "Reparameterized weights": "Weights as functions of other weights.",
     "Augmentation and noise": "Cutout, dropout, stochastic depth, missing data, smoothing.",
+    "Autoencoders": "Contractive and denoising autoencoders, scores of densities, nuclear norm of Jacobians, "
+    "codes of bits.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

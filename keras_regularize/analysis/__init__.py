@@ -10,6 +10,13 @@ from keras_regularize.analysis._out_of_distribution_scores import out_of_distrib
 from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
 from keras_regularize.analysis._relative_importance import relative_importance
+from keras_regularize.analysis.autoencoders import (
+    autoencoder_log_density_difference,
+    autoencoder_score,
+    jacobian_nuclear_norm,
+    sign_autoencoder_limit,
+    sign_autoencoder_risk,
+)
 from keras_regularize.analysis.calibration._brier_decomposition import brier_decomposition
 from keras_regularize.analysis.calibration._reliability_diagram import reliability_diagram
 from keras_regularize.analysis.calibration.isotonic_calibration import IsotonicCalibration
@@ -55,6 +62,8 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "accnet_bound",
+    "autoencoder_log_density_difference",
+    "autoencoder_score",
     "brier_decomposition",
     "covariate_shift_weights",
     "effective_learning_rate",
@@ -66,6 +75,7 @@ __all__ = [
     "gaussian_cutoff",
     "gradient_norm_bound",
     "input_gradient_norm",
+    "jacobian_nuclear_norm",
     "kernel_self_distillation",
     "lrqr_objective",
     "margin_violation",
@@ -80,6 +90,8 @@ __all__ = [
     "robust_accuracy",
     "self_distill",
     "sequential_max_margin",
+    "sign_autoencoder_limit",
+    "sign_autoencoder_risk",
     "spectral_norms",
     "split_conformal_quantile",
     "target_shift_weights",

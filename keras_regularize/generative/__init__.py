@@ -1,5 +1,6 @@
 """What generative models are trained and judged by."""
 
+from keras_regularize.generative.autoencoder_sampler import AutoencoderSampler
 from keras_regularize.generative.black_box import (
     black_box_cross_entropy,
     black_box_square_loss,
@@ -9,6 +10,7 @@ from keras_regularize.generative.pseudo_huber import pseudo_huber_schedule, sche
 from keras_regularize.losses.probabilistic._supnotmiwae_loss import supnotmiwae_loss
 
 __all__ = [
+    "AutoencoderSampler",
     "black_box_cross_entropy",
     "black_box_square_loss",
     "pseudo_huber_schedule",

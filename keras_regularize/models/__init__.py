@@ -12,6 +12,10 @@ from keras_regularize.models.adversarial.mart import MART
 from keras_regularize.models.adversarial.srst_awr import SRSTAWR
 from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
+from keras_regularize.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
+from keras_regularize.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
+from keras_regularize.models.autoencoders.jacobian_nuclear_norm import JacobianNuclearNorm
+from keras_regularize.models.autoencoders.sign_autoencoder import SignAutoencoder
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
@@ -64,6 +68,10 @@ __all__ = [
     "AdvCompSum",
     "AdversarialTraining",
     "CoTeaching",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
+    "JacobianNuclearNorm",
+    "SignAutoencoder",
     "Distillation",
     "ELRPlus",
     "ElasticQuantization",
