@@ -20,10 +20,10 @@ class ContractiveAutoencoder(RegularizedModel):
 
     with $L$ the compiled loss, such as mean squared error in `fit(x, x)`, and $f$ the whole reconstruction or,
     for `target="encoder"`, the code: the contractive autoencoder in the narrow sense. Reconstruction wants to keep
-    every direction, the penalty none; those in which the data vary win. What is left is a map that moves a point towards
-    the data, $f(x) \approx x + \sigma^2\, \nabla \log p(x)$ for a penalty of $\sigma^2 \|J_f\|_F^2$ beside the sum
-    of squared errors: `kr.analysis.autoencoder_score` reads the score of the density off it. Keras' mean squared
-    error is that sum divided by the number $d$ of features, so that $\lambda = \sigma^2 / d$.
+    every direction, the penalty none; those in which the data vary win. What is left is a map that moves a point
+    towards the data, $f(x) \approx x + \sigma^2\, \nabla \log p(x)$ for a penalty of $\sigma^2 \|J_f\|_F^2$
+    beside the sum of squared errors: `kr.analysis.autoencoder_score` reads the score of the density off it. Keras'
+    mean squared error is that sum divided by the number $d$ of features, so that $\lambda = \sigma^2 / d$.
 
     By `method="exact"` the Jacobian is computed; by `"noise"` its norm is estimated,
     $\|f(x + \epsilon) - f(x)\|^2 / \sigma^2$ for normal $\epsilon$ of deviation $\sigma$, once a step.
