@@ -405,6 +405,8 @@ ADAPTERS = {
         kr.analysis.autoencoder_log_density_difference
     ),
     "analysis.autoencoder_score": of_network(kr.analysis.autoencoder_score),
+    "analysis.folding_measure": on_arrays(kr.analysis.folding_measure),
+    "analysis.space_folding": of_network(kr.analysis.space_folding),
     "analysis.jacobian_nuclear_norm": of_network(kr.analysis.jacobian_nuclear_norm),
     "analysis.sign_autoencoder_risk": on_arrays(kr.analysis.sign_autoencoder_risk),
     "analysis.brier_decomposition": on_arrays(kr.analysis.brier_decomposition),

@@ -186,6 +186,12 @@ REFERENCES = {
     "models.SignAutoencoder": (
         "tests/models/test_autoencoders.py::test_a_sign_autoencoder_is_that_of_the_formula"
     ),
+    "analysis.contrastive_rademacher": (
+        "tests/analysis/test_contrastive_rademacher.py::test_the_supremum_is_that_of_a_search"
+    ),
+    "analysis.global_folding": (
+        "tests/analysis/test_folding.py::test_the_whole_is_that_of_pairs_of_different_classes"
+    ),
     "models.FriendlySAM": (
         "tests/models/test_friendly_sam.py::test_five_steps_on_different_batches_follow_the_formula"
     ),

@@ -90,6 +90,7 @@ FAMILIES = {
         "layers.heads",
         "losses.features",
         "analysis.naive_bayes_head",
+        "analysis.contrastive_rademacher",
         "models.FunctionalEntropyRegularization",
     ],
     "Groups, risk and abstention": [
@@ -180,6 +181,7 @@ FAMILIES = {
         "models.autoencoders",
         "layers.JacobianPenalty",
         "analysis.autoencoders",
+        "analysis.folding",
         "generative.AutoencoderSampler",
         "activations.straight_through_sign",
     ],

@@ -1,5 +1,6 @@
 """Look at a trained model."""
 
+from keras_regularize.analysis._contrastive_rademacher import contrastive_rademacher
 from keras_regularize.analysis._effective_learning_rate import effective_learning_rate
 from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
 from keras_regularize.analysis._fit_power_law import fit_power_law
@@ -41,6 +42,7 @@ from keras_regularize.analysis.distribution_shift import (
     covariate_shift_weights,
     target_shift_weights,
 )
+from keras_regularize.analysis.folding import folding_measure, global_folding, space_folding
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
 from keras_regularize.analysis.robustness import robust_accuracy
@@ -65,6 +67,7 @@ __all__ = [
     "autoencoder_log_density_difference",
     "autoencoder_score",
     "brier_decomposition",
+    "contrastive_rademacher",
     "covariate_shift_weights",
     "effective_learning_rate",
     "effective_rank",
@@ -72,7 +75,9 @@ __all__ = [
     "fisher_diagonal",
     "fit_power_law",
     "fit_temperature",
+    "folding_measure",
     "gaussian_cutoff",
+    "global_folding",
     "gradient_norm_bound",
     "input_gradient_norm",
     "jacobian_nuclear_norm",
@@ -92,6 +97,7 @@ __all__ = [
     "sequential_max_margin",
     "sign_autoencoder_limit",
     "sign_autoencoder_risk",
+    "space_folding",
     "spectral_norms",
     "split_conformal_quantile",
     "target_shift_weights",

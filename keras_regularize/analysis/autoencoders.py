@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_regularize.models.autoencoders._jacobian import flat, jacobian
+from keras_regularize.models.autoencoders.jacobians import flat, jacobian
 from keras_regularize.numerics import as_float, upcast
 from keras_regularize.validation import check_integer, check_number, compatible
 

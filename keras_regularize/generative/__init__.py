@@ -7,7 +7,7 @@ from keras_regularize.generative.black_box import (
     sequential_cross_entropy,
 )
 from keras_regularize.generative.pseudo_huber import pseudo_huber_schedule, scheduled_pseudo_huber
-from keras_regularize.losses.probabilistic._supnotmiwae_loss import supnotmiwae_loss
+from keras_regularize.losses.probabilistic.supnotmiwae import supnotmiwae_loss
 
 __all__ = [
     "AutoencoderSampler",

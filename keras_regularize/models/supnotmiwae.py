@@ -12,7 +12,7 @@ from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.configuration import Configured
 from keras_regularize.labels import split_labels
 from keras_regularize.layers import ObservationDropout
-from keras_regularize.losses.probabilistic._supnotmiwae_loss import supnotmiwae_loss
+from keras_regularize.losses.probabilistic.supnotmiwae import supnotmiwae_loss
 from keras_regularize.numerics import as_float, log_probabilities, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number, compatible

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize.models.autoencoders._jacobian import flat, jacobian
+from keras_regularize.models.autoencoders.jacobians import flat, jacobian
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import as_float, upcast
 from keras_regularize.registration import export

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize.activations._straight_through_sign import straight_through_sign
+from keras_regularize.activations import straight_through_sign
 from keras_regularize.configuration import Configured
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
