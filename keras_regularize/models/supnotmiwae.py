@@ -194,6 +194,9 @@ class SupNotMIWAE(Configured, keras.Model):
         """Class probabilities `(batch, classes)`; arguments as of `keras.Model.predict`."""
         return super().predict(x, *args, **kwargs)["class_probabilities"]
 
+    def predict_on_batch(self, x: Any) -> Any:
+        return super().predict_on_batch(x)["class_probabilities"]
+
     def impute(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """The data with missing values filled in, observed ones as they are; arguments as of `predict`."""
         return super().predict(x, *args, **kwargs)["imputed"]

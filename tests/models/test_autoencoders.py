@@ -10,6 +10,8 @@ from keras_regularize import analysis
 from keras_regularize.layers import JacobianPenalty
 from tests.helpers import array, normal, number
 
+IDS = np.ones((3, 2), "int32")
+
 
 def linear(*sizes, **arguments):
     return keras.Sequential(
@@ -149,6 +151,8 @@ def test_the_encoder_is_the_first_half_or_the_layer_that_is_named():
         (lambda m: trained(m(linear(2, 2), target="encoder")), "needs `layer`"),
         (lambda m: trained(m(linear(2, 2)), [normal(3, 2)] * 2), "model of one input"),
         (lambda m: kr.models.DenoisingAutoencoder(linear(2, 2), -1.0), "`stddev`"),
+        (lambda m: trained(m(linear(2, 2)), np.ones((3, 2), "uint8")), "floating"),
+        (lambda m: trained(kr.models.DenoisingAutoencoder(linear(2, 2)), IDS), "floating"),
         (lambda m: analysis.autoencoder_score(linear(2, 3), normal(1, 2), 0.1), "the shape of its"),
         (lambda m: analysis.autoencoder_score(linear(2, 2), normal(1, 2), 0.0), "`stddev`"),
         (lambda m: difference(normal(3, 2), normal(2, 2)), "of one shape"),

@@ -5,9 +5,10 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_regularize.models.autoencoders._inputs import check_floating_inputs
 from keras_regularize.models.autoencoders.jacobians import flat, jacobian
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import as_float, upcast
+from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number
 
@@ -40,7 +41,7 @@ class ContractiveAutoencoder(RegularizedModel):
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If an argument is out of range, there are several inputs, or the layer is not found.
+        ValueError: If an argument is out of range, there is not one floating input, or the layer is not found.
 
     Cost: one forward-backward pass. `"exact"`: a double backward pass over as many copies of the batch as $f$ has
     outputs, which is for some hundred of them at most. `"noise"`: one pass more, two for `"encoder"`.
@@ -64,8 +65,6 @@ class ContractiveAutoencoder(RegularizedModel):
     Bengio, *Contractive Auto-Encoders: Explicit Invariance During Feature Extraction*, ICML 2011.
     """
 
-    double_backward = True
-
     def __init__(
         self,
         model: keras.Model,
@@ -81,6 +80,7 @@ class ContractiveAutoencoder(RegularizedModel):
         self.factor = check_number("factor", factor, minimum=0, schedule=True)
         self.target = check_choice("target", target, ("reconstruction", "encoder"))
         self.method = check_choice("method", method, ("exact", "noise"))
+        self.double_backward = method == "exact"
         self.stddev = check_number("stddev", stddev, above=0)
         self.layer = layer.name if isinstance(layer, keras.layers.Layer) else layer
         if self.layer is not None and target != "encoder":
@@ -96,18 +96,19 @@ class ContractiveAutoencoder(RegularizedModel):
             raise ValueError(
                 f"`{type(self).__name__}` needs a model of one input. Received: {type(x).__name__}"
             )
+        check_floating_inputs(self, x)
 
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
         if self.method == "exact":
             return batch
-        x = upcast(as_float(batch.x))
+        x = upcast(batch.x)
         noise = keras.random.normal(ops.shape(x), dtype=x.dtype, seed=self.seed_generator)
         return batch.add(**{self.key: self.stddev * noise})
 
     def objective(self, batch, forward):
         loss, values = super().objective(batch, forward)
-        x, outputs = upcast(as_float(batch.x)), self._outputs(forward)
+        x, outputs = upcast(batch.x), self._outputs(forward)
         if self.method == "exact":
             changes = flat(jacobian(outputs, x))
         else:

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_regularize.attacks.points import is_floating
+from keras_regularize.models.autoencoders._inputs import check_floating_inputs
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import as_float
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
 
@@ -31,7 +32,7 @@ class DenoisingAutoencoder(RegularizedModel):
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Raises:
-        ValueError: If `stddev` is negative.
+        ValueError: If `stddev` is negative, or no input is floating.
 
     Cost: one forward-backward pass, and a normal number per input.
 
@@ -62,16 +63,17 @@ class DenoisingAutoencoder(RegularizedModel):
         self.seed = check_integer("seed", seed, optional=True)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def check_data(self, x, y):
+        super().check_data(x, y)
+        check_floating_inputs(self, x)
+
     def prepare(self, batch, forward):
         batch = super().prepare(batch, forward)
         stddev = self.scheduled(self.stddev, batch)
 
         def noisy(leaf):
-            if leaf is None or not keras.backend.is_float_dtype(
-                keras.backend.standardize_dtype(leaf.dtype)
-            ):
+            if leaf is None or not is_floating(leaf):
                 return leaf
-            leaf = as_float(leaf)
             noise = keras.random.normal(ops.shape(leaf), dtype="float32", seed=self.seed_generator)
             return leaf + ops.cast(stddev * noise, leaf.dtype)
 
