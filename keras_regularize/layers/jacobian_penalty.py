@@ -100,13 +100,11 @@ class JacobianPenalty(Configured, keras.layers.Wrapper):
         return self.layer(inputs)
 
     def _penalty(self, inputs):
-        x, size = upcast(inputs), self.samples
-        noise = [
-            keras.random.normal(ops.shape(x), dtype=x.dtype, seed=self.seed_generator)
-            for _ in range(size)
-        ]
-        points = [x, *(x + self.stddev * draw for draw in noise)]
-        points, mask = ops.concatenate(points, axis=0), keras_mask(inputs)
+        x, size, mask = upcast(inputs), self.samples, keras_mask(inputs)
+        rows, *shape = ops.shape(x)
+        noise = keras.random.normal((size, rows, *shape), dtype=x.dtype, seed=self.seed_generator)
+        moved = ops.reshape(x + self.stddev * noise, (size * rows, *shape))
+        points = ops.concatenate([x, moved], axis=0)
         if mask is not None:
             points = with_mask(points, ops.concatenate([mask] * (size + 1), axis=0))
         outputs = self._run(points, False)
@@ -116,7 +114,6 @@ class JacobianPenalty(Configured, keras.layers.Wrapper):
                 mask, ops.shape(mask) + (1,) * (len(outputs.shape) - len(mask.shape))
             )
             outputs = ops.where(mask, outputs, 0.0)
-        rows = ops.shape(x)[0]
         outputs = ops.reshape(outputs, (size + 1, rows, *ops.shape(outputs)[1:]))
         changes = (outputs[1:] - outputs[:1]) / self.stddev
         count = ops.cast(ops.maximum(size * rows, 1), changes.dtype)
