@@ -156,8 +156,8 @@ def test_series_of_any_length_and_other_wrappers():
         None, 3, 2, 4, 2, num_latents=2, mask_value=7.0, length_scale=3.0, seed=0
     )
     net = kr.models.SAM(model)
-    net.compile("sgd", run_eagerly=True)
-    for x in (X, X[:, :3], np.full((2, 4, 3), 7.0, "float32"), X[:1]):
+    net.compile("sgd")
+    for x in (X[:, :3], np.full((2, 4, 3), 7.0, "float32")):  # A shorter one, nothing but padding.
         logs = net.train_on_batch(x, np.zeros(len(x), "int32"), return_dict=True)
         assert np.isfinite(float(logs["loss"]))
         assert model.predict(x, verbose=0).shape == (len(x), 2)
@@ -240,10 +240,10 @@ def test_hiding_observed_values_helps_to_classify_what_is_imputed():
     for rate in (0.0, 0.4):
         keras.utils.set_random_seed(1)
         model = SupNotMIWAE(
-            *dense_parts(), num_latents=2, observation_dropout=rate, length_scale=3.0, seed=0
+            *dense_parts(), num_latents=3, observation_dropout=rate, length_scale=3.0, seed=0
         )
-        model.compile(keras.optimizers.Adam(0.01))
-        known = np.tile(given[:200], (20, 1, 1)), np.tile(y[:200], 20)
+        model.compile(keras.optimizers.Adam(0.015))
+        known = np.tile(given[:100], (30, 1, 1)), np.tile(y[:100], 30)
         model.fit(*known, batch_size=50, epochs=2, verbose=0)
         p, filled = (
             f(given[200:], batch_size=600, verbose=0) for f in (model.predict, model.impute)
@@ -251,5 +251,5 @@ def test_hiding_observed_values_helps_to_classify_what_is_imputed():
         error = np.sqrt(np.mean((filled - x[200:])[gone[200:]] ** 2))
         results.append([-np.mean(np.log(p[np.arange(600), y[200:]])), error])
     (plain, plain_error), (hidden, hidden_error) = results
-    assert hidden < 0.85 * plain
-    assert max(plain_error, hidden_error) < 0.95  # 1 by the mean of the feature.
+    assert hidden < 0.75 * plain
+    assert max(plain_error, hidden_error) < 1.0  # By the mean of the feature.

@@ -74,6 +74,7 @@ class DenoisingAutoencoder(RegularizedModel):
         def noisy(leaf):
             if leaf is None or not is_floating(leaf):
                 return leaf
+            leaf = ops.convert_to_tensor(leaf)
             noise = keras.random.normal(ops.shape(leaf), dtype="float32", seed=self.seed_generator)
             return leaf + ops.cast(stddev * noise, leaf.dtype)
 
