@@ -171,6 +171,22 @@ def elastic_network():
     )
 
 
+def missing_data_parts():
+    layers = keras.layers
+
+    def pair(outputs):
+        inputs = [keras.Input((3,)), keras.Input((3,))]
+        return keras.Model(inputs, layers.Dense(outputs)(layers.Concatenate()(inputs)))
+
+    return {
+        "encoder": pair(4),
+        "decoder": keras.Sequential([keras.Input((2,)), layers.Dense(6)]),
+        "classifier": pair(2),
+        "num_latents": 3,
+        "num_samples": 2,
+    }
+
+
 CASES = {
     "attacks.AutoAttack": {
         "config": lambda: {"attacks": ["apgd-t", "square"], "steps": 1, "queries": 2, "seed": 0},
@@ -181,6 +197,8 @@ CASES = {
         "config": lambda: {"epsilon": 0.1, "queries": 3, "seed": 0},
         "check": lambda: attacked_images(),
     },
+    # Straight through.
+    "activations.straight_through_sign": {"check": lambda: {"skip": ("gradient",)}},
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},
     # Each application shrinks further.
     "constraints.GroupSoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
@@ -237,6 +255,11 @@ CASES = {
             "factor": 0.5,
         },
         "check": lambda: {"inputs": [masks()["y_pred"][..., :1], masks()["y_pred"][..., 0] > 0.5]},
+    },
+    "layers.JacobianPenalty": {
+        "config": lambda: {"layer": keras.layers.Dense(2)},
+        # What is random is the loss.
+        "check": lambda: {"skip": ("randomness",)},
     },
     "layers.LearnedClipQuantizer": {"check": lambda: {"skip": ("gradient",)}},
     "layers.MagFace": {
@@ -476,6 +499,27 @@ CASES = {
     "models.DataEmphasizedELBo": {
         "config": lambda: {"dataset_size": 8, "seed": 0},
         "check": lambda: {"skip": RANDOM_STEP},
+    "models.ContractiveAutoencoder": {
+        "config": lambda: {"factor": 0.01},
+        "check": lambda: {"neutral": {"factor": 0.0}},
+    },
+    # The one training pass of a step is that on noisy inputs.
+    "models.DenoisingAutoencoder": {
+        "config": lambda: {"stddev": 0.1, "seed": 1},
+        "check": lambda: {"neutral": {"stddev": 0.0}, "skip": ("batch norm", *RANDOM_STEP)},
+    },
+    "models.JacobianNuclearNorm": {
+        "config": lambda: {
+            "encoder": keras.layers.Dense(2, activation="tanh"),
+            "decoder": keras.layers.Dense(3),
+        },
+        # What is random is the loss.
+        "check": lambda: {"skip": ("randomness",)},
+    },
+    # Straight through the sign.
+    "models.SignAutoencoder": {
+        "config": lambda: {"units": 2},
+        "check": lambda: {"skip": ("gradient",)},
     },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},
@@ -615,6 +659,10 @@ CASES = {
             "num_points": 5,
             "seed": 0,
         },
+    "models.SupNotMIWAE": {
+        "config": lambda: missing_data_parts(),
+        # Batches of other sizes and half precision: in its own tests, since JAX compiles each anew.
+        "check": lambda: {"skip": ("independence", "half precision")},
     },
     "models.VAT": {
         "config": lambda: {"epsilon": 0.5, "seed": 1},

@@ -434,7 +434,24 @@ def fit_power_law(config, sizes, losses):
     return kr.analysis.fit_power_law(to_numpy(sizes), to_numpy(losses), **config)
 
 
+def of_network(function):
+    """A function of a model whose weights are in the call."""
+
+    def run(config, **call):
+        return function(network(call.pop("network")), **config, **call)
+
+    return run
+
+
 ADAPTERS = {
+    "analysis.autoencoder_log_density_difference": of_network(
+        kr.analysis.autoencoder_log_density_difference
+    ),
+    "analysis.autoencoder_score": of_network(kr.analysis.autoencoder_score),
+    "analysis.folding_measure": on_arrays(kr.analysis.folding_measure),
+    "analysis.space_folding": of_network(kr.analysis.space_folding),
+    "analysis.jacobian_nuclear_norm": of_network(kr.analysis.jacobian_nuclear_norm),
+    "analysis.sign_autoencoder_risk": on_arrays(kr.analysis.sign_autoencoder_risk),
     "analysis.brier_decomposition": on_arrays(kr.analysis.brier_decomposition),
     "analysis.minimax_linear_regret": on_arrays(kr.analysis.minimax_linear_regret),
     "analysis.fit_temperature": on_arrays(kr.analysis.fit_temperature),

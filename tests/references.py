@@ -211,6 +211,30 @@ REFERENCES = {
         "::test_objective_is_the_weighted_mean_of_the_loss_and_the_penalties"
     ),
     "models.ART": "tests/models/test_art.py::test_a_step_adds_the_gradient_of_the_formula",
+    "analysis.sign_autoencoder_limit": (
+        "tests/models/test_autoencoders.py::test_the_limit_is_that_of_orthonormal_rows_and_tight_frames"
+    ),
+    "generative.AutoencoderSampler": (
+        "tests/models/test_autoencoders.py::test_chains_have_the_covariance_of_the_density"
+    ),
+    "layers.JacobianPenalty": (
+        "tests/models/test_autoencoders.py::test_the_penalty_estimates_the_norm_of_a_linear_map"
+    ),
+    "models.DenoisingAutoencoder": (
+        "tests/models/test_autoencoders.py::test_the_best_linear_autoencoder_is_found"
+    ),
+    "models.JacobianNuclearNorm": (
+        "tests/models/test_autoencoders.py::test_singular_values_of_a_denoiser_are_soft_thresholded"
+    ),
+    "models.SignAutoencoder": (
+        "tests/models/test_autoencoders.py::test_a_sign_autoencoder_is_that_of_the_formula"
+    ),
+    "analysis.contrastive_rademacher": (
+        "tests/analysis/test_contrastive_rademacher.py::test_the_supremum_is_that_of_a_search"
+    ),
+    "analysis.global_folding": (
+        "tests/analysis/test_folding.py::test_the_whole_is_that_of_pairs_of_different_classes"
+    ),
     "models.FriendlySAM": (
         "tests/models/test_friendly_sam.py::test_five_steps_on_different_batches_follow_the_formula"
     ),
@@ -247,6 +271,9 @@ REFERENCES = {
         "tests/models/test_robust_self_supervised.py::test_a_step_equals_the_formula"
     ),
     "models.SRSTAWR": "tests/models/test_srst_awr.py::test_the_objective_equals_the_formula",
+    "models.SupNotMIWAE": (
+        "tests/models/test_supnotmiwae.py::test_bound_predictions_and_imputations_equal_the_formula"
+    ),
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"
     ),

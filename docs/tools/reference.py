@@ -100,6 +100,7 @@ FAMILIES = {
         "layers.heads",
         "losses.features",
         "analysis.naive_bayes_head",
+        "analysis.contrastive_rademacher",
         "models.FunctionalEntropyRegularization",
     ],
     "Features of a batch": [
@@ -220,7 +221,16 @@ FAMILIES = {
         "layers.noise",
         "ops.cutout",
         "generative.supnotmiwae_loss",
+        "models.SupNotMIWAE",
         "analysis.gaussian_cutoff",
+    ],
+    "Autoencoders": [
+        "models.autoencoders",
+        "layers.JacobianPenalty",
+        "analysis.autoencoders",
+        "analysis.folding",
+        "generative.AutoencoderSampler",
+        "activations.straight_through_sign",
     ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
@@ -263,6 +273,8 @@ ALSO = {
     "Few bits": "Quantization-aware training, binary and ternary weights, mixed precision.",
     "Reparameterized weights": "Weights as functions of other weights.",
     "Augmentation and noise": "Cutout, dropout, stochastic depth, missing data, smoothing.",
+    "Autoencoders": "Contractive and denoising autoencoders, scores of densities, nuclear norm of Jacobians, "
+    "codes of bits.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

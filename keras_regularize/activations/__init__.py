@@ -2,6 +2,7 @@
 
 from keras_regularize.activations._log_barrier import log_barrier_simplex
 from keras_regularize.activations._spherical import spherical_softmax, taylor_softmax
+from keras_regularize.activations._straight_through_sign import straight_through_sign
 from keras_regularize.activations.sparse import Entmax, entmax, sparsemax
 
 __all__ = [
@@ -10,5 +11,8 @@ __all__ = [
     "log_barrier_simplex",
     "sparsemax",
     "spherical_softmax",
+    "sparsemax",
+    "spherical_softmax",
+    "straight_through_sign",
     "taylor_softmax",
 ]

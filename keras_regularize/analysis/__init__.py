@@ -1,5 +1,6 @@
 """Look at a trained model."""
 
+from keras_regularize.analysis._contrastive_rademacher import contrastive_rademacher
 from keras_regularize.analysis._effective_learning_rate import effective_learning_rate
 from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
 from keras_regularize.analysis._fit_power_law import fit_power_law
@@ -10,6 +11,13 @@ from keras_regularize.analysis._off_policy_bound import off_policy_bound
 from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
 from keras_regularize.analysis._relative_importance import relative_importance
+from keras_regularize.analysis.autoencoders import (
+    autoencoder_log_density_difference,
+    autoencoder_score,
+    jacobian_nuclear_norm,
+    sign_autoencoder_limit,
+    sign_autoencoder_risk,
+)
 from keras_regularize.analysis.calibration._brier_decomposition import brier_decomposition
 from keras_regularize.analysis.calibration._reliability_diagram import reliability_diagram
 from keras_regularize.analysis.calibration.isotonic_calibration import IsotonicCalibration
@@ -51,6 +59,7 @@ from keras_regularize.analysis.distribution_shift import (
     covariate_shift_weights,
     target_shift_weights,
 )
+from keras_regularize.analysis.folding import folding_measure, global_folding, space_folding
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
 from keras_regularize.analysis.kernels.infinite_width import (
@@ -123,6 +132,10 @@ __all__ = [
     "auto_attack_accuracy",
     "brier_decomposition",
     "corrupt",
+    "autoencoder_log_density_difference",
+    "autoencoder_score",
+    "brier_decomposition",
+    "contrastive_rademacher",
     "covariate_shift_weights",
     "curvature_surface",
     "effective_learning_rate",
@@ -136,7 +149,9 @@ __all__ = [
     "fit_power_law",
     "fit_temperature",
     "gauss_newton_vector_product",
+    "folding_measure",
     "gaussian_cutoff",
+    "global_folding",
     "gradient_norm_bound",
     "gradient_statistics",
     "hessian_difference_norm",
@@ -150,6 +165,7 @@ __all__ = [
     "infinite_width_kernels",
     "input_gradient_norm",
     "interpolate",
+    "jacobian_nuclear_norm",
     "kernel_self_distillation",
     "local_intrinsic_dimension",
     "l1_representers",
@@ -182,6 +198,9 @@ __all__ = [
     "sequential_max_margin",
     "sharpness",
     "smoothed_density",
+    "sign_autoencoder_limit",
+    "sign_autoencoder_risk",
+    "space_folding",
     "spectral_norms",
     "split_conformal_quantile",
     "target_shift_weights",

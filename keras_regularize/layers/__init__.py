@@ -12,6 +12,7 @@ from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
+from keras_regularize.layers.jacobian_penalty import JacobianPenalty
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
 from keras_regularize.layers.noise.drop_path import DropPath
@@ -60,6 +61,7 @@ __all__ = [
     "GaussianMixture",
     "GaussianNaiveBayes",
     "InverseForm",
+    "JacobianPenalty",
     "LearnedClipQuantizer",
     "LegendreLink",
     "MagFace",

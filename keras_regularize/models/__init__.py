@@ -14,6 +14,10 @@ from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
 from keras_regularize.models.depict import DEPICT
 from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
+from keras_regularize.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
+from keras_regularize.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
+from keras_regularize.models.autoencoders.jacobian_nuclear_norm import JacobianNuclearNorm
+from keras_regularize.models.autoencoders.sign_autoencoder import SignAutoencoder
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
@@ -47,6 +51,7 @@ from keras_regularize.models.sharpness.look_sam import LookSAM
 from keras_regularize.models.sharpness.momentum_sam import MomentumSAM
 from keras_regularize.models.sharpness.sam import SAM
 from keras_regularize.models.srl import SRL
+from keras_regularize.models.supnotmiwae import SupNotMIWAE
 from keras_regularize.models.vat import VAT
 from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
@@ -76,6 +81,10 @@ __all__ = [
     "AdversarialTraining",
     "CoTeaching",
     "DataEmphasizedELBo",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
+    "JacobianNuclearNorm",
+    "SignAutoencoder",
     "Distillation",
     "ELRPlus",
     "ElasticQuantization",
@@ -99,6 +108,7 @@ __all__ = [
     "RegularizedModel",
     "RepresentationGame",
     "RobustSelfSupervised",
+    "SupNotMIWAE",
     "WeightPenalty",
     "WithLabels",
     "hard_patch_mask",

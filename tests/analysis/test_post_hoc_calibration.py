@@ -412,6 +412,27 @@ def test_scores_of_other_data_are_those_of_scikit_learn():
 # The effect
 
 
+@pytest.mark.parametrize("name", ["CoTeaching", "FactoredSphericalClassifier"])
+def test_a_wrapper_that_predicts_by_itself_is_saved_with_the_map(name, tmp_path):
+    """The calibrated model holds it whole: of its predictions the model inside knows nothing."""
+    nets = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)]
+    if name == "CoTeaching":
+        model = kr.models.CoTeaching(*nets, forget_rate=0.2)
+    else:
+        model = kr.models.FactoredSphericalClassifier(nets[0], num_classes=3)
+        model.set_output_kernel(np.eye(3, dtype="float32"))
+    for net in nets:
+        net.set_weights([np.eye(4, 3), np.zeros(3)])
+    x, noise = np.random.default_rng(0).normal(size=(2, 40, 4)).astype("float32")
+    y = (x + noise)[:, :3].argmax(axis=1)
+    scaling = TemperatureScaling(model, from_logits=True).fit(x, y)
+    expected = softmax(model.predict(x, verbose=0) / scaling.temperature_)
+    np.testing.assert_allclose(scaling.predict(x), expected, rtol=1e-4, atol=1e-6)
+    scaling.calibrated_model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.once
 def test_temperature_scaling_helps_on_digits():
     x, y = load_digits(return_X_y=True)

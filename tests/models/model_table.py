@@ -132,7 +132,15 @@ METHODS = {
     "InputGradientPenalty": objective(
         lambda net: models.InputGradientPenalty(net, 0.1), each=TWICE, labels=True
     ),
+    "ContractiveAutoencoder": objective(
+        lambda net: models.ContractiveAutoencoder(net, 0.1, method="noise", seed=4),
+        each=ONE,
+        random=True,
+    ),
     # Searches
+    "DenoisingAutoencoder": search(
+        lambda net: models.DenoisingAutoencoder(net, 0.1, seed=4), random=True
+    ),
     "FGSM training": search(
         adversarial(fgsm), lambda: ref.AdversarialTraining(FGSM), (1, 1, 0), labels=True
     ),

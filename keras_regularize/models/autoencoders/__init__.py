@@ -1,0 +1,1 @@
+"""Autoencoders that are regularized, and what their Jacobians say."""
