@@ -157,6 +157,24 @@ CASES = {
     "constraints.attach": {"no_paper": True},
     "hyper.AccuracyPredictor": {"config": lambda: {"bits": [2, 4], "units": 8}},
     "layers.AccordionBlock": {"config": lambda: {"hidden_units": 6, "units": 2, "factor": 0.1}},
+    # Other samples of the batch are negatives; a sample of weight 0 is none.
+    **{
+        f"losses.{name}": {"check": lambda: {"skip": ("independence", "sample weights")}}
+        for name in (
+            "BarlowTwins",
+            "FDivergenceContrastive",
+            "InfoNCE",
+            "NTXent",
+            "SupCon",
+            "Triplet",
+            "VICReg",
+        )
+    },
+    "layers.CenterLoss": {
+        "config": lambda: {"num_classes": 3},
+        # The centres move, without any random number.
+        "check": lambda: {"inputs": features_and_labels(), "skip": ("randomness",)},
+    },
     # Running statistics move, without any random number.
     "layers.AdaFace": {"check": lambda: {"skip": ("randomness",)}},
     "layers.BitWeights": {"config": lambda: {"layer": keras.layers.Dense(2), "bits": 4}},

@@ -20,6 +20,16 @@ from keras_regularize.losses.classification.entmax import Entmax, Sparsemax
 from keras_regularize.losses.classification.poly import PolyLoss
 from keras_regularize.losses.classification.poly_focal import PolyFocal
 from keras_regularize.losses.classification.z_loss import ZLoss
+from keras_regularize.losses.contrastive._center import center_loss, center_update
+from keras_regularize.losses.contrastive.alignment import Alignment
+from keras_regularize.losses.contrastive.barlow_twins import BarlowTwins
+from keras_regularize.losses.contrastive.f_divergence import FDivergenceContrastive
+from keras_regularize.losses.contrastive.info_nce import InfoNCE
+from keras_regularize.losses.contrastive.n_pair import NPair
+from keras_regularize.losses.contrastive.nt_xent import NTXent
+from keras_regularize.losses.contrastive.sup_con import SupCon
+from keras_regularize.losses.contrastive.triplet import Triplet
+from keras_regularize.losses.contrastive.vicreg import VICReg
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
 from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,
@@ -136,6 +146,17 @@ __all__ = [
     "RegionLoss",
     "SegmentationLoss",
     "ACLS",
+    "Alignment",
+    "BarlowTwins",
+    "FDivergenceContrastive",
+    "InfoNCE",
+    "NPair",
+    "NTXent",
+    "SupCon",
+    "Triplet",
+    "VICReg",
+    "center_loss",
+    "center_update",
     "DILATE",
     "FLSD",
     "LDAM",
