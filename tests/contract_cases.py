@@ -103,6 +103,11 @@ def mixtures():
     return {"y_true": rng.normal(size=4), "y_pred": rng.normal(size=(4, 6))}
 
 
+def two_views():
+    """Features of two views of four samples."""
+    return np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
+
+
 def far(y_pred, scales):
     """Predictions far off, as uncertain as that: float16 cannot hold the gradient of those that are sure."""
     extremes = [1e4 * np.sign(y_pred), -1e4 * np.sign(y_pred), 0.0 * y_pred]
@@ -167,9 +172,20 @@ CASES = {
             "NTXent",
             "SupCon",
             "Triplet",
-            "VICReg",
         )
     },
+    "losses.VICReg": {
+        # It grows with the fourth power of the features, which float16 holds for a while.
+        "check": lambda: {
+            "extremes": [0.0 * two_views(), 10.0 * np.sign(two_views()), 0.0 * two_views() + 1.0],
+            "y_pred": two_views(),
+            "y_true": np.zeros(4),
+            "skip": ("independence", "sample weights"),
+        }
+    },
+    "losses.ICon": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    "losses.ClassNeighbors": {"config": lambda: {"num_classes": 3}},
+    "losses.KNNNeighbors": {"config": lambda: {"k": 2}},
     "layers.CenterLoss": {
         "config": lambda: {"num_classes": 3},
         # The centres move, without any random number.

@@ -1,6 +1,25 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "layers.CenterLoss": (
+        "tests/losses/contrastive/test_contrastive_losses.py::test_centers_follow_the_features"
+    ),
+    **{
+        f"losses.{name}Neighbors": (
+            "tests/losses/contrastive/test_icon.py::test_a_preset_is_the_method"
+        )
+        for name in (
+            "Class",
+            "Cluster",
+            "Gaussian",
+            "Identity",
+            "KNN",
+            "Label",
+            "Logit",
+            "Precomputed",
+            "StudentT",
+        )
+    },
     "callbacks.StochasticWeightAveraging": (
         "tests/callbacks/test_stochastic_weight_averaging.py"
         "::test_the_mean_of_the_epochs_from_the_start_on"

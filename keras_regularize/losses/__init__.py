@@ -24,8 +24,20 @@ from keras_regularize.losses.contrastive._center import center_loss, center_upda
 from keras_regularize.losses.contrastive.alignment import Alignment
 from keras_regularize.losses.contrastive.barlow_twins import BarlowTwins
 from keras_regularize.losses.contrastive.f_divergence import FDivergenceContrastive
+from keras_regularize.losses.contrastive.icon import ICon
 from keras_regularize.losses.contrastive.info_nce import InfoNCE
 from keras_regularize.losses.contrastive.n_pair import NPair
+from keras_regularize.losses.contrastive.neighbors import (
+    ClassNeighbors,
+    ClusterNeighbors,
+    GaussianNeighbors,
+    IdentityNeighbors,
+    KNNNeighbors,
+    LabelNeighbors,
+    LogitNeighbors,
+    PrecomputedNeighbors,
+    StudentTNeighbors,
+)
 from keras_regularize.losses.contrastive.nt_xent import NTXent
 from keras_regularize.losses.contrastive.sup_con import SupCon
 from keras_regularize.losses.contrastive.triplet import Triplet
@@ -149,6 +161,16 @@ __all__ = [
     "Alignment",
     "BarlowTwins",
     "FDivergenceContrastive",
+    "ICon",
+    "ClassNeighbors",
+    "ClusterNeighbors",
+    "GaussianNeighbors",
+    "IdentityNeighbors",
+    "KNNNeighbors",
+    "LabelNeighbors",
+    "LogitNeighbors",
+    "PrecomputedNeighbors",
+    "StudentTNeighbors",
     "InfoNCE",
     "NPair",
     "NTXent",

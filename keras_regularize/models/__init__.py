@@ -19,6 +19,7 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.multi_view import MomentumViews, MultiView
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR
 from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
@@ -79,6 +80,8 @@ __all__ = [
     "InputGradientPenalty",
     "LookSAM",
     "MomentumSAM",
+    "MomentumViews",
+    "MultiView",
     "Prospect",
     "RDrop",
     "RecalibratedTraining",
