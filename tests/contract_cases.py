@@ -108,6 +108,10 @@ def two_views():
     return np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
 
 
+def views_of_inputs():
+    return np.random.default_rng(0).normal(size=(4, 2, 4)).astype("float32")
+
+
 def far(y_pred, scales):
     """Predictions far off, as uncertain as that: float16 cannot hold the gradient of those that are sure."""
     extremes = [1e4 * np.sign(y_pred), -1e4 * np.sign(y_pred), 0.0 * y_pred]
@@ -484,6 +488,15 @@ CASES = {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.
         "check": lambda: {"loss": False, "skip": ("inference",)},
+    },
+    "models.MomentumViews": {
+        "config": lambda: {"encoder": teacher(), "momentum": 0.5},
+        # The averages move, without any random number; the second view has no gradient.
+        "check": lambda: {"inputs": views_of_inputs(), "skip": ("randomness", "gradient")},
+    },
+    "models.MultiView": {
+        "config": lambda: {"encoder": teacher(), "projector": keras.layers.Dense(2)},
+        "check": lambda: {"inputs": views_of_inputs()},
     },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},

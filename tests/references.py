@@ -1,6 +1,8 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "models.MomentumViews": ("tests/models/test_multi_view.py::test_averages_follow_once_a_step"),
+    "models.MultiView": "tests/models/test_multi_view.py::test_views_together_or_one_by_one",
     "layers.CenterLoss": (
         "tests/losses/contrastive/test_contrastive_losses.py::test_centers_follow_the_features"
     ),

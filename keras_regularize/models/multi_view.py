@@ -150,8 +150,8 @@ class MomentumViews(MultiView):
     $$z_{b1} = h\big(g(f(t_1(x_b)))\big), \qquad z_{b2} = \bar g(\bar f(t_2(x_b)))\ \text{without gradient},$$
 
     where the weights of $\bar f$ and $\bar g$ follow those of the encoder $f$ and the projector $g$ at each step
-    by $\bar\theta \leftarrow m\,\bar\theta + (1 - m)\,\theta$, and $h$ is a predictor. With `losses.Alignment` it is
-    BYOL, which needs the predictor; with `losses.InfoNCE(0.2, symmetric=False)` it is MoCo v3, whose negatives
+    by $\bar\theta \leftarrow m\,\bar\theta + (1 - m)\,\theta$, and $h$ is a predictor. With `losses.Alignment` it
+    is BYOL, which needs the predictor; with `losses.InfoNCE(0.2, symmetric=False)` it is MoCo v3, whose negatives
     are those of the batch, in the place of a queue. Each step takes one order of the two views, where these sum
     up both.
 
@@ -227,8 +227,7 @@ class MomentumViews(MultiView):
         return ops.stack([online, ops.stop_gradient(average[:, 0])], axis=1)
 
     def _follow(self):
-        pairs = zip(self.encoder.weights, self.average_encoder.weights)
-        pairs = list(pairs)
+        pairs = list(zip(self.encoder.weights, self.average_encoder.weights))
         if self.projector is not None:
             pairs += zip(self.projector.weights, self.average_projector.weights)
         for weight, average in pairs:
