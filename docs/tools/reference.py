@@ -63,6 +63,14 @@ FAMILIES = {
         "models.RecalibratedTraining",
     ],
     "Distribution shift": ["analysis.distribution_shift"],
+    "Self-supervised and contrastive learning": [
+        "losses.contrastive",
+        "layers.CenterLoss",
+        "models.MultiView",
+        "models.MomentumViews",
+        "analysis.representation",
+        "callbacks.RepresentationQuality",
+    ],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
@@ -191,6 +199,8 @@ ALSO = {
     "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, recalibration, "
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
+    "Self-supervised and contrastive learning": "SimCLR, CLIP, MoCo, BYOL, VICReg, metric learning, triplets, "
+    "embeddings, t-SNE, clustering, linear probes.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
     "Forecasts and regression": "Time series, quantiles, intervals, outliers, time warping, percentage errors.",
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",

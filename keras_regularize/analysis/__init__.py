@@ -36,6 +36,10 @@ from keras_regularize.analysis.distribution_shift import (
 )
 from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_gradient_norm
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
+from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
+from keras_regularize.analysis.representation._knn_accuracy import knn_accuracy
+from keras_regularize.analysis.representation._linear_probe import linear_probe
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.self_distillation import (
     kernel_self_distillation,
@@ -55,6 +59,10 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "accnet_bound",
+    "alignment_uniformity",
+    "hungarian_accuracy",
+    "knn_accuracy",
+    "linear_probe",
     "brier_decomposition",
     "covariate_shift_weights",
     "effective_learning_rate",

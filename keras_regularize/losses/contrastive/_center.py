@@ -92,7 +92,8 @@ def center_update(features: Any, labels: Any, centers: Any, rate: float = 0.5) -
 
 
 def _read(features, labels, centers):
-    features, centers = upcast(features), upcast(centers)
+    features = upcast(features)
+    centers = ops.cast(ops.convert_to_tensor(centers), features.dtype)
     shapes = tuple(features.shape), tuple(centers.shape)
     if not len(shapes[0]) == len(shapes[1]) == 2 or shapes[0][1] != shapes[1][1]:
         raise ValueError(
