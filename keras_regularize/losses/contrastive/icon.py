@@ -12,7 +12,6 @@ from keras_regularize.losses.contrastive._views import FAR, ViewsLoss, number_of
 from keras_regularize.losses.contrastive.neighbors import (
     ClassNeighbors,
     ClusterNeighbors,
-    Distribution,
     GaussianNeighbors,
     IdentityNeighbors,
     KNNNeighbors,
@@ -22,7 +21,7 @@ from keras_regularize.losses.contrastive.neighbors import (
     PrecomputedNeighbors,
     StudentTNeighbors,
 )
-from keras_regularize.numerics import maximum
+from keras_regularize.numerics import maximum, safe_log, xlogy
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_number
 
@@ -202,25 +201,41 @@ class ICon(ViewsLoss):
     def _values(self, y_true, z, here):
         if self.learned.cross_view:
             y_true = self._targets_of(y_true, z[0], 2)
-        p = self.supervisory.distribution(y_true, here)
-        q = self.learned.distribution(z, here)
-        if None not in (p.log.shape[-1], q.log.shape[-1]) and p.log.shape[-1] != q.log.shape[-1]:
+        supervisory = self.supervisory.distribution(y_true, here)
+        learned = self.learned.distribution(z, here)
+        columns = [tuple(side.there.shape)[-1] for side in (supervisory, learned)]
+        if None not in columns and columns[0] != columns[1]:
             raise ValueError(
                 "Both sides must have the same columns, rows of the batch or classes. Received: "
-                f"{p.log.shape[-1]} of {type(self.supervisory).__name__}, {q.log.shape[-1]} of "
+                f"{columns[0]} of {type(self.supervisory).__name__}, {columns[1]} of "
                 f"{type(self.learned).__name__}"
             )
-        p = Distribution(ops.cast(p.log, q.log.dtype), ops.cast(p.there, q.log.dtype))
-        some = ops.sum(p.probabilities, axis=-1) > 0.5
-        log_p = _debiased(p.log, q.there, self.supervisory_debiasing)
-        log_q = _debiased(q.log, q.there, self.learned_debiasing)
-        if self.divergence == "reverse_kl":
-            values = _expectation(log_q, q.there, log_q - maximum(log_p, LEAST))
-        else:
-            inside = ops.where(some[:, None], q.there, 0.0)
-            gain = log_q if self.divergence == "cross_entropy" else log_q - log_p
-            values = -_expectation(log_p, inside, gain)
-        return ops.where(some, values, 0.0)
+        there, alpha = learned.there, self.supervisory_debiasing
+        uniform = there / maximum(ops.sum(there, axis=-1, keepdims=True), 1.0)
+        log_q = self._log_learned(learned, uniform)
+        p = ops.cast(supervisory.probabilities(), log_q.dtype)
+        some = ops.sum(p, axis=-1) > 0.5
+        if alpha > 0:
+            p = ops.where(some[:, None], (1.0 - alpha) * p + alpha * uniform, 0.0)
+        if self.divergence == "cross_entropy":
+            return -ops.sum(p * log_q, axis=-1)
+        if self.divergence == "kl":
+            return ops.sum(xlogy(p, p) - p * log_q, axis=-1)
+        log_p = (
+            ops.cast(supervisory.log_probabilities(), log_q.dtype) if alpha == 0 else safe_log(p)
+        )
+        q = there * ops.exp(log_q)
+        return ops.where(some, ops.sum(q * (log_q - maximum(log_p, LEAST)), axis=-1), 0.0)
+
+    def _log_learned(self, learned, uniform):
+        share, log = self.learned_debiasing, learned.log_probabilities()
+        if share == 0:
+            return log
+        log_uniform = ops.where(uniform > 0, safe_log(uniform), FAR)
+        if share == 1:
+            return log_uniform
+        shares = ops.log(ops.convert_to_tensor([1.0 - share, share], dtype=log.dtype))
+        return backend.log_add_exp(shares[0] + log, shares[1] + log_uniform)
 
     def _check_diagonal(self):
         sides = [self.supervisory, self.learned]
@@ -253,22 +268,3 @@ def get_neighbors(name: str, identifier: Any) -> Neighbors:
         f"`{name}` must be a distribution of neighbours such as `kr.losses.GaussianNeighbors()`, or one of "
         f"{', '.join(map(repr, KINDS))}. Received: {name}={identifier!r}"
     )
-
-
-def _debiased(log, there, share):
-    """Log-probabilities mixed with a share of the uniform distribution over what is there."""
-    if share == 0:
-        return log
-    count = maximum(ops.sum(there, axis=-1, keepdims=True), 1.0)
-    uniform = ops.where(there > 0, -ops.log(count), FAR)
-    if share == 1:
-        return uniform
-    one = ops.ones((), log.dtype)
-    mixed = backend.log_add_exp(ops.log((1.0 - share) * one) + log, ops.log(share * one) + uniform)
-    return ops.where(there > 0, mixed, FAR)
-
-
-def _expectation(log, there, values):
-    """The mean of values under log-probabilities, of what is there and has a probability at all."""
-    p = there * ops.exp(log)
-    return ops.sum(p * ops.where(p > 0, values, 0.0), axis=-1)

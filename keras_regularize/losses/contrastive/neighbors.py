@@ -22,24 +22,32 @@ from keras_regularize.validation import check_choice, check_integer, check_numbe
 
 METRICS = ("euclidean", "cosine", "dot")
 #: Halvings of the interval in which the bandwidth of a perplexity lies.
-HALVINGS = 60
+HALVINGS = 50
 
 
 class Distribution(NamedTuple):
-    """A distribution over columns for each row.
+    """A distribution over columns for each row, by its logarithms or by itself.
 
     Attributes:
-        log: Log-probabilities `(rows, columns)`, very low where there is none.
-        there: 1 for a column that can be a neighbour of a row, else 0; of the shape of `log`.
+        there: 1 for a column that can be a neighbour of a row, else 0; `(rows, columns)`.
+        log: Log-probabilities, very low where there is none; or `None`.
+        p: Probabilities, where logarithms are not given.
     """
 
-    log: Any
     there: Any
+    log: Any = None
+    p: Any = None
 
-    @property
     def probabilities(self) -> Any:
         """The probabilities; a row without neighbours has none."""
-        return self.there * ops.exp(self.log)
+        return self.there * ops.exp(self.log) if self.p is None else self.p
+
+    def log_probabilities(self) -> Any:
+        """Their logarithms, very low where there is none."""
+        if self.p is None:
+            return self.log
+        positive = self.p > 0
+        return ops.where(positive, safe_log(ops.where(positive, self.p, 1.0)), FAR)
 
 
 class Neighbors(Configured):
@@ -71,18 +79,13 @@ def of_weights(weights: Any, there: Any) -> Distribution:
     """The distribution of non-negative weights, rows normalised; a row without any stays without."""
     weights = weights * there
     total = ops.sum(weights, axis=-1, keepdims=True)
-    some = total > 0
-    shares = weights / ops.where(some, total, 1.0)
-    positive = shares > 0
-    log = ops.where(positive, safe_log(ops.where(positive, shares, 1.0)), FAR)
-    return Distribution(log, there)
+    return Distribution(there, p=weights / ops.where(total > 0, total, 1.0))
 
 
 def of_scores(scores: Any, there: Any) -> Distribution:
     """The softmax of scores over the columns that are there."""
-    scores = scores + FAR * (1.0 - there)
-    log = scores - ops.logsumexp(scores, axis=-1, keepdims=True)
-    return Distribution(ops.where(there > 0, log, FAR), there)
+    scores = scores - FAR * (there - 1.0)
+    return Distribution(there, scores - ops.logsumexp(scores, axis=-1, keepdims=True))
 
 
 def squares(x: Any, y: Any, metric: str) -> Any:
@@ -123,7 +126,7 @@ class GaussianNeighbors(Neighbors):
     Raises:
         ValueError: If an argument is out of range.
 
-    Cost: a product of the rows with themselves and a softmax; a perplexity goes over the products 60 times.
+    Cost: a product of the rows with themselves and a softmax; a perplexity goes over the products 50 times.
 
     Example:
 
@@ -166,23 +169,22 @@ class GaussianNeighbors(Neighbors):
 def _with_perplexity(d, there, perplexity):
     """Distances times a factor per row, by which the entropy of their softmax is `log(perplexity)`."""
     fixed = ops.stop_gradient(d)
-    far = FAR * (1.0 - there)
     nearest = ops.min(ops.where(there > 0, fixed, float("inf")), axis=-1, keepdims=True)
     nearest = ops.where(nearest < float("inf"), nearest, 0.0)
     count = maximum(ops.sum(there, axis=-1, keepdims=True), 1.0)
     size = ops.sum(there * (fixed - nearest), axis=-1, keepdims=True) / count
     size = ops.where(size > 0, size, 1.0)
-    relative = (fixed - nearest) / size
+    relative = ops.where(there > 0, (fixed - nearest) / size, 1e20)
     wanted = ops.log(ops.convert_to_tensor(perplexity, dtype=fixed.dtype))
 
     def halve(_, bounds):
         low, high = bounds
         middle = 0.5 * (low + high)
-        scores = -ops.exp(middle) * relative + far
-        total = ops.logsumexp(scores, axis=-1, keepdims=True)
-        p = there * ops.exp(scores - total)
-        entropy = total - ops.sum(p * ops.where(there > 0, scores, 0.0), axis=-1, keepdims=True)
-        wide = entropy > wanted
+        scores = -ops.exp(middle) * relative
+        weights = ops.exp(scores)  # Of the nearest it is 1.
+        total = ops.sum(weights, axis=-1, keepdims=True)
+        gap = ops.sum(weights * scores, axis=-1, keepdims=True) / total
+        wide = ops.log(total) - gap > wanted
         return ops.where(wide, middle, low), ops.where(wide, high, middle)
 
     zero = ops.zeros_like(nearest)
@@ -473,7 +475,7 @@ class ClusterNeighbors(Neighbors):
         if self.exclude_self:
             q = q / maximum(ops.sum(q, axis=-1, keepdims=True), 1e-7)
         q = minimum(maximum(q, 1e-7), 1.0)
-        return Distribution(ops.where(there > 0, ops.log(q), FAR), there)
+        return Distribution(there, ops.where(there > 0, ops.log(q), FAR))
 
 
 @export

@@ -216,7 +216,7 @@ def test_reversed_clusters_are_k_means(method):
 def test_a_perplexity_is_the_exponential_of_the_entropy():
     x = np.concatenate([X, X[:1], 1e3 + 1e-2 * X[:3]]).astype("float32")
     p = GaussianNeighbors(perplexity=3.0).distribution(ops.convert_to_tensor(x), None)
-    p = ops.convert_to_numpy(p.probabilities)
+    p = ops.convert_to_numpy(p.probabilities())
     entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(1)
     np.testing.assert_allclose(np.exp(entropy[:9]), 3.0, rtol=1e-3)
     assert np.isfinite(p).all()
