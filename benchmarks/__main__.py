@@ -8,6 +8,7 @@ from rich.console import Console
 from benchmarks import (
     alternatives,
     boxes_and_ranking,
+    contrastive,
     forecasting,
     imports,
     losses,
@@ -32,6 +33,7 @@ TABLES = {
     "segmentation": segmentation.table,
     "boxes_and_ranking": boxes_and_ranking.table,
     "forecasting": forecasting.table,
+    "contrastive": contrastive.table,
     "imports": imports.table,
 }
 

@@ -21,7 +21,7 @@ class RepresentationQuality(keras.callbacks.Callback):
     |---|---|
     | `probe_accuracy` | accuracy of `kr.analysis.linear_probe`, or of `kr.analysis.knn_accuracy` |
     | `effective_rank` | of the centred features: how many directions they use |
-    | `feature_std` | mean deviation of features of length 1, times $\sqrt d$: about 1, or 0 if collapsed |
+    | `feature_std` | mean deviation of features of length 1, times $\sqrt d$: at most 1, 0 if all are equal |
 
     The labels are only looked at: nothing is trained on them.
 

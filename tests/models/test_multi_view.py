@@ -119,6 +119,28 @@ def test_averages_follow_once_a_step(wrap):
     assert len(inner.trainable_variables) == 6
 
 
+@pytest.mark.rotating
+def test_learns_from_digits_without_labels_what_helps_with_few():
+    from sklearn.datasets import load_digits
+
+    digits, labels = load_digits(return_X_y=True)
+    x = (digits / 16).astype("float32")
+    few = np.concatenate([np.flatnonzero(labels[:1000] == digit)[:3] for digit in range(10)])
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(128, "relu"), layers.Dense(32)]
+    net = keras.Sequential([keras.Input((64,)), *hidden])
+    noise = keras.Sequential([layers.Dropout(0.2, seed=0), layers.GaussianNoise(0.2, seed=1)])
+    model = kr.models.MultiView(net, noise, projector=layers.Dense(32))
+    model.compile(keras.optimizers.Adam(0.002), kr.losses.NTXent(0.5))
+    model.fit(x[:1000], batch_size=250, epochs=30, verbose=0)
+
+    def accuracy(features):
+        known = features[few], labels[few], features[1000:], labels[1000:]
+        return kr.analysis.linear_probe(*known, l2=1e-2).accuracy
+
+    assert accuracy(model.predict(x, verbose=0)) > accuracy(x) + 0.02
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
