@@ -127,7 +127,8 @@ print(f"ICon, lowest loss      {best:.3f}    mean of all {average:.3f}")
 
 """
 k-means has {of_means:.1%} right, the clusters of neighbours {best:.1%}. Choosing matters: on average over all trainings it
-is {average:.1%}. The picture shows that the loss can be believed.
+is {average:.1%}, less than k-means. The picture shows what the loss is worth for that: the lowest is the best here, and on
+the whole lower is better, though not in each case.
 """
 
 figure, ax = plt.subplots(figsize=(6, 3.8))
