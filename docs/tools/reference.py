@@ -70,6 +70,8 @@ FAMILIES = {
         "models.MomentumViews",
         "analysis.representation",
         "callbacks.RepresentationQuality",
+        "utils.GraphBatches",
+        "utils.neighbor_graph",
     ],
     "Segmentation": [
         "losses.segmentation",

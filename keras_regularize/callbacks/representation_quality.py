@@ -5,10 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_regularize.analysis.representation._features import unit_rows
-from keras_regularize.analysis.representation._knn_accuracy import knn_accuracy
-from keras_regularize.analysis.representation._linear_probe import linear_probe
-from keras_regularize.analysis.spectrum import effective_rank
+from keras_regularize.analysis import effective_rank, knn_accuracy, linear_probe
 from keras_regularize.validation import check_choice, check_integer
 
 
@@ -74,4 +71,6 @@ class RepresentationQuality(keras.callbacks.Callback):
         logs["probe_accuracy"] = linear_probe(*known).accuracy if linear else knn_accuracy(*known)
         flat = features.reshape(len(features), -1)
         logs["effective_rank"] = effective_rank(flat - flat.mean(axis=0))
-        logs["feature_std"] = float(unit_rows(flat).std(axis=0).mean() * np.sqrt(flat.shape[1]))
+        length = np.linalg.norm(flat, axis=1, keepdims=True)
+        unit = flat / np.where(length > 0, length, 1.0)
+        logs["feature_std"] = float(unit.std(axis=0).mean() * np.sqrt(flat.shape[1]))

@@ -1,7 +1,7 @@
 """Helpers for data and models that Keras lacks."""
 
 from keras_regularize.utils.columns import with_index
-from keras_regularize.utils.neighbor_graph import GraphBatches, neighbor_graph
+from keras_regularize.utils.neighbor_graphs import GraphBatches, neighbor_graph
 from keras_regularize.utils.variables import AllBut
 
 __all__ = ["AllBut", "GraphBatches", "neighbor_graph", "with_index"]
