@@ -140,7 +140,7 @@ class MultiView(keras.Model):
             for name in ("encoder", "augmentation", "projector", "predictor")
             if name in config
         }
-        return cls(**{**config, **parts})
+        return cls(**(config | parts))
 
 
 @export
@@ -228,7 +228,7 @@ class MomentumViews(MultiView):
 
     def _follow(self):
         pairs = list(zip(self.encoder.weights, self.average_encoder.weights))
-        if self.projector is not None:
+        if self.projector is not None and self.average_projector is not None:
             pairs += zip(self.projector.weights, self.average_projector.weights)
         for weight, average in pairs:
             if weight.trainable:

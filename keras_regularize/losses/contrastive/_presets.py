@@ -1,5 +1,8 @@
 """Methods of representation learning as a pair of neighbour distributions, by name."""
 
+from collections.abc import Callable
+from typing import Any
+
 from keras_regularize.losses.contrastive.neighbors import (
     ClassNeighbors,
     ClusterNeighbors,
@@ -126,7 +129,7 @@ def _supervised_clustering(from_logits=False):
     return _pair(LabelNeighbors(), ClusterNeighbors(from_logits))
 
 
-PRESETS = {
+PRESETS: dict[str, Callable[..., dict[str, Any]]] = {
     "sne": _sne,
     "tsne": _tsne,
     "dual_tsne": _dual_tsne,

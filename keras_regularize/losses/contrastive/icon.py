@@ -25,7 +25,7 @@ from keras_regularize.numerics import maximum, safe_log, xlogy
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_number
 
-KINDS = {
+KINDS: dict[str, type[Neighbors]] = {
     "gaussian": GaussianNeighbors,
     "student_t": StudentTNeighbors,
     "label": LabelNeighbors,
