@@ -10,6 +10,7 @@ from benchmarks import (
     boxes_and_ranking,
     features,
     curvature,
+    contrastive,
     forecasting,
     imports,
     losses,
@@ -38,6 +39,7 @@ TABLES = {
     "boxes_and_ranking": boxes_and_ranking.table,
     "forecasting": forecasting.table,
     "curvature": curvature.table,
+    "contrastive": contrastive.table,
     "imports": imports.table,
 }
 

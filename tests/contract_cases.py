@@ -103,6 +103,15 @@ def mixtures():
     return {"y_true": rng.normal(size=4), "y_pred": rng.normal(size=(4, 6))}
 
 
+def two_views():
+    """Features of two views of four samples."""
+    return np.random.default_rng(0).normal(size=(4, 2, 3)).astype("float32")
+
+
+def views_of_inputs():
+    return np.random.default_rng(0).normal(size=(4, 2, 4)).astype("float32")
+
+
 def far(y_pred, scales):
     """Predictions far off, as uncertain as that: float16 cannot hold the gradient of those that are sure."""
     extremes = [1e4 * np.sign(y_pred), -1e4 * np.sign(y_pred), 0.0 * y_pred]
@@ -208,6 +217,35 @@ CASES = {
     "constraints.attach": {"no_paper": True},
     "hyper.AccuracyPredictor": {"config": lambda: {"bits": [2, 4], "units": 8}},
     "layers.AccordionBlock": {"config": lambda: {"hidden_units": 6, "units": 2, "factor": 0.1}},
+    # Other samples of the batch are negatives; a sample of weight 0 is none.
+    **{
+        f"losses.{name}": {"check": lambda: {"skip": ("independence", "sample weights")}}
+        for name in (
+            "BarlowTwins",
+            "FDivergenceContrastive",
+            "InfoNCE",
+            "NTXent",
+            "SupCon",
+            "Triplet",
+        )
+    },
+    "losses.VICReg": {
+        # It grows with the fourth power of the features, which float16 holds for a while.
+        "check": lambda: {
+            "extremes": [0.0 * two_views(), 10.0 * np.sign(two_views()), 0.0 * two_views() + 1.0],
+            "y_pred": two_views(),
+            "y_true": np.zeros(4),
+            "skip": ("independence", "sample weights"),
+        }
+    },
+    "losses.ICon": {"check": lambda: {"skip": ("independence", "sample weights")}},
+    "losses.ClassNeighbors": {"config": lambda: {"num_classes": 3}},
+    "losses.KNNNeighbors": {"config": lambda: {"k": 2}},
+    "layers.CenterLoss": {
+        "config": lambda: {"num_classes": 3},
+        # The centres move, without any random number.
+        "check": lambda: {"inputs": features_and_labels(), "skip": ("randomness",)},
+    },
     # Running statistics move, without any random number.
     "layers.AdaFace": {"check": lambda: {"skip": ("randomness",)}},
     "layers.BitWeights": {"config": lambda: {"layer": keras.layers.Dense(2), "bits": 4}},
@@ -575,6 +613,15 @@ CASES = {
         "config": lambda: {"num_classes": 5},
         # It predicts by a layer of its own.
         "check": lambda: {"loss": False, "skip": ("inference",)},
+    },
+    "models.MomentumViews": {
+        "config": lambda: {"encoder": teacher(), "momentum": 0.5},
+        # The averages move, without any random number; the second view has no gradient.
+        "check": lambda: {"inputs": views_of_inputs(), "skip": ("randomness", "gradient")},
+    },
+    "models.MultiView": {
+        "config": lambda: {"encoder": teacher(), "projector": keras.layers.Dense(2)},
+        "check": lambda: {"inputs": views_of_inputs()},
     },
     "models.Flooding": {
         "config": lambda: {"level": 0.5},

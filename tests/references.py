@@ -1,6 +1,45 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    **{
+        f"utils.{name}": (
+            "tests/analysis/test_representation.py::test_walks_lead_to_neighbours_of_neighbours"
+        )
+        for name in ("GraphBatches", "neighbor_graph")
+    },
+    "callbacks.RepresentationQuality": (
+        "tests/analysis/test_representation.py::test_quality_is_logged_and_collapse_is_seen"
+    ),
+    **{
+        f"analysis.{name}": f"tests/analysis/test_representation.py::{test}"
+        for name, test in (
+            ("alignment_uniformity", "test_alignment_and_uniformity_by_pairs"),
+            ("hungarian_accuracy", "test_no_assignment_is_better"),
+            ("knn_accuracy", "test_votes_one_by_one"),
+            ("linear_probe", "test_the_probe_is_the_minimum"),
+        )
+    },
+    "models.MomentumViews": ("tests/models/test_multi_view.py::test_averages_follow_once_a_step"),
+    "models.MultiView": "tests/models/test_multi_view.py::test_views_together_or_one_by_one",
+    "layers.CenterLoss": (
+        "tests/losses/contrastive/test_contrastive_losses.py::test_centers_follow_the_features"
+    ),
+    **{
+        f"losses.{name}Neighbors": (
+            "tests/losses/contrastive/test_icon.py::test_a_preset_is_the_method"
+        )
+        for name in (
+            "Class",
+            "Cluster",
+            "Gaussian",
+            "Identity",
+            "KNN",
+            "Label",
+            "Logit",
+            "Precomputed",
+            "StudentT",
+        )
+    },
     "callbacks.StochasticWeightAveraging": (
         "tests/callbacks/test_stochastic_weight_averaging.py"
         "::test_the_mean_of_the_epochs_from_the_start_on"

@@ -73,6 +73,16 @@ FAMILIES = {
         "models.RecalibratedTraining",
     ],
     "Distribution shift": ["analysis.distribution_shift"],
+    "Self-supervised and contrastive learning": [
+        "losses.contrastive",
+        "layers.CenterLoss",
+        "models.MultiView",
+        "models.MomentumViews",
+        "analysis.representation",
+        "callbacks.RepresentationQuality",
+        "utils.GraphBatches",
+        "utils.neighbor_graph",
+    ],
     "Segmentation": [
         "losses.segmentation",
         "losses.WeightedSum",
@@ -252,6 +262,8 @@ ALSO = {
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
     "Learned hyperparameters": "Bilevel optimization, hypergradients, tuning a penalty on validation data.",
+    "Self-supervised and contrastive learning": "SimCLR, CLIP, MoCo, BYOL, VICReg, metric learning, triplets, "
+    "embeddings, t-SNE, clustering, linear probes.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",
     "Imbalanced regression": "Long-tailed labels, few-shot regions, age estimation.",
     "Clusters and hidden patches": "Deep clustering, autoencoders, masked autoencoders, self-supervised learning.",

@@ -90,6 +90,10 @@ from keras_regularize.analysis.representers import (
     l1_representers,
     l2_representers,
 )
+from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
+from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
+from keras_regularize.analysis.representation._knn_accuracy import knn_accuracy
+from keras_regularize.analysis.representation._linear_probe import linear_probe
 from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
     out_of_distribution_scores,
@@ -130,6 +134,10 @@ __all__ = [
     "VectorScaling",
     "accnet_bound",
     "auto_attack_accuracy",
+    "alignment_uniformity",
+    "hungarian_accuracy",
+    "knn_accuracy",
+    "linear_probe",
     "brier_decomposition",
     "corrupt",
     "autoencoder_log_density_difference",

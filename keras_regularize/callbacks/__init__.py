@@ -5,6 +5,7 @@ from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
 from keras_regularize.callbacks.relative_importance_pruning import RelativeImportancePruning
+from keras_regularize.callbacks.representation_quality import RepresentationQuality
 from keras_regularize.callbacks.robustness import RobustAccuracy
 from keras_regularize.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
 from keras_regularize.callbacks.warm_restarts import WarmRestarts
@@ -16,6 +17,7 @@ __all__ = [
     "LearningRateFinder",
     "OneCycle",
     "RelativeImportancePruning",
+    "RepresentationQuality",
     "RobustAccuracy",
     "StochasticWeightAveraging",
     "ThresholdPruning",

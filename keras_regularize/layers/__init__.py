@@ -4,6 +4,7 @@ from keras_regularize.layers.accordion_block import AccordionBlock
 from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
+from keras_regularize.layers.heads.center_loss import CenterLoss
 from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
 from keras_regularize.layers.heads.gaussian_mixture import GaussianMixture
@@ -50,6 +51,7 @@ __all__ = [
     "ArcFace",
     "BitWeights",
     "ConditionalBoundary",
+    "CenterLoss",
     "CosFace",
     "CurricularFace",
     "Cutout",

@@ -24,6 +24,28 @@ from keras_regularize.losses.clustering._cluster_target_distribution import (
     cluster_target_distribution,
 )
 from keras_regularize.losses.clustering.depict import DEPICT
+from keras_regularize.losses.contrastive._center import center_loss, center_update
+from keras_regularize.losses.contrastive.alignment import Alignment
+from keras_regularize.losses.contrastive.barlow_twins import BarlowTwins
+from keras_regularize.losses.contrastive.f_divergence import FDivergenceContrastive
+from keras_regularize.losses.contrastive.icon import ICon
+from keras_regularize.losses.contrastive.info_nce import InfoNCE
+from keras_regularize.losses.contrastive.n_pair import NPair
+from keras_regularize.losses.contrastive.neighbors import (
+    ClassNeighbors,
+    ClusterNeighbors,
+    GaussianNeighbors,
+    IdentityNeighbors,
+    KNNNeighbors,
+    LabelNeighbors,
+    LogitNeighbors,
+    PrecomputedNeighbors,
+    StudentTNeighbors,
+)
+from keras_regularize.losses.contrastive.nt_xent import NTXent
+from keras_regularize.losses.contrastive.sup_con import SupCon
+from keras_regularize.losses.contrastive.triplet import Triplet
+from keras_regularize.losses.contrastive.vicreg import VICReg
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
 from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,
@@ -150,6 +172,27 @@ __all__ = [
     "SegmentationLoss",
     "ACLS",
     "DEPICT",
+    "Alignment",
+    "BarlowTwins",
+    "FDivergenceContrastive",
+    "ICon",
+    "ClassNeighbors",
+    "ClusterNeighbors",
+    "GaussianNeighbors",
+    "IdentityNeighbors",
+    "KNNNeighbors",
+    "LabelNeighbors",
+    "LogitNeighbors",
+    "PrecomputedNeighbors",
+    "StudentTNeighbors",
+    "InfoNCE",
+    "NPair",
+    "NTXent",
+    "SupCon",
+    "Triplet",
+    "VICReg",
+    "center_loss",
+    "center_update",
     "DILATE",
     "FLSD",
     "LDAM",

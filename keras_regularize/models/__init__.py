@@ -29,6 +29,7 @@ from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
 from keras_regularize.models.masked_images._hard_patch_mask import hard_patch_mask
 from keras_regularize.models.masked_images.hpm import HPM
+from keras_regularize.models.multi_view import MomentumViews, MultiView
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR
 from keras_regularize.models.noisy_labels.elr_plus import ELRPlus
@@ -102,6 +103,8 @@ __all__ = [
     "LookSAM",
     "ManifoldSmooth",
     "MomentumSAM",
+    "MomentumViews",
+    "MultiView",
     "Prospect",
     "RDrop",
     "RecalibratedTraining",

@@ -12,3 +12,7 @@ __all__ = [
     "t_batches",
     "with_index",
 ]
+from keras_regularize.utils.neighbor_graphs import GraphBatches, neighbor_graph
+from keras_regularize.utils.variables import AllBut
+
+__all__ = ["AllBut", "GraphBatches", "neighbor_graph", "with_index"]

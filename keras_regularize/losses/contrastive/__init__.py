@@ -1,0 +1,1 @@
+"""Losses that pull features of the same thing together and keep the others apart."""
