@@ -8,9 +8,9 @@ from rich.console import Console
 from benchmarks import (
     alternatives,
     boxes_and_ranking,
-    features,
-    curvature,
     contrastive,
+    curvature,
+    features,
     forecasting,
     imports,
     losses,

@@ -533,10 +533,12 @@ CASES = {
             "num_clusters": 3,
         },
         "check": lambda: {"inputs": features_and_labels()[0]},
+    },
     "layers.RandomFourierFeatures": {"config": lambda: {"units": 5, "seed": 0}},
     "models.DataEmphasizedELBo": {
         "config": lambda: {"dataset_size": 8, "seed": 0},
         "check": lambda: {"skip": RANDOM_STEP},
+    },
     "models.ContractiveAutoencoder": {
         "config": lambda: {"factor": 0.01},
         "check": lambda: {"neutral": {"factor": 0.0}},

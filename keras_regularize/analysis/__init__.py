@@ -81,20 +81,6 @@ from keras_regularize.analysis.landscape.directions import (
     random_direction,
 )
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
-from keras_regularize.analysis.representations._minimax_linear import (
-    minimax_linear_regret,
-    minimax_linear_representation,
-    randomized_linear_representation,
-from keras_regularize.analysis.representers import (
-    factorization_representers,
-    l1_representers,
-    l2_representers,
-)
-from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
-from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
-from keras_regularize.analysis.representation._knn_accuracy import knn_accuracy
-from keras_regularize.analysis.representation._linear_probe import linear_probe
-from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
     out_of_distribution_scores,
 )
@@ -107,6 +93,21 @@ from keras_regularize.analysis.out_of_distribution.mahalanobis_score import Maha
 from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import (
     NearestNeighborScore,
 )
+from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
+from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
+from keras_regularize.analysis.representation._knn_accuracy import knn_accuracy
+from keras_regularize.analysis.representation._linear_probe import linear_probe
+from keras_regularize.analysis.representations._minimax_linear import (
+    minimax_linear_regret,
+    minimax_linear_representation,
+    randomized_linear_representation,
+)
+from keras_regularize.analysis.representers import (
+    factorization_representers,
+    l1_representers,
+    l2_representers,
+)
+from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.robustness._auto_attack_accuracy import auto_attack_accuracy
 from keras_regularize.analysis.robustness._corrupt import CORRUPTIONS, corrupt
 from keras_regularize.analysis.robustness._robust_accuracy import robust_accuracy

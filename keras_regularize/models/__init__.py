@@ -12,12 +12,12 @@ from keras_regularize.models.adversarial.mart import MART
 from keras_regularize.models.adversarial.srst_awr import SRSTAWR
 from keras_regularize.models.adversarial.trades import TRADES
 from keras_regularize.models.art import ART
-from keras_regularize.models.depict import DEPICT
-from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
 from keras_regularize.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
 from keras_regularize.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
 from keras_regularize.models.autoencoders.jacobian_nuclear_norm import JacobianNuclearNorm
 from keras_regularize.models.autoencoders.sign_autoencoder import SignAutoencoder
+from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
+from keras_regularize.models.depict import DEPICT
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
