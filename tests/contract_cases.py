@@ -708,6 +708,7 @@ CASES = {
             "num_points": 5,
             "seed": 0,
         },
+    },
     "models.SupNotMIWAE": {
         "config": lambda: missing_data_parts(),
         # Batches of other sizes and half precision: in its own tests, since JAX compiles each anew.

@@ -11,8 +11,6 @@ __all__ = [
     "log_barrier_simplex",
     "sparsemax",
     "spherical_softmax",
-    "sparsemax",
-    "spherical_softmax",
     "straight_through_sign",
     "taylor_softmax",
 ]

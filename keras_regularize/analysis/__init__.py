@@ -107,7 +107,6 @@ from keras_regularize.analysis.representers import (
     l1_representers,
     l2_representers,
 )
-from keras_regularize.analysis.robustness import robust_accuracy
 from keras_regularize.analysis.robustness._auto_attack_accuracy import auto_attack_accuracy
 from keras_regularize.analysis.robustness._corrupt import CORRUPTIONS, corrupt
 from keras_regularize.analysis.robustness._robust_accuracy import robust_accuracy
@@ -143,7 +142,6 @@ __all__ = [
     "corrupt",
     "autoencoder_log_density_difference",
     "autoencoder_score",
-    "brier_decomposition",
     "contrastive_rademacher",
     "covariate_shift_weights",
     "curvature_surface",
