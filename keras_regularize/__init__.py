@@ -8,7 +8,6 @@ from keras_regularize import (
     attacks,
     autodiff,
     constraints,
-    generative,
     layers,
     losses,
     metrics,
@@ -22,11 +21,11 @@ from keras_regularize import (
 from keras_regularize._version import __version__
 
 if TYPE_CHECKING:
-    from keras_regularize import analysis, callbacks, hyper, testing
+    from keras_regularize import analysis, callbacks, generative, hyper, testing
 
 # Imported when first used: saved models hold nothing of them, whereas `load_model` finds classes of the others by
 # name and needs them defined.
-_LAZY = ("analysis", "callbacks", "hyper", "testing")
+_LAZY = ("analysis", "callbacks", "generative", "hyper", "testing")
 
 __all__ = [
     "__version__",
