@@ -283,9 +283,16 @@ class Objective:
 
 def flat(tensors: Sequence[Any], divisor: float = 1) -> np.ndarray:
     """Tensors as one vector on the host, divided by a number."""
-    parts = [np.ravel(ops.convert_to_numpy(ops.stop_gradient(t))) for t in map(upcast, tensors)]
+    parts = [np.ravel(_on_host(tensor)) for tensor in tensors]
     result = np.concatenate(parts) if parts else np.zeros(0, "float32")
     return result / result.dtype.type(divisor) if divisor != 1 else result
+
+
+def _on_host(tensor):
+    array = backend.peek(tensor)
+    if array is None:
+        array = ops.convert_to_numpy(ops.stop_gradient(upcast(ops.convert_to_tensor(tensor))))
+    return array.astype("float32") if array.dtype.itemsize < 4 else array
 
 
 def mean_of(sums: Sequence[Any], count: int) -> float:
