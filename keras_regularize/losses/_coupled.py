@@ -28,7 +28,8 @@ class BatchCoupledLoss(Loss):
             outputs = tree.map_structure(
                 lambda x: ops.convert_to_tensor(x, dtype=self.dtype), y_pred
             )
-            targets = tree.map_structure(ops.convert_to_tensor, y_true)
+            # Losses of features alone have no targets.
+            targets = tree.map_structure(ops.convert_to_tensor, () if y_true is None else y_true)
             weight = sample_weight
             if weight is not None:
                 weight = ops.convert_to_tensor(weight, dtype=self.dtype)

@@ -171,7 +171,15 @@ class DEPICT(Configured, keras.Model):
 
         Raises:
             ValueError: If the model is not compiled, or `x` is no array of at least as many samples as clusters.
+            ImportError: If scikit-learn is not installed.
         """
+        try:
+            from sklearn.cluster import KMeans
+            from sklearn.metrics import normalized_mutual_info_score
+        except ImportError as error:
+            raise ImportError(
+                "`fit_clusters` needs scikit-learn: `pip install scikit-learn`"
+            ) from error
         x = np.asarray(x)
         if not self.compiled or len(x) < self.num_clusters:
             raise ValueError(
@@ -206,7 +214,8 @@ class DEPICT(Configured, keras.Model):
         }
 
         codes = self.encoder.predict(x, batch_size=batch_size, verbose=0)
-        centers, labels = k_means(codes, self.num_clusters, seed)
+        found = KMeans(self.num_clusters, n_init=10, random_state=seed).fit(codes)
+        centers, labels = found.cluster_centers_, found.labels_
         units = centers / np.maximum(np.linalg.norm(centers, axis=1, keepdims=True), 1e-12)
         self.clusters.set_weights([units.T, np.zeros(self.num_clusters)])
         loss = _Scaled(self.clustering_factor)
@@ -218,7 +227,7 @@ class DEPICT(Configured, keras.Model):
             phase["loss"] += self.fit(x[train], rows[train], **fit).history["loss"]
             watched = held if len(held) else train
             found = self.predict(x[watched], batch_size=batch_size, verbose=0).argmax(axis=-1)
-            phase["agreement"].append(agreement(found, labels[watched]))
+            phase["agreement"].append(normalized_mutual_info_score(labels[watched], found))
             waited = 0 if phase["agreement"][-1] > best + 1e-6 else waited + 1
             best = max(best, phase["agreement"][-1])
             if len(held) and waited >= patience[1]:
@@ -261,53 +270,3 @@ def _hidden(model):
 
 def _listed(outputs):
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-
-
-def k_means(x: Any, count: int, seed: int | None = None, starts: int = 10) -> tuple[Any, Any]:
-    """Centres `(count, dim)` and clusters `(n,)` of the best of several runs of Lloyd's algorithm."""
-    x = np.asarray(x, "float64")
-    rng, best = np.random.default_rng(seed), (np.inf, None, None)
-    for _ in range(starts):
-        centers = _spread_centers(x, count, rng)
-        for _ in range(100):
-            squares = _squares(x, centers)
-            labels = squares.argmin(axis=1)
-            members = np.eye(count)[labels]
-            sizes = members.sum(axis=0)[:, None]
-            moved = np.where(sizes > 0, members.T @ x / np.maximum(sizes, 1), centers)
-            still = np.allclose(moved, centers)
-            centers = moved
-            if still:
-                break
-        total = squares.min(axis=1).sum()
-        if total < best[0]:
-            best = (total, centers, labels)
-    return best[1:]
-
-
-def _spread_centers(x, count, rng):
-    """First centres far from each other, as k-means++ draws them."""
-    centers = x[rng.integers(len(x))][None]
-    while len(centers) < count:
-        nearest = _squares(x, centers).min(axis=1)
-        total = nearest.sum()
-        p = nearest / total if total > 0 else None
-        centers = np.concatenate([centers, x[rng.choice(len(x), p=p)][None]])
-    return centers
-
-
-def _squares(x, centers):
-    x, centers = x - x.mean(axis=0), centers - x.mean(axis=0)
-    squares = np.square(x).sum(axis=1)[:, None] + np.square(centers).sum(axis=1)
-    return np.maximum(squares - 2.0 * x @ centers.T, 0.0)
-
-
-def agreement(a: Any, b: Any) -> float:
-    """Normalized mutual information of two clusterings, 0 to 1."""
-    counts = np.zeros((max(a) + 1, max(b) + 1))
-    np.add.at(counts, (a, b), 1.0)
-    p = counts / counts.sum()
-    outer = p.sum(axis=1, keepdims=True) * p.sum(axis=0, keepdims=True)
-    information = np.sum(p[p > 0] * np.log(p[p > 0] / outer[p > 0]))
-    entropies = [-np.sum(q[q > 0] * np.log(q[q > 0])) for q in (p.sum(axis=0), p.sum(axis=1))]
-    return float(information / max(np.mean(entropies), 1e-12))

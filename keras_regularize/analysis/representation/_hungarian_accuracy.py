@@ -24,6 +24,7 @@ def hungarian_accuracy(y_true: Any, y_pred: Any) -> float:
 
     Raises:
         ValueError: If the shapes do not fit, or there is no sample.
+        ImportError: If SciPy is not installed.
 
     Cost: a pass over the samples, and $O(k^3)$ for $k$ clusters or classes.
 
@@ -50,40 +51,11 @@ def hungarian_accuracy(y_true: Any, y_pred: Any) -> float:
     size = max(rows.max(), columns.max()) + 1
     counts = np.zeros((size, size))
     np.add.at(counts, (rows, columns), 1)
-    return float(counts[np.arange(size), best_assignment(-counts)].sum() / len(classes))
-
-
-def best_assignment(cost: np.ndarray) -> np.ndarray:
-    """The column of each row of a square matrix, each column once, with the least total cost."""
-    size = len(cost)
-    # Rows are added one by one, each by the shortest path that frees a column; column 0 is the start of paths.
-    row_price, column_price = np.zeros(size + 1), np.zeros(size + 1)
-    row_of = np.zeros(size + 1, int)
-    for row in range(1, size + 1):
-        row_of[0], column = row, 0
-        distance = np.full(size + 1, np.inf)
-        before = np.zeros(size + 1, int)
-        seen = np.zeros(size + 1, bool)
-        while row_of[column]:
-            seen[column] = True
-            at = row_of[column]
-            reduced = cost[at - 1] - row_price[at] - column_price[1:]
-            shorter = ~seen[1:] & (reduced < distance[1:])
-            distance[1:][shorter] = reduced[shorter]
-            before[1:][shorter] = column
-            open_distance = np.where(seen, np.inf, distance)
-            open_distance[0] = np.inf
-            column = int(open_distance.argmin())
-            step = open_distance[column]
-            row_price[row_of[seen]] += step
-            column_price[seen] -= step
-            distance[~seen] -= step
-        while column:
-            row_of[column] = row_of[before[column]]
-            column = before[column]
-    assignment = np.empty(size, int)
-    assignment[row_of[1:] - 1] = np.arange(size)
-    return assignment
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise ImportError("`hungarian_accuracy` needs SciPy: `pip install scipy`") from error
+    return float(counts[linear_sum_assignment(-counts)].sum() / len(classes))
 
 
 def _ids(y):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_regularize.losses._coupled import BatchCoupledLoss
-from keras_regularize.numerics import matmul, safe_norm, unit_vectors, upcast
+from keras_regularize.numerics import matmul, unit_vectors, upcast
 from keras_regularize.validation import compatible
 
 #: What is added to the score of a column that is not there. Not infinite: 0 times it is 0.
@@ -17,9 +17,6 @@ class ViewsLoss(BatchCoupledLoss):
 
     A subclass overrides `sample_values`.
     """
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        return super().__call__(() if y_true is None else y_true, y_pred, sample_weight)
 
     def values(self, y_true, y_pred, counted):
         z = upcast(y_pred)
@@ -108,13 +105,6 @@ def two_views(z: Any) -> tuple[Any, Any]:
     """The features `(batch, dim)` of the first and of the second view."""
     number_of_views(z, 2, 2)
     return z[:, 0], z[:, 1]
-
-
-def lengths(x: Any) -> Any:
-    """Euclidean norms of rows of any finite size, with gradient 0 at a zero row."""
-    size = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
-    size = ops.where(size > 1e15, size, 1.0)  # Squares of 1e20 overflow.
-    return size[..., 0] * safe_norm(x / size, axis=-1)
 
 
 def absent_columns(here: Any, dtype: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from keras import ops
 
-from keras_regularize.losses.contrastive._views import ViewsLoss, lengths, two_views
+from keras_regularize.losses.contrastive._views import ViewsLoss, two_views
 from keras_regularize.numerics import unit_vectors
+from keras_regularize.ops.points import lengths
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 
