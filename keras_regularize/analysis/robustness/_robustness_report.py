@@ -57,9 +57,8 @@ class RobustnessReport:
         r"""Mean over the corruptions of the error, summed over severities; NaN without corruptions.
 
         Args:
-            reference: Report of another model on the same corruptions, whose errors divide those of each
-            corruption,
-                as ImageNet-C has it with AlexNet: corruptions that are hard for all then weigh no more.
+            reference: Report of another model on the same corruptions, whose errors divide those of each one, as
+                ImageNet-C has it with AlexNet: corruptions that are hard for all then weigh no more.
 
         Returns:
             The mean error between 0 and 1, or its ratio to that of the reference.
