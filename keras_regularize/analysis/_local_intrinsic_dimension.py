@@ -37,7 +37,7 @@ def local_intrinsic_dimension(
 
     Raises:
         ValueError: If there are fewer than `k` others to be neighbours, sizes differ, or an argument is out of
-        range.
+            range.
 
     Cost: $n m \cdot \mathrm{dim}$ operations in blocks, in double precision.
 

@@ -60,8 +60,7 @@ class ManifoldSmooth(RegularizedModel):
 
     Raises:
         ValueError: If an argument is out of range, the model has several inputs or outputs, or with `num_samples`
-        the
-            column `index` is missing or holds others than 0 to `num_samples - 1`.
+            the column `index` is missing or holds others than 0 to `num_samples - 1`.
 
     Cost: one forward-backward pass per step, and products `batch² · dim` of inputs and outputs.
 

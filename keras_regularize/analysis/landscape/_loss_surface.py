@@ -68,8 +68,7 @@ class LossSurface:
         Args:
             ax: Axes of Matplotlib to draw on, with `projection="3d"` for `"surface"`; `None` for the current ones.
             kind: `"contour"` (lines with their losses), `"filled"`, `"surface"` or `"heatmap"` of a plane,
-            `"line"`
-                of a line; by default lines.
+                `"line"` of a line; by default lines.
             levels: Levels of the contours; by default twenty over what is drawn.
             log: Whether the scale is logarithmic.
             metric: Name of the metric to draw in the place of the loss.

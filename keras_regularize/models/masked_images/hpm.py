@@ -54,7 +54,7 @@ class HPM(Configured, keras.Model):
 
     Raises:
         ValueError: If an argument is out of range, parts do not fit or are not built, or patches do not divide
-        inputs.
+            inputs.
 
     Cost: encoder on the visible patches and both decoders, forward and backward, and the teacher's encoder and
     loss predictor forward on all patches.
