@@ -311,7 +311,7 @@ REFERENCES = {
     ),
     "models.SRSTAWR": "tests/models/test_srst_awr.py::test_the_objective_equals_the_formula",
     "models.SupNotMIWAE": (
-        "tests/models/test_supnotmiwae.py::test_bound_predictions_and_imputations_equal_the_formula"
+        "tests/models/test_missing_values.py::test_bound_predictions_and_imputations_equal_the_formula"
     ),
     "models.WeightPenalty": (
         "tests/models/test_weight_penalty.py::test_a_regularizer_on_kernels_equals_keras_own"

@@ -129,10 +129,12 @@ FAMILIES = {
         "utils.bin_labels",
     ],
     "Clusters and hidden patches": [
-        "losses.clustering",
+        "losses.DEPICT",
+        "losses.cluster_target_distribution",
         "layers.StudentTClustering",
         "models.DEPICT",
-        "models.masked_images",
+        "models.HPM",
+        "models.hard_patch_mask",
         "losses.PatchLossRanking",
     ],
     "Representations for many tasks": [

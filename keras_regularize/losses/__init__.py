@@ -3,6 +3,9 @@
 Each gives one value per sample, so sample weights, masks and several replicas work as with Keras' own.
 """
 
+from keras_regularize.losses._cluster_target_distribution import (
+    cluster_target_distribution,
+)
 from keras_regularize.losses._conditional_entropy import conditional_entropy
 from keras_regularize.losses.aggregate_response import AggregateResponse
 from keras_regularize.losses.boxes.ciou import CIoU
@@ -20,10 +23,6 @@ from keras_regularize.losses.classification.entmax import Entmax, Sparsemax
 from keras_regularize.losses.classification.poly import PolyLoss
 from keras_regularize.losses.classification.poly_focal import PolyFocal
 from keras_regularize.losses.classification.z_loss import ZLoss
-from keras_regularize.losses.clustering._cluster_target_distribution import (
-    cluster_target_distribution,
-)
-from keras_regularize.losses.clustering.depict import DEPICT
 from keras_regularize.losses.contrastive._center import center_loss, center_update
 from keras_regularize.losses.contrastive.alignment import Alignment
 from keras_regularize.losses.contrastive.barlow_twins import BarlowTwins
@@ -46,6 +45,7 @@ from keras_regularize.losses.contrastive.nt_xent import NTXent
 from keras_regularize.losses.contrastive.sup_con import SupCon
 from keras_regularize.losses.contrastive.triplet import Triplet
 from keras_regularize.losses.contrastive.vicreg import VICReg
+from keras_regularize.losses.depict import DEPICT
 from keras_regularize.losses.distillation import decoupled_distillation_loss, distillation_loss
 from keras_regularize.losses.features._neural_collapse import (
     neural_collapse_between,

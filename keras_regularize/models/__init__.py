@@ -1,5 +1,6 @@
 """Wrap a model, then `compile` and `fit` as usual. Wrappers nest and read as they act: `SAM(VAT(model))`."""
 
+from keras_regularize.models._hard_patch_mask import hard_patch_mask
 from keras_regularize.models.adversarial.adv_comp_sum import AdvCompSum
 from keras_regularize.models.adversarial.adversarial_training import AdversarialTraining
 from keras_regularize.models.adversarial.alp import ALP
@@ -25,10 +26,9 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.hpm import HPM
 from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
-from keras_regularize.models.masked_images._hard_patch_mask import hard_patch_mask
-from keras_regularize.models.masked_images.hpm import HPM
 from keras_regularize.models.multi_view import MomentumViews, MultiView
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR

@@ -7,12 +7,11 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import CONTAINERS
-from keras_regularize.losses.features._weighted_laplacian_penalty import mean_slopes
 from keras_regularize.models._index import check_index, find_rows
 from keras_regularize.models.noisy_labels._memory import remember
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import mean, safe_sqrt
-from keras_regularize.ops.points import feature_rows, pair_squares
+from keras_regularize.ops.points import feature_rows, mean_slopes, pair_squares
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number
 

@@ -110,3 +110,25 @@ def _prim(distances):
         np.minimum(left, row, out=left)
         point = left.argmin()
     return neighbours
+
+
+def mean_slopes(outputs: Any, inputs: Any, bandwidth: float) -> Any:
+    """`(n,)`, the kernel averages $s$ of squared differences of outputs."""
+    f, x = feature_rows(_columns(outputs)), feature_rows(_columns(inputs))
+    if None not in (n := (f.shape[0], x.shape[0])) and n[0] != n[1]:
+        raise ValueError(
+            "Expected an output for each input. "
+            f"Received: shapes {tuple(f.shape)} and {tuple(x.shape)}"
+        )
+    x = ops.cast(ops.stop_gradient(x), f.dtype)
+    kernels = ops.exp(-squared_distances(x, x) / (4.0 * bandwidth))
+    kernels = ops.where(same_row(x), 0.0, kernels)
+    total = ops.sum(kernels, axis=1)
+    some = total > 0
+    sums = ops.sum(kernels * squared_distances(f, f), axis=1)
+    return ops.where(some, sums / ops.where(some, total, 1.0), 0.0)
+
+
+def _columns(x):
+    x = upcast(x)
+    return x[:, None] if len(x.shape) == 1 else x

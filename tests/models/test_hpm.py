@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
-from keras_regularize.models.masked_images._hard_patch_mask import number_masked
+from keras_regularize.models._hard_patch_mask import number_masked
 from tests.helpers import array, number, tensor
 
 

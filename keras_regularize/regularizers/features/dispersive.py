@@ -58,8 +58,8 @@ class Dispersive(FeatureRegularizer):
     ```
 
     Reference: Runqian Wang and Kaiming He, *Diffuse and Disperse: Image Generation with Representation
-    Regularization*, 2025, arXiv:2506.09027. The division by $D$ is that of their code for *l2*; for *hinge* it is
-    ours.
+    Regularization*, 2025, arXiv:2506.09027. The division by $D$ is that of their code for `"l2"`; for `"hinge"` it
+    is ours.
     """
 
     def __init__(

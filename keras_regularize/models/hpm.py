@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_regularize.configuration import Configured
 from keras_regularize.losses import PatchLossRanking
-from keras_regularize.models.masked_images._hard_patch_mask import hard_patch_mask, number_masked
+from keras_regularize.models._hard_patch_mask import hard_patch_mask, number_masked
 from keras_regularize.numerics import mean
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number

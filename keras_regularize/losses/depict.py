@@ -2,10 +2,10 @@
 
 from keras import ops
 
-from keras_regularize.losses._coupled import BatchCoupledLoss, present
-from keras_regularize.losses.clustering._cluster_target_distribution import (
+from keras_regularize.losses._cluster_target_distribution import (
     cluster_target_distribution,
 )
+from keras_regularize.losses._coupled import BatchCoupledLoss, present
 from keras_regularize.numerics import upcast, xlogy
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number, compatible

@@ -1,1 +1,0 @@
-"""Clusters that a network finds by itself."""

@@ -1,1 +1,0 @@
-"""Training by what is hidden of an image."""
