@@ -52,6 +52,13 @@ REFERENCES = {
         "tests/optimizers/test_adaptive_gradient_clipping.py"
         "::test_units_of_every_layout_by_names_and_by_layers"
     ),
+    **{
+        f"activations.{name}": (
+            "tests/activations/test_infinite_depth.py"
+            "::test_the_dual_activation_is_that_of_the_formula"
+        )
+        for name in ("Hermite", "NormalizedSine", "SingularKernel", "normalized_sine")
+    },
     "activations.Entmax": (
         "tests/activations/test_entmax.py::test_symbolic_inputs_and_any_alpha_are_saved"
     ),

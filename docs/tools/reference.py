@@ -30,7 +30,15 @@ FAMILIES = {
         "analysis.landscape",
         "callbacks.WeightTrajectory",
     ],
-    "Kernels of networks": ["analysis.kernels"],
+    "Kernels of networks": [
+        "analysis.kernels",
+        "activations.hermite",
+        "activations.Hermite",
+        "activations.singular_kernel",
+        "activations.SingularKernel",
+        "activations.normalized_sine",
+        "activations.NormalizedSine",
+    ],
     "Explanations by training points": ["analysis.representers"],
     "Adversarial robustness": [
         "models.adversarial",
