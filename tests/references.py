@@ -65,6 +65,9 @@ REFERENCES = {
     "layers.Entmax": (
         "tests/layers/test_entmax_layer.py::test_value_and_gradients_are_those_of_the_definition"
     ),
+    "analysis.lipschitz_bounds": (
+        "tests/analysis/test_margins.py::test_convolutions_have_the_norm_of_their_map"
+    ),
     "analysis.accnet_bound": (
         "tests/analysis/test_compositional.py::test_the_bound_equals_the_formula"
     ),

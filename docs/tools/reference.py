@@ -32,6 +32,7 @@ FAMILIES = {
     ],
     "Kernels of networks": [
         "analysis.kernels",
+        "analysis.margins",
         "activations.hermite",
         "activations.Hermite",
         "activations.singular_kernel",

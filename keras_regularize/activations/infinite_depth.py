@@ -22,9 +22,9 @@ def hermite(x: Any, coefficients: Any = _DEFAULT) -> Any:
     $$\phi(x) = \sum_k a_k\, \frac{\mathrm{He}_k(x)}{\sqrt{k!}},$$
 
     with the probabilists' polynomials, $\mathrm{He}_1 = x$, $\mathrm{He}_2 = x^2 - 1$,
-    $\mathrm{He}_3 = x^3 - 3x$. For a standard normal $x$ the mean of $\phi$ is $a_0$ and that of $\phi^2$ is $\sum_k a_k^2$: keep the latter at 1 to
-    keep the scale from layer to layer. The dual activation, by which kernels of wide networks are computed, is
-    $c(z) = \sum_k a_k^2 z^k$ (`kr.analysis.infinite_width_kernels`).
+    $\mathrm{He}_3 = x^3 - 3x$. For a standard normal $x$ the mean of $\phi$ is $a_0$ and that of $\phi^2$ is
+    $\sum_k a_k^2$: keep the latter at 1 to keep the scale from layer to layer. The dual activation, by which
+    kernels of wide networks are computed, is $c(z) = \sum_k a_k^2 z^k$ (`kr.analysis.infinite_width_kernels`).
 
     Feed it with values of variance about 1, as behind a normalization: it grows like $|x|^K$ for the degree $K$.
 

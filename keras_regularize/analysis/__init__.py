@@ -80,6 +80,7 @@ from keras_regularize.analysis.landscape.directions import (
     project,
     random_direction,
 )
+from keras_regularize.analysis.margins import lipschitz_bounds, margin_statistics
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
 from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
     out_of_distribution_scores,
@@ -180,7 +181,9 @@ __all__ = [
     "landscape_convergence",
     "loss_difference_curve",
     "loss_surface",
+    "lipschitz_bounds",
     "lrqr_objective",
+    "margin_statistics",
     "margin_violation",
     "minimax_linear_regret",
     "minimax_linear_representation",
