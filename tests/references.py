@@ -65,6 +65,9 @@ REFERENCES = {
     "layers.Entmax": (
         "tests/layers/test_entmax_layer.py::test_value_and_gradients_are_those_of_the_definition"
     ),
+    "analysis.infinite_depth_classifier": (
+        "tests/analysis/test_kernels.py::test_what_depth_makes_of_an_activation"
+    ),
     "analysis.lipschitz_bounds": (
         "tests/analysis/test_margins.py::test_convolutions_have_the_norm_of_their_map"
     ),

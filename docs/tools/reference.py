@@ -33,6 +33,7 @@ FAMILIES = {
     "Kernels of networks": [
         "analysis.kernels",
         "analysis.margins",
+        "analysis.random_features",
         "activations.hermite",
         "activations.Hermite",
         "activations.singular_kernel",

@@ -64,6 +64,7 @@ from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_g
 from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
 from keras_regularize.analysis.kernels.infinite_width import (
     hilbert_kernel_predict,
+    infinite_depth_classifier,
     infinite_width_kernels,
 )
 from keras_regularize.analysis.landscape._curvature_surface import curvature_surface
@@ -93,6 +94,11 @@ from keras_regularize.analysis.out_of_distribution._scores_of_outputs import (
 from keras_regularize.analysis.out_of_distribution.mahalanobis_score import MahalanobisScore
 from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import (
     NearestNeighborScore,
+)
+from keras_regularize.analysis.random_features import (
+    activation_coefficients,
+    deep_random_features_error,
+    linearized_feature_covariance,
 )
 from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
 from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
@@ -134,6 +140,7 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "accnet_bound",
+    "activation_coefficients",
     "auto_attack_accuracy",
     "alignment_uniformity",
     "hungarian_accuracy",
@@ -146,6 +153,7 @@ __all__ = [
     "contrastive_rademacher",
     "covariate_shift_weights",
     "curvature_surface",
+    "deep_random_features_error",
     "effective_learning_rate",
     "effective_rank",
     "empirical_ntk",
@@ -170,6 +178,7 @@ __all__ = [
     "hessian_trace",
     "hessian_vector_product",
     "hilbert_kernel_predict",
+    "infinite_depth_classifier",
     "infinite_width_kernels",
     "input_gradient_norm",
     "interpolate",
@@ -181,6 +190,7 @@ __all__ = [
     "landscape_convergence",
     "loss_difference_curve",
     "loss_surface",
+    "linearized_feature_covariance",
     "lipschitz_bounds",
     "lrqr_objective",
     "margin_statistics",
