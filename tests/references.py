@@ -65,6 +65,16 @@ REFERENCES = {
     "layers.Entmax": (
         "tests/layers/test_entmax_layer.py::test_value_and_gradients_are_those_of_the_definition"
     ),
+    **{
+        f"analysis.{name}": f"tests/analysis/test_model_complexity.py::{test}"
+        for name, test in (
+            (
+                "effective_model_complexity",
+                "test_a_regression_fits_as_many_samples_as_it_has_weights",
+            ),
+            ("label_capacity_gap", "test_labels_that_can_be_learnt_leave_more_room"),
+        )
+    },
     "analysis.infinite_depth_classifier": (
         "tests/analysis/test_kernels.py::test_what_depth_makes_of_an_activation"
     ),

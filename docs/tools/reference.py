@@ -28,6 +28,7 @@ FAMILIES = {
     "Curvature and landscapes": [
         "analysis.curvature",
         "analysis.landscape",
+        "analysis.model_complexity",
         "callbacks.WeightTrajectory",
     ],
     "Kernels of networks": [

@@ -83,6 +83,10 @@ from keras_regularize.analysis.landscape.directions import (
 )
 from keras_regularize.analysis.margins import lipschitz_bounds, margin_statistics
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.model_complexity import (
+    effective_model_complexity,
+    label_capacity_gap,
+)
 from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
     out_of_distribution_scores,
 )
@@ -155,7 +159,9 @@ __all__ = [
     "curvature_surface",
     "deep_random_features_error",
     "effective_learning_rate",
+    "effective_model_complexity",
     "effective_rank",
+    "label_capacity_gap",
     "empirical_ntk",
     "energy_score",
     "entropy_score",

@@ -9,7 +9,7 @@ from keras import layers, ops, tree
 
 from keras_regularize import autodiff
 from keras_regularize.analysis._objective import Objective
-from keras_regularize.analysis._samples import Samples
+from keras_regularize.analysis._samples import whole
 from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import label_ids
@@ -152,13 +152,7 @@ def margin_statistics(
         raise ValueError(
             "`margin_statistics` needs a model that gives logits. Received: one that gives probabilities."
         )
-    samples = list(Samples(x, y, batch_size=batch_size, fill=False))
-    if any(batch.y is None for batch in samples):
-        raise ValueError("Labels are missing: give `y`, or a dataset of pairs `(x, y)`.")
-    x, y = (
-        tree.map_structure(lambda *parts: np.concatenate(parts), *(batch[i] for batch in samples))
-        for i in range(2)
-    )
+    x, y = whole(x, y)
     objective = Objective("margin_statistics", model, x, loss="mse", batch_size=batch_size)
     bounds = _bounds(objective)
     run = objective.program("outputs", lambda w, s, batch: objective.forward(w, s)(batch.x))
