@@ -59,11 +59,10 @@ def test_no_two_points_are_further_apart_than_the_bound_allows():
 def test_slopes_are_the_largest(name):
     if not hasattr(keras.activations, name):
         pytest.skip("not in this version of Keras")
-    x = np.linspace(-6, 6, 12001)
-    values = ops.convert_to_numpy(getattr(keras.activations, name)(ops.cast(x, "float64")))
-    steepest = np.max(np.abs(np.diff(values))) / (x[1] - x[0])
-    assert steepest <= _SLOPES[name] * (1 + 1e-6)
-    assert steepest == pytest.approx(_SLOPES[name], rel=5e-3)
+    x = np.linspace(-6, 6, 1201).astype("float32")
+    values = ops.convert_to_numpy(getattr(keras.activations, name)(x)).astype("float64")
+    steepest = np.max(np.abs(np.diff(values))) / 0.01
+    assert _SLOPES[name] * 0.99 <= steepest <= _SLOPES[name] * 1.0001
 
 
 def test_labels_of_every_form_and_datasets_agree():

@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_regularize import analysis
 
+pytestmark = pytest.mark.rotating
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(200, 7)).astype("float32")
 
