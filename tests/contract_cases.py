@@ -206,6 +206,13 @@ CASES = {
         "config": lambda: {"epsilon": 0.1, "queries": 3, "seed": 0},
         "check": lambda: attacked_images(),
     },
+    # Polynomials, which overflow float16 soon.
+    **{
+        f"activations.{name}": {
+            "check": lambda: {"extremes": [np.zeros((4, 3)), np.full((4, 3), -9)]}
+        }
+        for name in ("hermite", "Hermite", "singular_kernel", "SingularKernel")
+    },
     # Straight through.
     "activations.straight_through_sign": {"check": lambda: {"skip": ("gradient",)}},
     "attacks.VirtualAdversarial": {"check": lambda: {"direction": True}},

@@ -459,6 +459,8 @@ ADAPTERS = {
     "analysis.kernel_self_distillation": on_arrays(kr.analysis.kernel_self_distillation),
     "analysis.factorization_representers": on_arrays(kr.analysis.factorization_representers),
     "analysis.hilbert_kernel_predict": on_arrays(kr.analysis.hilbert_kernel_predict),
+    "analysis.deep_random_features_error": on_arrays(kr.analysis.deep_random_features_error),
+    "analysis.linearized_feature_covariance": on_arrays(kr.analysis.linearized_feature_covariance),
     "analysis.infinite_width_kernels": on_arrays(kr.analysis.infinite_width_kernels),
     "analysis.l1_representers": on_arrays(kr.analysis.l1_representers),
     "analysis.loss_difference_curve": on_arrays(kr.analysis.loss_difference_curve),

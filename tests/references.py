@@ -52,11 +52,34 @@ REFERENCES = {
         "tests/optimizers/test_adaptive_gradient_clipping.py"
         "::test_units_of_every_layout_by_names_and_by_layers"
     ),
+    **{
+        f"activations.{name}": (
+            "tests/activations/test_infinite_depth.py"
+            "::test_the_dual_activation_is_that_of_the_formula"
+        )
+        for name in ("Hermite", "NormalizedSine", "SingularKernel", "normalized_sine")
+    },
     "activations.Entmax": (
         "tests/activations/test_entmax.py::test_symbolic_inputs_and_any_alpha_are_saved"
     ),
     "layers.Entmax": (
         "tests/layers/test_entmax_layer.py::test_value_and_gradients_are_those_of_the_definition"
+    ),
+    **{
+        f"analysis.{name}": f"tests/analysis/test_model_complexity.py::{test}"
+        for name, test in (
+            (
+                "effective_model_complexity",
+                "test_a_regression_fits_as_many_samples_as_it_has_weights",
+            ),
+            ("label_capacity_gap", "test_labels_that_can_be_learnt_leave_more_room"),
+        )
+    },
+    "analysis.infinite_depth_classifier": (
+        "tests/analysis/test_kernels.py::test_what_depth_makes_of_an_activation"
+    ),
+    "analysis.lipschitz_bounds": (
+        "tests/analysis/test_margins.py::test_convolutions_have_the_norm_of_their_map"
     ),
     "analysis.accnet_bound": (
         "tests/analysis/test_compositional.py::test_the_bound_equals_the_formula"

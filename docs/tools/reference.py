@@ -28,9 +28,20 @@ FAMILIES = {
     "Curvature and landscapes": [
         "analysis.curvature",
         "analysis.landscape",
+        "analysis.model_complexity",
         "callbacks.WeightTrajectory",
     ],
-    "Kernels of networks": ["analysis.kernels"],
+    "Kernels of networks": [
+        "analysis.kernels",
+        "analysis.margins",
+        "analysis.random_features",
+        "activations.hermite",
+        "activations.Hermite",
+        "activations.singular_kernel",
+        "activations.SingularKernel",
+        "activations.normalized_sine",
+        "activations.NormalizedSine",
+    ],
     "Explanations by training points": ["analysis.representers"],
     "Adversarial robustness": [
         "models.adversarial",

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize.configuration import Configured
+from keras_regularize.activations._operation import ActivationOperation
 from keras_regularize.numerics import as_float, cumsum, maximum, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
@@ -78,7 +78,7 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
 
 
 @export
-class Entmax(Configured, keras.Operation):
+class Entmax(ActivationOperation):
     r"""Entmax with an $\alpha$ of its own, as an activation that is saved with the layer that has it.
 
     $$p_i = \big[(\alpha - 1)\,x_i - \tau\big]_+^{1 / (\alpha - 1)},
@@ -119,10 +119,6 @@ class Entmax(Configured, keras.Operation):
 
     def call(self, x: Any) -> Any:
         return entmax(x, self.alpha, self.axis)
-
-    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
-        floating = keras.backend.is_float_dtype(x.dtype)
-        return keras.KerasTensor(x.shape, x.dtype if floating else keras.config.floatx())
 
 
 @export

@@ -64,6 +64,7 @@ from keras_regularize.analysis.gradient_norm import gradient_norm_bound, input_g
 from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
 from keras_regularize.analysis.kernels.infinite_width import (
     hilbert_kernel_predict,
+    infinite_depth_classifier,
     infinite_width_kernels,
 )
 from keras_regularize.analysis.landscape._curvature_surface import curvature_surface
@@ -80,7 +81,12 @@ from keras_regularize.analysis.landscape.directions import (
     project,
     random_direction,
 )
+from keras_regularize.analysis.margins import lipschitz_bounds, margin_statistics
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
+from keras_regularize.analysis.model_complexity import (
+    effective_model_complexity,
+    label_capacity_gap,
+)
 from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
     out_of_distribution_scores,
 )
@@ -92,6 +98,11 @@ from keras_regularize.analysis.out_of_distribution._scores_of_outputs import (
 from keras_regularize.analysis.out_of_distribution.mahalanobis_score import MahalanobisScore
 from keras_regularize.analysis.out_of_distribution.nearest_neighbor_score import (
     NearestNeighborScore,
+)
+from keras_regularize.analysis.random_features import (
+    activation_coefficients,
+    deep_random_features_error,
+    linearized_feature_covariance,
 )
 from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
 from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
@@ -133,6 +144,7 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "accnet_bound",
+    "activation_coefficients",
     "auto_attack_accuracy",
     "alignment_uniformity",
     "hungarian_accuracy",
@@ -145,8 +157,11 @@ __all__ = [
     "contrastive_rademacher",
     "covariate_shift_weights",
     "curvature_surface",
+    "deep_random_features_error",
     "effective_learning_rate",
+    "effective_model_complexity",
     "effective_rank",
+    "label_capacity_gap",
     "empirical_ntk",
     "energy_score",
     "entropy_score",
@@ -169,6 +184,7 @@ __all__ = [
     "hessian_trace",
     "hessian_vector_product",
     "hilbert_kernel_predict",
+    "infinite_depth_classifier",
     "infinite_width_kernels",
     "input_gradient_norm",
     "interpolate",
@@ -180,7 +196,10 @@ __all__ = [
     "landscape_convergence",
     "loss_difference_curve",
     "loss_surface",
+    "linearized_feature_covariance",
+    "lipschitz_bounds",
     "lrqr_objective",
+    "margin_statistics",
     "margin_violation",
     "minimax_linear_regret",
     "minimax_linear_representation",

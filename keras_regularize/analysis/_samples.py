@@ -84,6 +84,18 @@ class Samples:
         return SampleBatch(x, y, sample_weight, counted)
 
 
+def whole(x: Any, y: Any = None) -> tuple[Any, Any]:
+    """`(x, y)` of all samples as structures of arrays; labels must not be missing."""
+    batches = list(Samples(x, y, fill=False))
+    if any(batch.y is None for batch in batches):
+        raise ValueError("Labels are missing: give `y`, or a dataset of pairs `(x, y)`.")
+    inputs, labels = (
+        tree.map_structure(lambda *parts: np.concatenate(parts), *parts)
+        for parts in ([batch.x for batch in batches], [batch.y for batch in batches])
+    )
+    return inputs, labels
+
+
 def is_dataset(x: Any) -> bool:
     """Whether `x` gives batches, rather than being arrays or a structure of them."""
     if isinstance(x, keras.utils.PyDataset):

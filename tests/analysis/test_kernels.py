@@ -59,6 +59,21 @@ def test_depth_leads_to_the_hilbert_estimate():
     assert np.mean(signs == np.sign(hilbert)) > 0.9
 
 
+def test_what_depth_makes_of_an_activation():
+    kind, exponent = analysis.infinite_depth_classifier(OPTIMAL)
+    assert kind == "singular_kernel" and exponent == pytest.approx(4)
+    given = analysis.infinite_depth_classifier([0.0, 0.6, 0.8])
+    assert given.exponent == pytest.approx(-2 * np.log(0.36) / np.log(0.36 + 2 * 0.64))
+    assert analysis.infinite_depth_classifier([0, 0, 1.0]) == ("nearest_neighbor", np.inf)
+    assert analysis.infinite_depth_classifier([0.6, 0.8]) == ("majority_vote", 0)
+    # What the names say of the kernels of a deep network.
+    x = X / np.linalg.norm(X, axis=1, keepdims=True)
+    vote = analysis.infinite_width_kernels(x, coefficients=[0.6, 0.8], depth=200).nngp
+    np.testing.assert_allclose(vote, 1, atol=1e-6)
+    with pytest.raises(ValueError, match="must not be linear"):
+        analysis.infinite_depth_classifier([0.0, 1.0])
+
+
 def test_training_points_keep_their_labels():
     labels = np.eye(2)[[0, 1, 1, 0, 1, 0, 1]]
     np.testing.assert_array_equal(analysis.hilbert_kernel_predict(X, labels, X, 3), labels)

@@ -1,5 +1,6 @@
 """Classifiers that networks become as they grow wide and deep."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,19 +59,13 @@ def infinite_width_kernels(
     Achieve Optimality for Classification*, PNAS 2023, arXiv:2204.14126.
     """
     check_integer("depth", depth, minimum=1)
-    squares = np.asarray(coefficients, "float64") ** 2
-    if squares.ndim != 1 or not abs(squares.sum() - 1) < 1e-4:
-        raise ValueError(
-            "The squares of `coefficients` must sum to 1, which keeps the variance from layer to layer. Received: "
-            f"coefficients={coefficients!r}"
-        )
+    dual = _dual(coefficients)
     first = _unit("x1", x1)
     second = first if x2 is None else _unit("x2", x2)
     if first.shape[1] != second.shape[1]:
         raise ValueError(
             f"`x1` and `x2` must have as many features. Received shapes {first.shape} and {second.shape}"
         )
-    dual = np.polynomial.Polynomial(squares / squares.sum())
     slope = dual.deriv()
     z = np.clip(first @ second.T, -1.0, 1.0)
     if x2 is None:
@@ -141,6 +136,81 @@ def hilbert_kernel_predict(x_train: Any, y_train: Any, x_test: Any, dimension: f
         weights = (distances == 0) * 1.0 if nearest == 0 else (nearest / distances) ** dimension
         result[i] = weights @ y / weights.sum()
     return result
+
+
+class InfiniteDepthClassifier(NamedTuple):
+    """What `infinite_depth_classifier` finds.
+
+    Attributes:
+        kind: `"singular_kernel"`, `"nearest_neighbor"` or `"majority_vote"`.
+        exponent: Of the weights of training points, `distance ** -exponent`: infinite for the nearest neighbor,
+            0 for a vote of all.
+    """
+
+    kind: str
+    exponent: float
+
+
+def infinite_depth_classifier(coefficients: Any) -> InfiniteDepthClassifier:
+    r"""Which classifier an infinitely wide network becomes as it grows deep.
+
+    With the dual activation $c(z) = \sum_k a_k^2 z^k$ of `kr.analysis.infinite_width_kernels`, a network that is
+    trained becomes
+
+    | activation | classifier |
+    |---|---|
+    | $c(0) > 0$, as of ReLU | the majority of all training labels |
+    | $c(0) = 0,\ c'(0) = 0$ | the nearest neighbor |
+    | $c(0) = 0,\ 0 < c'(0) < 1$ | weights $\|x - x_i\|^{-\alpha}$, $\alpha = -2 \log c'(0) / \log c'(1)$ |
+
+    Only the last, with $\alpha$ the dimension of the data, tends to the error of Bayes with the number of training
+    points (`kr.activations.singular_kernel`).
+
+    Args:
+        coefficients: $a_0, a_1, \dots$ of normalized Hermite polynomials, whose squares sum to 1.
+
+    Returns:
+        A named tuple of the `kind`, `"singular_kernel"`, `"nearest_neighbor"` or `"majority_vote"`, and the
+        `exponent` $\alpha$, which is infinite for the nearest neighbor and 0 for the majority.
+
+    Raises:
+        ValueError: If the squares do not sum to 1, or the activation is linear, with which depth changes nothing.
+
+    Example:
+
+    ```python
+    import keras_regularize as kr
+
+    kr.analysis.infinite_depth_classifier([0.0, 0.5, 0.5**0.5, 0.5])  # singular_kernel, 4.0
+    ```
+
+    Reference: Adityanarayanan Radhakrishnan, Mikhail Belkin and Caroline Uhler, *Wide and Deep Neural Networks
+    Achieve Optimality for Classification*, PNAS 2023, arXiv:2204.14126.
+    """
+    dual = _dual(coefficients)
+    slope = dual.deriv()
+    if dual(0.0) > 0:
+        return InfiniteDepthClassifier("majority_vote", 0.0)
+    if slope(0.0) == 0:
+        return InfiniteDepthClassifier("nearest_neighbor", math.inf)
+    if slope(1.0) == 1:
+        raise ValueError(
+            "The activation must not be linear, with which depth changes nothing. Received: "
+            f"coefficients={coefficients!r}"
+        )
+    exponent = -2 * math.log(slope(0.0)) / math.log(slope(1.0))
+    return InfiniteDepthClassifier("singular_kernel", exponent)
+
+
+def _dual(coefficients):
+    """The dual activation."""
+    squares = np.asarray(coefficients, "float64") ** 2
+    if squares.ndim != 1 or not abs(squares.sum() - 1) < 1e-4:
+        raise ValueError(
+            "The squares of `coefficients` must sum to 1, which keeps the variance from layer to layer. Received: "
+            f"coefficients={coefficients!r}"
+        )
+    return np.polynomial.Polynomial(squares / squares.sum())
 
 
 def _unit(name, x):
