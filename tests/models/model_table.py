@@ -149,7 +149,9 @@ METHODS = {
         random=True,
     ),
     "SRL": objective(later_srl, labels=True),
-    "ManifoldSmooth": objective(lambda net: models.ManifoldSmooth(net, 0.1, dual_learning_rate=0.3)),
+    "ManifoldSmooth": objective(
+        lambda net: models.ManifoldSmooth(net, 0.1, dual_learning_rate=0.3)
+    ),
     # Searches
     "DenoisingAutoencoder": search(
         lambda net: models.DenoisingAutoencoder(net, 0.1, seed=4), random=True
