@@ -116,11 +116,13 @@ class SRL(RegularizedModel):
 
     def build_parts(self):
         if not self.representation.built:
-            shape = getattr(getattr(self._layer(), "output", None), "shape", None)
-            if shape is None or len(shape) < 2:
+            layer = self._layer()
+            shape = getattr(getattr(layer, "output", None), "shape", None)
+            if shape is None or len(shape) < 2 or isinstance(layer, keras.layers.InputLayer):
                 raise ValueError(
                     "`feature_layer` must be a layer of a functional or sequential model with a single output "
-                    f"(batch, …). Received: feature_layer={self.feature_layer!r}"
+                    "(batch, …), and not its input. "
+                    f"Received: feature_layer={self.feature_layer!r}, which is {layer}"
                 )
             self.representation.build(tuple(shape))
 

@@ -40,6 +40,8 @@ def network():
 LEFT_OUT = {"FreeAdversarialTraining", "ARoW", "ALP", *model_table.VARIANTS}
 # Each replica recalibrates its share of the batch by a half of that.
 LEFT_OUT |= {"RecalibratedTraining"}
+# Their terms are of the samples that a replica has beside each other.
+LEFT_OUT |= {"SRL", "ManifoldSmooth"}
 
 
 def at_layer(net, model):
@@ -75,6 +77,8 @@ METHODS |= {
     # Where samples are left out, each replica chooses among its own.
     "co-teaching": lambda m: kr.models.CoTeaching(m, network(), forget_rate=0.0),
     "prospect": lambda m: kr.models.Prospect(m, num_samples=64, shift_cost=0.5),
+    # What it stores is of all replicas.
+    "srl": lambda m: kr.models.SRL(m, "hidden", [0, 1, 2, 3], None, 5, 0.0, 0.0, 0.0, seed=1),
 }
 
 

@@ -84,6 +84,17 @@ def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def later_srl(net):
+    """As after its first epoch, with representations of the bins, the three labels; all terms are at work."""
+    model = models.SRL(net, 1, [0, 1, 2, 3], 4, 20, 0.1, 1.0, 0.1, seed=4)
+    model.build_parts()
+    path = model.representation
+    path.kernel.assign(keras.initializers.GlorotUniform(seed=4)(path.kernel.shape))
+    path.surrogates.assign(np.eye(3, 4))
+    path.seen.assign(np.ones(3))
+    return model
+
+
 FGSM, PGD = ref.Attack(0.1), ref.Attack(0.15, 0.06, 3)
 ONE = (1, 1, 1)
 TWICE = (1, 2, 1)  # An input gradient that is differentiated again.
@@ -136,6 +147,10 @@ METHODS = {
         lambda net: models.ContractiveAutoencoder(net, 0.1, method="noise", seed=4),
         each=ONE,
         random=True,
+    ),
+    "SRL": objective(later_srl, labels=True),
+    "ManifoldSmooth": objective(
+        lambda net: models.ManifoldSmooth(net, 0.1, dual_learning_rate=0.3)
     ),
     # Searches
     "DenoisingAutoencoder": search(

@@ -13,6 +13,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 PENALTIES = {
     "ART",
     "DataEmphasizedELBo",
+    "SRL",
     "WeightPenalty",
 }  # Whose gradients are not those of the outputs.
 NAMES = [name for name in METHODS if name not in VARIANTS]

@@ -42,6 +42,17 @@ def test_fit_without_labels_lowers_the_loss(wrap):
     assert tuple(inner(X).shape) == (16, 2, 3)
 
 
+def test_a_sum_of_losses_of_views_needs_no_labels():
+    losses = {"contrast": kr.losses.NTXent(0.5), "align": kr.losses.Alignment()}
+    losses["sum"] = kr.losses.WeightedSum(list(losses.values()), [1.0, 2.0])
+    found = {}
+    for name, loss in losses.items():
+        model = kr.models.MultiView(encoder(), layers.GaussianNoise(0.1, seed=0))
+        model.compile(keras.optimizers.SGD(0.0), loss)
+        found[name] = model.fit(X, batch_size=16, shuffle=False, verbose=0).history["loss"][0]
+    assert found["sum"] == pytest.approx(found["contrast"] + 2 * found["align"], rel=1e-4)
+
+
 def test_labels_and_weights_reach_the_loss():
     model = kr.models.MultiView(encoder())
     loss = kr.losses.SupCon(0.5)

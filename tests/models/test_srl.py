@@ -117,6 +117,10 @@ def test_wrong_arguments():
         kr.models.SRL(network(), "features", [1, 1])
     with pytest.raises(ValueError, match="No such layer: other"):
         kr.models.SRL(network(), "other", [0, 1, 2]).compile("sgd", "mae")
+    net = network()
+    with pytest.raises(ValueError, match="and not its input"):
+        functional = keras.Model(net.inputs, net.outputs)
+        kr.models.SRL(functional, 0, [0, 1, 2]).compile("sgd", "mae")
     model = kr.models.SRL(network(), "features", [0, 1, 2])
     model.compile("sgd", "mae")
     with pytest.raises(ValueError, match="`SRL` needs labels"):

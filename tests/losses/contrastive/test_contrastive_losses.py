@@ -215,6 +215,17 @@ def test_shapes_that_do_not_fit(loss, y, shape, message):
         loss(y, np.ones(shape, "float32"))
 
 
+@pytest.mark.parametrize("loss", [NTXent(), kr.losses.WeightedSum([NTXent(), Alignment()])])
+def test_single_views_cannot_be_left_out(loss):
+    one = np.array([[1, 0], [1, 1], [1, 1]], "bool")
+    masked = ops.convert_to_tensor(np.ones((3, 2, 4), "float32"))
+    masked._keras_mask = ops.convert_to_tensor(one)
+    with pytest.raises(ValueError, match="a mask, of at most the rank of the loss values"):
+        loss(None, masked)
+    with pytest.raises(ValueError, match="Expected sample weights"):
+        loss(None, np.ones((3, 2, 4), "float32"), one.astype("float32"))
+
+
 def test_arguments_that_do_not_fit():
     for make in (
         lambda: NTXent(0.0),
