@@ -188,7 +188,8 @@ def documented():
     names = dict(SYMBOLS)
     for namespace in NAMESPACES:
         module = importlib.import_module(f"keras_regularize.{namespace}")
-        names |= {f"{namespace}.{name}": getattr(module, name) for name in module.__all__}
+        entries = {f"{namespace}.{name}": getattr(module, name) for name in module.__all__}
+        names |= {key: entry for key, entry in entries.items() if callable(entry)}
     return names
 
 

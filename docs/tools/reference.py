@@ -149,7 +149,7 @@ FAMILIES = {
         "losses.PatchLossRanking",
     ],
     "Representations for many tasks": [
-        "analysis.representations",
+        "analysis.many_tasks",
         "models.RepresentationGame",
         "losses.TBatch",
         "utils.t_batches",

@@ -81,6 +81,11 @@ from keras_regularize.analysis.landscape.directions import (
     project,
     random_direction,
 )
+from keras_regularize.analysis.many_tasks._minimax_linear import (
+    minimax_linear_regret,
+    minimax_linear_representation,
+    randomized_linear_representation,
+)
 from keras_regularize.analysis.margins import lipschitz_bounds, margin_statistics
 from keras_regularize.analysis.max_margin import margin_violation, sequential_max_margin
 from keras_regularize.analysis.model_complexity import (
@@ -108,11 +113,6 @@ from keras_regularize.analysis.representation._alignment_uniformity import align
 from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
 from keras_regularize.analysis.representation._knn_accuracy import knn_accuracy
 from keras_regularize.analysis.representation._linear_probe import linear_probe
-from keras_regularize.analysis.representations._minimax_linear import (
-    minimax_linear_regret,
-    minimax_linear_representation,
-    randomized_linear_representation,
-)
 from keras_regularize.analysis.representers import (
     factorization_representers,
     l1_representers,
