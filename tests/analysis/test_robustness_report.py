@@ -131,7 +131,7 @@ def test_training_on_noise_gains_on_noise():
     x, y = digits()
     errors = []
     for noise in (0.0, 0.3):
-        model = trained(x[:800], y[:800], noise, epochs=10)
+        model = trained(x[:800], y[:800], noise, epochs=20)
         noisy = np.clip(x[800:] + np.random.default_rng(0).normal(0, 0.3, x[800:].shape), 0, 1)
         report = robustness_report(
             model,
