@@ -258,6 +258,9 @@ FAMILIES = {
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
+#: Families that a search for their names would not show first: "SAM" begins "sample" too.
+SOUGHT = ("Flat minima",)
+
 #: Other words for a family, by which a reader may look for it.
 ALSO = {
     "Base classes": "Subclass these for losses, attacks, optimizers and train steps of your own.",
@@ -465,7 +468,8 @@ def namespaces() -> str:
 def family_page(title: str, uses: dict[str, list[str]]) -> str:
     """The entries of a family; `uses` has, for some names, links to where they are at work."""
     keys = families()[title]
-    lines = [f"# {title}\n", ALSO.get(title, "") + "\n"]
+    lines = ["---\nsearch:\n  boost: 4\n---\n"] if title in SOUGHT else []
+    lines += [f"# {title}\n", ALSO.get(title, "") + "\n"]
     if title.removeprefix("kr.") in TOOLS:
         lines.append(
             inspect.getdoc(importlib.import_module(f"keras_regularize.{title[3:]}")) + "\n"

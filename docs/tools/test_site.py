@@ -122,7 +122,10 @@ def test_the_search_finds(visit, words):
     results = page.locator(".md-search-result__link")
     results.first.wait_for(timeout=15000)
     page.wait_for_timeout(300)
-    found = [link.get_attribute("href") for link in results.all()[:8]]
+    links = [link.get_attribute("href") for link in results.all()[:60]]
+    # On the first three pages: entries of a page stand below it, folded up.
+    pages = list(dict.fromkeys(link.split("?")[0] for link in links))[:3]
+    found = [link for link in links if link.split("?")[0] in pages]
     assert any(
         SEARCHES[words] in link.split("?")[0] + "#" + link.partition("#")[2] for link in found
     ), found
