@@ -61,6 +61,11 @@ def safe_expm1(x: Any) -> Any:
     return ops.expm1(minimum(x, 60.0)) + math.exp(60.0) * ops.relu(x - 60.0)
 
 
+def inverse_softplus(value: float) -> float:
+    """The number whose softplus is a positive `value`: where a weight starts that is read through it."""
+    return value + math.log(-math.expm1(-value))
+
+
 def safe_abs(x: Any) -> Any:
     """Absolute value with gradient 0 at 0 (`ops.abs` has gradient 1 there on JAX)."""
     return ops.stop_gradient(ops.sign(x)) * x

@@ -133,6 +133,11 @@ def test_safe_norm_sums_half_precision_in_float32():
     assert float(ops.cast(numerics.safe_norm(ones), "float32")) == pytest.approx(100, rel=1e-2)
 
 
+def test_inverse_softplus():
+    for value in (1e-6, 0.3, 20.0):
+        assert np.log1p(np.exp(numerics.inverse_softplus(value))) == pytest.approx(value, rel=1e-9)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_unit_vectors(dtype):
     x = tensor([[3e4, 4e4], [0.0, 0.0], [0.0, -2.0]], dtype)

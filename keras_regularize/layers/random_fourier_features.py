@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_regularize.configuration import Configured
-from keras_regularize.numerics import matmul, upcast
+from keras_regularize.numerics import inverse_softplus, matmul, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
 
@@ -97,11 +97,9 @@ class RandomFourierFeatures(Configured, keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def _scale(self, name, value):
-        # Inverse of softplus.
-        raw = value + math.log(-math.expm1(-value))
         return self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(raw),
+            initializer=keras.initializers.Constant(inverse_softplus(value)),
             trainable=self.trainable_scales,
             autocast=False,
             name=name,

@@ -10,7 +10,7 @@ from keras import ops, tree
 
 from keras_regularize import autodiff
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import global_norm, joint_sum, minimum, upcast
+from keras_regularize.numerics import global_norm, inverse_softplus, joint_sum, minimum, upcast
 from keras_regularize.registration import export
 from keras_regularize.utils.variables import chooser, weight_like
 from keras_regularize.validation import check_choice, check_integer, check_number
@@ -341,9 +341,7 @@ class DataEmphasizedELBo(RegularizedModel):
             for i, v in enumerate(variables)
             if self._numbers[self._group_of[i]] is None
         ]
-        # Inverse of softplus.
-        raw = self.initial_scale + math.log(-math.expm1(-self.initial_scale))
-        initializer = keras.initializers.Constant(raw)
+        initializer = keras.initializers.Constant(inverse_softplus(self.initial_scale))
         if self.posterior == "isotropic":
             self._raw = [
                 self.add_weight(
