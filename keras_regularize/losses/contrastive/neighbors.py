@@ -1,6 +1,5 @@
 """Which neighbours a sample has: conditional distributions over the rows of a batch, or over classes."""
 
-import math
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -15,8 +14,8 @@ from keras_regularize.numerics import (
     safe_log,
     squared_distances,
     unit_vectors,
-    upcast,
 )
+from keras_regularize.ops.points import feature_rows
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number
 
@@ -97,14 +96,6 @@ def squares(x: Any, y: Any, metric: str) -> Any:
     return 1.0 - matmul(unit_vectors(x), ops.transpose(unit_vectors(y)))
 
 
-def as_rows(x: Any, who: str) -> Any:
-    """Features `(rows, dim)` in at least float32; further axes are joined."""
-    x = upcast(x)
-    if len(x.shape) < 2:
-        raise ValueError(f"`{who}` needs rows (batch, features). Received: shape {tuple(x.shape)}")
-    return x if len(x.shape) == 2 else ops.reshape(x, (ops.shape(x)[0], math.prod(x.shape[1:])))
-
-
 @export
 class GaussianNeighbors(Neighbors):
     r"""Neighbours by distance: the softmax of $-D_{ij} / T$.
@@ -155,10 +146,10 @@ class GaussianNeighbors(Neighbors):
 
     def distribution(self, x, here):
         if self.cross_view:
-            rows, others = (as_rows(view, "GaussianNeighbors") for view in x)
+            rows, others = (feature_rows(view) for view in x)
             there = ops.ones_like(diagonal(rows)) * as_weights(here, rows)[None, :]
         else:
-            rows = others = as_rows(x, "GaussianNeighbors")
+            rows = others = feature_rows(x)
             there = self._columns(rows, here)
         d = squares(rows, others, self.metric)
         if self.perplexity is None:
@@ -233,7 +224,7 @@ class StudentTNeighbors(Neighbors):
         self.exclude_self = bool(exclude_self)
 
     def distribution(self, x, here):
-        x = as_rows(x, "StudentTNeighbors")
+        x = feature_rows(x)
         d = maximum(squares(x, x, self.metric), 0.0)
         relative = d / (self.degrees_of_freedom * self.scale**2)
         scores = -0.5 * (self.degrees_of_freedom + 1.0) * ops.log1p(relative)
@@ -308,7 +299,7 @@ class KNNNeighbors(Neighbors):
         self.exclude_self = bool(exclude_self)
 
     def distribution(self, x, here):
-        x = ops.stop_gradient(as_rows(x, "KNNNeighbors"))
+        x = ops.stop_gradient(feature_rows(x))
         there = self._columns(x, here)
         d = ops.where(there > 0, squares(x, x, self.metric), float("inf"))
         # Ranks, not `top_k`: a batch may have fewer rows than neighbours are wanted.
@@ -351,7 +342,7 @@ class PrecomputedNeighbors(Neighbors):
         self.exclude_self = bool(exclude_self)
 
     def distribution(self, x, here):
-        weights = as_rows(x, "PrecomputedNeighbors")
+        weights = feature_rows(x)
         shape = tuple(weights.shape)
         if None not in shape and shape[0] != shape[1]:
             raise ValueError(
@@ -428,7 +419,7 @@ class LogitNeighbors(Neighbors):
         self.temperature = check_number("temperature", temperature, above=0)
 
     def distribution(self, x, here):
-        x = as_rows(x, "LogitNeighbors")
+        x = feature_rows(x)
         return of_scores(x / self.temperature, ops.ones_like(x))
 
 
@@ -464,7 +455,7 @@ class ClusterNeighbors(Neighbors):
         self.exclude_self = bool(exclude_self)
 
     def distribution(self, x, here):
-        x = as_rows(x, "ClusterNeighbors")
+        x = feature_rows(x)
         phi = ops.softmax(x, axis=-1) if self.from_logits else x
         there = self._columns(x, here)
         members = phi * as_weights(here, x)[:, None]
