@@ -356,5 +356,5 @@ def test_bad_arguments():
         measure(model, x[:0], y[:0])
     with pytest.raises(ValueError, match="farther than `epsilon`"):
         measure(model, x + 5.0, y)
-    with pytest.raises(ValueError, match="Expected labels `y`, or a dataset"):
+    with pytest.raises(ValueError, match="Labels are missing"):
         measure(model, x)

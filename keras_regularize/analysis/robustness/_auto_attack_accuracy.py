@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_regularize.analysis.robustness._data import as_arrays
+from keras_regularize.analysis._samples import whole
 from keras_regularize.attacks.attack import Attack
 from keras_regularize.attacks.auto_attack import AutoAttack
 from keras_regularize.attacks.inputs import check_inputs
@@ -137,7 +137,7 @@ def auto_attack_accuracy(
             "`attack` must be a `kr.attacks.AutoAttack`; others are for `kr.analysis.robust_accuracy`. "
             f"Received: attack={attack!r}"
         )
-    x, y = as_arrays(x, y)
+    x, y = whole(x, y)
     size = len(tree.flatten(y)[0])
     if size == 0:
         raise ValueError("`x` and `y` must have at least one sample. Received none.")

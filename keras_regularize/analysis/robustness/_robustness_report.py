@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_regularize.analysis._samples import whole
 from keras_regularize.analysis.calibration._reliability_diagram import reliability_diagram
 from keras_regularize.analysis.calibration._samples import class_probabilities, class_samples
 from keras_regularize.analysis.out_of_distribution._out_of_distribution_scores import (
@@ -20,7 +21,6 @@ from keras_regularize.analysis.out_of_distribution._scores_of_outputs import (
     max_softmax_score,
 )
 from keras_regularize.analysis.robustness._corrupt import CORRUPTIONS, corrupt, suitable
-from keras_regularize.analysis.robustness._data import as_arrays
 from keras_regularize.analysis.robustness.meter import RobustAccuracyMeter
 from keras_regularize.attacks.bounds import Bounds
 from keras_regularize.attacks.gradient_sign import FGSM
@@ -251,7 +251,7 @@ def robustness_report(
     check_integer("batch_size", batch_size, minimum=1)
     check_integer("seed", seed, minimum=0)
     severities = [check_integer("severities", s, minimum=1, maximum=5) for s in severities]
-    x, y = as_arrays(x, y)
+    x, y = whole(x, y)
     if not len(tree.flatten(y)[0]):
         raise ValueError("`x` and `y` must have at least one sample. Received none.")
     names = _chosen_corruptions(x, corruptions if severities else ())
