@@ -771,6 +771,7 @@ BASES = {
     "losses.Loss",
     "losses.RegionLoss",
     "losses.SegmentationLoss",
+    "models.AdversarialModel",
     "optimizers.OptimizerWrapper",
 }
 
