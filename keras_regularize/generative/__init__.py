@@ -8,6 +8,12 @@ from keras_regularize.generative.black_box import (
 )
 from keras_regularize.generative.image_translation import PatchDiscriminator, UNetGenerator
 from keras_regularize.generative.pseudo_huber import pseudo_huber_schedule, scheduled_pseudo_huber
+from keras_regularize.generative.unlearning import adapt_then_unlearn
+from keras_regularize.losses.condition_lipschitz import condition_lipschitz_penalty
+from keras_regularize.losses.domain_transfer import (
+    domain_transfer_discriminator_loss,
+    domain_transfer_generator_loss,
+)
 from keras_regularize.losses.generative_adversarial import (
     discriminator_loss,
     generator_loss,
@@ -15,8 +21,14 @@ from keras_regularize.losses.generative_adversarial import (
     r1_penalty,
 )
 from keras_regularize.losses.probabilistic.supnotmiwae import supnotmiwae_loss
+from keras_regularize.regularizers.anchors.repulsion import parameter_repulsion
 
 __all__ = [
+    "adapt_then_unlearn",
+    "condition_lipschitz_penalty",
+    "domain_transfer_discriminator_loss",
+    "domain_transfer_generator_loss",
+    "parameter_repulsion",
     "PatchDiscriminator",
     "UNetGenerator",
     "discriminator_loss",

@@ -224,3 +224,164 @@ def test_data_that_do_not_fit_are_refused_and_weights_survive():
     with pytest.raises(ValueError, match="an optimizer of its own"):
         one = keras.optimizers.SGD()
         model.compile(one, one)
+
+
+# Conditions, domains, unlearning
+
+
+def conditional(penalty=1.0, **arguments):
+    keras.utils.set_random_seed(1)
+    model = kr.models.ConditionalGAN(
+        keras.Sequential([keras.Input((3,)), layers.Dense(8, "tanh"), layers.Dense(2)]),
+        keras.Sequential([keras.Input((3,)), layers.Dense(8, "tanh"), layers.Dense(1)]),
+        latent_dim=2,
+        condition_penalty=penalty,
+        seed=0,
+        **arguments,
+    )
+    model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1))
+    return model
+
+
+@pytest.mark.parametrize("method", kr.losses.condition_lipschitz.METHODS)
+def test_the_penalty_of_a_linear_generator_is_that_of_its_condition(method):
+    generator = keras.Sequential([keras.Input((3,)), layers.Dense(4)])
+    kernel = generator.get_weights()[0][2:]
+    noise, conditions = X[:8], X[8:, :1]
+    penalty = kr.generative.condition_lipschitz_penalty(
+        generator, noise, conditions, factor=2.0, method=method, mix_conditions=True, seed=3
+    )
+    wanted = np.linalg.norm(kernel)
+    if method == "squared_difference":
+        wanted = 0.01 * np.mean(kernel**2)
+    assert number(penalty) == pytest.approx(2 * wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["jacobian", "difference"])
+def test_a_conditional_gan_trains_predicts_and_is_saved(method, tmp_path):
+    model = conditional(condition_penalty_method=method)
+    conditions = X[:, :1]
+    history = model.fit(conditions, X, verbose=0).history
+    assert history["condition_penalty"][0] > 0
+    assert model.predict(conditions, verbose=0).shape == X.shape
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, again):
+        one.fit(conditions, X, shuffle=False, verbose=0)
+    for got, wanted in zip(again.get_weights(), model.get_weights()):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="`y` to be one tensor"):
+        model.fit(conditions, verbose=0)
+    with pytest.raises(ValueError, match="under conditions"):
+        model.sample(3)
+
+
+def transfer(**arguments):
+    keras.utils.set_random_seed(1)
+    flat = layers.Flatten
+    features = keras.Sequential([keras.Input((4, 4, 1)), flat(), layers.Dense(5, "tanh")])
+    generator = keras.Sequential([keras.Input((5,)), layers.Dense(16), layers.Reshape((4, 4, 1))])
+    discriminator = keras.Sequential([keras.Input((4, 4, 1)), flat(), layers.Dense(3)])
+    model = kr.models.DomainTransferNetwork(features, generator, discriminator, **arguments)
+    model.compile("sgd", "sgd")
+    return model
+
+
+def test_domain_transfer_draws_and_leaves_the_features_as_they_are(tmp_path):
+    model = transfer(total_variation_weight=0.05, feature_distance="cosine")
+    source, target = RNG.random((2, 8, 4, 4, 1)).astype("float32")
+    before = model.feature_extractor.get_weights()
+    model.fit(source, target, verbose=0)
+    for got, wanted in zip(model.feature_extractor.get_weights(), before):
+        np.testing.assert_array_equal(got, wanted)
+    drawn = model.predict(source, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again.predict(source, verbose=0), drawn, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="shape"):
+        model.fit(source, target[:, :2], verbose=0)
+    uniform = [np.zeros((4, 3), "float32")] * 3
+    loss = kr.generative.domain_transfer_discriminator_loss(*uniform)
+    assert number(loss) == pytest.approx(3 * np.log(3))
+
+
+def test_repulsion_moves_away_and_is_saved_with_its_references(tmp_path):
+    model = gan(compile=False)
+    model.ensure_built()
+    reference = [w + 0.1 for w in model.generator.get_weights()]
+    away = kr.models.RepulsionGAN(model, [reference], factor=10.0, alpha="auto")
+    distance = sum(0.01 * w.size for w in reference)
+    assert away.alpha == pytest.approx(1 / distance, rel=1e-4)
+    away.compile(keras.optimizers.SGD(0.05), keras.optimizers.SGD(0.05))
+    away.fit(X, epochs=5, verbose=0)
+    moved = sum(np.sum((w - r) ** 2) for w, r in zip(model.generator.get_weights(), reference))
+    assert moved > 1.5 * distance
+    away.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for one in (away, again):
+        one.fit(X, shuffle=False, verbose=0)
+    for got, wanted in zip(again.get_weights(), away.get_weights()):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.rotating
+def test_a_gan_forgets_what_it_was_shown():
+    """Of two clusters, one is undesired: the share of its samples falls, also against plain fine-tuning."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    clusters = np.stack([rng.normal(c, 0.1, (640, 2)) for c in (-1, 1)]).astype("float32")
+    dense = layers.Dense
+    model = kr.models.GAN(
+        keras.Sequential([keras.Input((2,)), dense(16, "tanh"), dense(2)]),
+        keras.Sequential([keras.Input((2,)), dense(16, "tanh"), dense(1)]),
+        latent_dim=2,
+        penalty="r1",
+        penalty_factor=0.1,
+        seed=0,
+    )
+    model.compile(*(keras.optimizers.Adam(1e-2, beta_1=0.5) for _ in range(2)))
+    model.fit(np.concatenate(clusters), batch_size=64, epochs=10, verbose=0)
+    trained = [network.get_weights() for network in (model.generator, model.discriminator)]
+    share = {"trained": np.mean(model.sample(400, seed=1).sum(1) > 0)}
+    for name, factor in (("fine-tuned", 0.0), ("repelled", 5.0)):
+        model.generator.set_weights(trained[0])
+        model.discriminator.set_weights(trained[1])
+        unlearned = kr.generative.adapt_then_unlearn(
+            model,
+            clusters[1][:64],
+            clusters[0][:320],
+            adapt_epochs=5,
+            unlearn_epochs=3,
+            elasticity=0.1,
+            factor=factor,
+            seed=0,
+            verbose=0,
+        )
+        share[name] = np.mean(unlearned.sample(400, seed=1).sum(1) > 0)
+    print(share)
+    assert share["trained"] > 0.3
+    assert share["repelled"] < share["trained"] / 2
+    assert share["repelled"] <= share["fine-tuned"]
+
+
+def test_the_networks_of_image_translation():
+    """Shapes and numbers of weights of the paper, at a quarter of the width."""
+    unet = kr.generative.UNetGenerator((32, 32, 3), 2, filters=4, depth=5)
+    assert unet.output_shape == (None, 32, 32, 2)
+    downs = [layer.filters for layer in unet.layers if type(layer) is layers.Conv2D]
+    ups = [layer.filters for layer in unet.layers if type(layer) is layers.Conv2DTranspose]
+    assert downs == [4, 8, 16, 32, 32] and ups == [32, 16, 8, 4, 2]
+    assert sum(type(layer) is layers.BatchNormalization for layer in unet.layers) == 3 + 4
+    pictures = np.zeros((2, 32, 32, 3), "float32")
+    assert np.abs(unet.predict(pictures, verbose=0)).max() <= 1
+    # Each entry sees a patch of 16 for one layer of stride 2, and of 34 for two.
+    for num_layers, size, patch in ((0, 8, 1), (1, 40, 16), (2, 64, 34)):
+        shape = (size, size, 1)
+        net = kr.generative.PatchDiscriminator(shape, shape, filters=2, num_layers=num_layers)
+        zeros, dot = np.zeros((2, 1, *shape), "float32")
+        dot[0, size // 2, size // 2] = 1.0
+        changed = np.abs(net([dot, zeros]) - net([zeros, zeros]))[0, :, :, 0] > 1e-9
+        strides = 2**num_layers
+        assert changed.any() and changed.any(axis=0).sum() <= -(-patch // strides) + 1
+    with pytest.raises(ValueError, match="divisible by 32"):
+        kr.generative.UNetGenerator((33, 32, 3), 1, depth=5)

@@ -10,8 +10,10 @@ from keras_regularize import autodiff
 from keras_regularize.numerics import upcast
 
 
-def logits_and_squared_slopes(network: keras.Model, x: Any, training: bool) -> tuple[Any, Any]:
-    """What a network gives out for `x`, and the squared norm of its gradient in each sample, from one pass.
+def logits_and_squared_slopes(
+    network: keras.Model, x: Any, training: bool, shown: Callable[[Any], Any]
+) -> tuple[Any, Any]:
+    """What a network gives out for `shown(x)`, and the squared norm of its gradient in each sample of `x`.
 
     What the pass moves and its activity penalties are taken out of the derivative and handed on, as of a plain
     call.
@@ -20,7 +22,7 @@ def logits_and_squared_slopes(network: keras.Model, x: Any, training: bool) -> t
 
     def total(x):
         with _own_scope(network, collect_losses=True) as scope:
-            logits = network(x, training=training)
+            logits = network(shown(x), training=training)
             moved = [scope.get_current_value(v) for v in state]
         return ops.sum(upcast(logits)), (logits, moved, list(scope.losses))
 

@@ -1,7 +1,7 @@
 """The train step of two networks that play against each other."""
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -94,7 +94,7 @@ class AdversarialModel(Configured, SavesSeeds, keras.Model):
     """
 
     #: Names of the values that objectives give beside the losses.
-    values: tuple[str, ...] = ()
+    values: Sequence[str] = ()
 
     def __init__(
         self,
@@ -245,9 +245,8 @@ class AdversarialModel(Configured, SavesSeeds, keras.Model):
 
     def symbolic_inputs(self) -> Any:
         """New symbolic inputs like those that the generator is called on, which knows them."""
-        return tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype), self.generator.input
-        )
+        given = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in self.generator.inputs]
+        return given if len(given) > 1 else given[0]
 
     def ensure_built(self) -> None:
         """Builds what the networks allow to build, and then the optimizers."""

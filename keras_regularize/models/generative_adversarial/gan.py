@@ -1,9 +1,10 @@
 """Generative adversarial networks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from keras_regularize.losses.generative_adversarial import (
     KINDS,
@@ -12,13 +13,14 @@ from keras_regularize.losses.generative_adversarial import (
     gradient_penalty,
     r1_penalty,
 )
+from keras_regularize.models.generative_adversarial._inputs import check_alike, check_samples
 from keras_regularize.models.generative_adversarial._slopes import (
     apart,
     logits_and_squared_slopes,
 )
 from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
 from keras_regularize.registration import export
-from keras_regularize.validation import check_choice, check_integer, check_number, compatible
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export
@@ -87,7 +89,7 @@ class GAN(AdversarialModel):
     the Image Quality of StyleGAN*, CVPR 2020, arXiv:1912.04958.
     """
 
-    values = ("penalty",)
+    values: Sequence[str] = ("penalty",)
 
     def __init__(
         self,
@@ -153,23 +155,35 @@ class GAN(AdversarialModel):
             real = self.discriminator(x, training=training)
         return generator_loss(fake, real, self.initial_loss), {}
 
-    def judged(self, real: Any, fake: Any, training: bool) -> tuple[Any, dict[str, Any]]:
+    def shown(self, samples: Any, condition: Any = None) -> Any:
+        """What the discriminator sees of samples."""
+        return samples
+
+    def judged(
+        self, real: Any, fake: Any, training: bool, condition: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
         """The objective of the discriminator of real samples against generated ones, with its penalty."""
         at = [x for x, name in ((real, "r1"), (fake, "r2")) if name in (self.penalty or "")]
         at_each = self.penalty_every == 1
         logits, slopes = [], []
         for x in (real, fake):
             if at_each and any(x is point for point in at):
-                outputs, squares = logits_and_squared_slopes(self.discriminator, x, training)
+                outputs, squares = logits_and_squared_slopes(
+                    self.discriminator, x, training, lambda x: self.shown(x, condition)
+                )
                 slopes.append(ops.mean(squares))
             else:
-                outputs = self.discriminator(x, training=training)
+                outputs = self.discriminator(self.shown(x, condition), training=training)
             logits.append(outputs)
         real_logits, fake_logits = logits
         loss = discriminator_loss(real_logits, fake_logits, self.initial_loss)
         if self.penalty is None:
             return loss, {}
-        factor, critic = self.penalty_factor, apart(self.discriminator, training)
+        factor, alone = self.penalty_factor, apart(self.discriminator, training)
+
+        def critic(x):
+            return alone(self.shown(x, condition))
+
         if slopes:
             penalty = 0.5 * factor * sum(slopes)
         elif self.penalty == "wgan_gp":
@@ -186,23 +200,3 @@ class GAN(AdversarialModel):
             return penalty()
         due = ops.equal(self.optimizer.iterations % self.penalty_every, 0)
         return self.penalty_every * ops.cond(due, penalty, lambda: ops.zeros(()))
-
-
-def check_alike(target: Any, generated: Any) -> None:
-    """Raises for targets of another shape than what is generated."""
-    if not compatible(tuple(target.shape[1:]), tuple(generated.shape[1:])):
-        raise ValueError(
-            "Expected samples of the shape that the generator gives out, "
-            f"{tuple(generated.shape[1:])}. Received: {tuple(target.shape[1:])}"
-        )
-
-
-def check_samples(model: Any, name: str, samples: Any) -> None:
-    """Raises for samples that are no floating tensor, or not of the shape that the generator gives out."""
-    if tree.is_nested(samples) or samples is None:
-        raise ValueError(f"Expected `{name}` to be one tensor. Received: {name}={samples!r}")
-    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(samples.dtype)):
-        raise ValueError(
-            f"`{type(model).__name__}` compares samples with generated ones: expected a floating `{name}`, "
-            f"scaled as they are. Received dtype {keras.backend.standardize_dtype(samples.dtype)}"
-        )

@@ -1,5 +1,6 @@
 """Translation of images into images by a conditional adversarial network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,8 +11,8 @@ from keras_regularize.losses.generative_adversarial import (
     discriminator_loss,
     generator_loss,
 )
+from keras_regularize.models.generative_adversarial._inputs import check_alike, check_samples
 from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
-from keras_regularize.models.generative_adversarial.gan import check_alike, check_samples
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_number
@@ -69,7 +70,7 @@ class Pix2Pix(AdversarialModel):
     $D$, and $G$ judged by the $D$ that has just stepped.
     """
 
-    values = ("reconstruction_loss",)
+    values: Sequence[str] = ("reconstruction_loss",)
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Pix2Pix(AdversarialModel):
 
     def pair(self, x: Any, y: Any) -> Any:
         """What the discriminator sees of an input and an output."""
-        if isinstance(self.discriminator.input, list):
+        if len(self.discriminator.inputs) > 1:
             return [x, y]
         return ops.concatenate([ops.cast(x, y.dtype), y], axis=-1)
 
