@@ -614,6 +614,19 @@ CASES = {
             "skip": RANDOM_STEP,
         },
     },
+    "models.ConditionalGAN": {
+        "config": lambda: {**players(3, 2, 3), "latent_dim": 2, "condition_noise": 0.1}
+    },
+    "models.DomainTransferNetwork": {
+        "config": lambda: {
+            **players(2, 4, 4, logits=3),
+            "feature_extractor": sequence(4, 2),
+            "constancy_weight": 2.0,
+        }
+    },
+    "models.GAN": {"config": lambda: {**players(2, 4, 4), "latent_dim": 2, "penalty": "r1"}},
+    "models.Pix2Pix": {"config": lambda: {**players(3, 2, 5), "adversarial_loss": "hinge"}},
+    "models.RepulsionGAN": {"config": lambda: repelled()},
     "models.Ensemble": {
         "config": lambda: {"members": [teacher(), teacher()]},
         "check": lambda: {"inputs": np.random.default_rng(0).random((3, 4)).astype("float32")},
@@ -763,6 +776,22 @@ CASES = {
 
 # Models of inputs that no layer has, in a dictionary.
 DICTIONARIES = {"models.JODIE"}
+
+
+def sequence(inputs, outputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(outputs)])
+
+
+def players(inputs, outputs, seen, logits=1):
+    """A generator, and a discriminator of what it sees of samples."""
+    return {"generator": sequence(inputs, outputs), "discriminator": sequence(seen, logits)}
+
+
+def repelled():
+    gan = kr.models.GAN(**players(2, 4, 4), latent_dim=2)
+    references = [[w + 1.0 for w in gan.generator.get_weights()]]
+    return {"gan": gan, "reference_weights": references, "alpha": 0.5, "kind": "inverse"}
+
 
 # Public for subclasses alone.
 BASES = {

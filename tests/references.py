@@ -332,8 +332,12 @@ REFERENCES = {
         "tests/models/test_generative_adversarial.py::"
         "test_repulsion_moves_away_and_is_saved_with_its_references"
     ),
-    "generative.UNetGenerator": "tests/models/test_generative_adversarial.py::test_the_networks_of_image_translation",
-    "generative.PatchDiscriminator": "tests/models/test_generative_adversarial.py::test_the_networks_of_image_translation",
+    "generative.UNetGenerator": (
+        "tests/models/test_generative_adversarial.py::test_the_networks_of_image_translation"
+    ),
+    "generative.PatchDiscriminator": (
+        "tests/models/test_generative_adversarial.py::test_the_networks_of_image_translation"
+    ),
     "models.Ensemble": "tests/models/test_ensemble.py::test_means",
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"

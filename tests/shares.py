@@ -1,11 +1,12 @@
 """Which tests a backend runs when `make test` divides the suite among the three (`pytest --share`).
 
 - All cases of a test run on PyTorch, where a case takes a tenth of what it takes on the others. These take samples
-  of a selection in which every value of every parameter occurs: TensorFlow a quarter, and JAX, where most of the
-  time is compilation, an eighth.
+  of a selection in which every value of every parameter occurs: TensorFlow an eighth, and JAX, where most of the
+  time is compilation, a sixteenth.
 - `everywhere` marks what no backend may leave out: golden cases, the contract of every symbol, derivatives, the
-  train step, and parameters that are about a backend. Of a contract TensorFlow and JAX run the checks of what a
-  backend computes and a quarter of the others, a different one for each symbol.
+  train step, and parameters that are about a backend. Of a contract TensorFlow and JAX both run the checks of
+  numbers at the edge of what a backend can hold; those of what it computes besides, for each symbol one of the
+  two; and a quarter of the others, a different one for each symbol.
 - `rotating` marks examples, guides and experiments that show what a method is good for, whose numbers are pinned
   elsewhere: each runs on one backend.
 - `once` marks what does not depend on the backend (in a module so marked, but for what is `rotating`).
@@ -16,11 +17,12 @@ Which case falls to which backend depends on the names of the cases alone. Witho
 import zlib
 
 BACKENDS = ("tensorflow", "jax", "torch")
-#: What a backend takes of the selected cases, counted off by eight.
-EIGHTHS = {"tensorflow": (0, 4), "jax": (2,)}
-#: The checks of a contract that are about what a backend computes. What XLA makes of a step, JAX shows.
-COMPUTED = {"finite", "fit", "gradient", "half precision", "unknown batch"}
-COMPUTED_BY = {"tensorflow": COMPUTED, "jax": COMPUTED | {"jit"}}
+#: What a backend takes of the selected cases, counted off by sixteen.
+SIXTEENTHS = {"tensorflow": (0, 8), "jax": (4,)}
+#: The checks of a contract that both TensorFlow and JAX run. What XLA makes of a step, JAX shows.
+ALWAYS = {"tensorflow": {"finite", "half precision"}, "jax": {"finite", "half precision", "jit"}}
+#: The checks that one of them runs.
+EITHER = {"fit", "gradient", "unknown batch"}
 
 
 def share(items, backend):
@@ -42,16 +44,19 @@ def of_one_test(cases, backend):
         return cases
     selection = covering(cases)
     first = digest(selection[0])
-    return [case for i, case in enumerate(selection) if (first + i) % 8 in EIGHTHS[backend]]
+    return [case for i, case in enumerate(selection) if (first + i) % 16 in SIXTEENTHS[backend]]
 
 
 def checks_left_out(symbol, checks, backend):
     """Those checks of a symbol's contract that a backend leaves to PyTorch."""
     if backend == "torch":
         return set()
-    others = [check for check in checks if check not in COMPUTED_BY[backend]]
+    computes = ("tensorflow", "jax")[zlib.crc32(symbol.encode()) % 2] == backend
+    kept = ALWAYS[backend] | (EITHER if computes else set())
+    others = [check for check in checks if check not in kept | EITHER]
     first = zlib.crc32(f"{backend} {symbol}".encode())
-    return {check for i, check in enumerate(others) if (first + i) % 4}
+    left_out = {check for i, check in enumerate(others) if (first + i) % 4}
+    return left_out | ({check for check in checks if check in EITHER} - kept)
 
 
 def covering(cases):

@@ -24,6 +24,15 @@ FAMILIES = {
         "attacks.Attack",
         "optimizers.OptimizerWrapper",
     ],
+    "Generative adversarial networks": [
+        "models.generative_adversarial",
+        "losses.generative_adversarial",
+        "losses.condition_lipschitz",
+        "losses.domain_transfer",
+        "generative.image_translation",
+        "generative.unlearning",
+        "generative.parameter_repulsion",
+    ],
     "Flat minima": ["models.sharpness"],
     "Curvature and landscapes": [
         "analysis.curvature",
@@ -264,6 +273,7 @@ SOUGHT = ("Flat minima",)
 #: Other words for a family, by which a reader may look for it.
 ALSO = {
     "Base classes": "Subclass these for losses, attacks, optimizers and train steps of your own.",
+    "Generative adversarial networks": "GAN, WGAN-GP, R1, pix2pix, conditional generation, machine unlearning.",
     "Flat minima": "Sharpness-aware minimization, loss landscapes, generalization.",
     "Curvature and landscapes": "Hessian, eigenvalues, trace, loss surfaces, mode connectivity, noise scale.",
     "Kernels of networks": "Neural tangent kernel, Gaussian processes, infinite width and depth.",
