@@ -38,8 +38,7 @@ class SurrogateRepresentation(Configured, keras.layers.Layer):
     - \beta) \hat S$, with the mean $\hat S$ over the epoch; the first time it is the mean. Before the first call,
     and for bins that no epoch has seen, there is no representation, and they are left out of all three
     terms: the first epoch trains on the loss of the regression alone. `kr.models.SRL` feeds the labels and ends
-        the
-    epochs.
+    the epochs.
 
     Args:
         num_bins: Number of bins $L \ge 2$.

@@ -31,9 +31,8 @@ class JODIE(Configured, keras.Model):
     the batches of a window.
 
     A sample of `fit` is a batch of interactions, as `stream` makes them: `fit(x)`. Embeddings move in `fit`,
-    `evaluate` and `predict`, in the order
-        of
-    time; each epoch of `fit` begins at the first, and `predict` on what comes next goes on where `fit` ended.
+    `evaluate` and `predict`, in the order of time; each epoch of `fit` begins at the first, and `predict` on what
+    comes next goes on where `fit` ended.
 
     Args:
         num_users: Number of users, at least 1.

@@ -103,6 +103,21 @@ def train(wrap, rows=slice(None), batch_size=16):
     return [*model.get_weights(), np.array([history["loss"], history["accuracy"]])]
 
 
+def train_two(rows=slice(None), batch_size=16):
+    """The same of two networks with an optimizer each."""
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense
+    size = X.shape[-1]
+    model = kr.models.Pix2Pix(
+        keras.Sequential([keras.Input((size,)), dense(8, "tanh"), dense(2)]),
+        keras.Sequential([keras.Input((size + 2,)), dense(8, "tanh"), dense(1)]),
+    )
+    model.compile(keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.2, momentum=0.9))
+    y = np.stack([X[rows].mean(-1), X[rows].std(-1)], axis=-1)
+    logs = model.fit(X[rows], y, batch_size=batch_size, epochs=2, shuffle=False, verbose=0).history
+    return [*model.get_weights(), np.array([logs["generator_loss"], logs["discriminator_loss"]])]
+
+
 def compare(name, several, one):
     for a, b in zip(several, one, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, err_msg=name)
@@ -110,7 +125,7 @@ def compare(name, several, one):
 
 def main(mode):
     if mode in ("data_parallel", "model_parallel"):
-        one = {name: train(wrap) for name, wrap in METHODS.items()}
+        one, one_two = {name: train(wrap) for name, wrap in METHODS.items()}, train_two()
         devices = keras.distribution.list_devices()
         assert len(devices) == 4
         if mode == "data_parallel":
@@ -125,6 +140,7 @@ def main(mode):
         with distribution.scope():
             for name, wrap in METHODS.items():
                 compare(name, train(wrap), one[name])
+            compare("two networks", train_two(), one_two)
     elif mode == "mirrored":
         import tensorflow as tf
 
@@ -132,11 +148,12 @@ def main(mode):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-        one = {name: train(wrap) for name, wrap in METHODS.items()}
+        one, one_two = {name: train(wrap) for name, wrap in METHODS.items()}, train_two()
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             for name, wrap in METHODS.items():
                 compare(name, train(wrap), one[name])
+            compare("two networks", train_two(), one_two)
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))
@@ -145,7 +162,7 @@ def main(mode):
     else:
         import torch
 
-        one = {name: train(wrap) for name, wrap in METHODS.items()}
+        one, one_two = {name: train(wrap) for name, wrap in METHODS.items()}, train_two()
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         torch.distributed.init_process_group("gloo")
         rank = torch.distributed.get_rank()
@@ -153,6 +170,7 @@ def main(mode):
         rows = np.concatenate([np.arange(8) + start + 8 * rank for start in range(0, 64, 16)])
         for name, wrap in METHODS.items():
             compare(name, train(wrap, rows, batch_size=8), one[name])
+        compare("two networks", train_two(rows, batch_size=8), one_two)
         several = train(
             lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True), rows, batch_size=8
         )
