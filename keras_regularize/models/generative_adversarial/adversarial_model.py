@@ -12,13 +12,13 @@ from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.models.step.objective import scaled
 from keras_regularize.models.step.optimizers import Optimizers, scaled_optimizer
-from keras_regularize.models.step.saving import SavesSeeds
+from keras_regularize.models.step.seeds import SavedSeeds
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer
 
 
 @export
-class AdversarialModel(Configured, SavesSeeds, keras.Model):
+class AdversarialModel(Configured, SavedSeeds, keras.Model):
     r"""Trains a generator and a discriminator against each other, with an optimizer each, in one `fit`.
 
     The base of `kr.models.GAN` and its siblings, for methods of your own. A step draws
