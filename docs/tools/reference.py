@@ -87,6 +87,7 @@ FAMILIES = {
     "Self-supervised and contrastive learning": [
         "losses.contrastive",
         "layers.CenterLoss",
+        "layers.NegativeQueue",
         "models.MultiView",
         "models.MomentumViews",
         "analysis.representation",
@@ -252,6 +253,7 @@ FAMILIES = {
         "layers.JacobianPenalty",
         "analysis.autoencoders",
         "analysis.folding",
+        "models.SpaceFolding",
         "generative.AutoencoderSampler",
         "activations.straight_through_sign",
     ],

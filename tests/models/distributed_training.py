@@ -41,7 +41,7 @@ LEFT_OUT = {"FreeAdversarialTraining", "ARoW", "ALP", *model_table.VARIANTS}
 # Each replica recalibrates its share of the batch by a half of that.
 LEFT_OUT |= {"RecalibratedTraining"}
 # Their terms are of the samples that a replica has beside each other.
-LEFT_OUT |= {"SRL", "ManifoldSmooth"}
+LEFT_OUT |= {"SRL", "SpaceFolding", "ManifoldSmooth"}
 
 
 def at_layer(net, model):
@@ -103,6 +103,27 @@ def train(wrap, rows=slice(None), batch_size=16):
     return [*model.get_weights(), np.array([history["loss"], history["accuracy"]])]
 
 
+def train_on_views(loss, rows=slice(None), batch_size=16):
+    """Weights and losses of an encoder that learns from pairs of rows."""
+    keras.utils.set_random_seed(5)
+    encoder = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    model = kr.models.RegularizedModel(kr.models.MultiView(encoder))
+    model.compile(keras.optimizers.SGD(0.2), loss)
+    views = np.stack([X, X[:, ::-1]], axis=1)
+    data = {"x": views[rows], "y": Y[rows], "sample_weight": W[rows]}
+    history = model.fit(**data, batch_size=batch_size, epochs=2, shuffle=False, verbose=0).history
+    return [*model.get_weights(), np.array(history["loss"])]
+
+
+#: Each other sample of the whole batch is a negative.
+LOSSES_OF_VIEWS = {
+    "NTXent": lambda: kr.losses.NTXent(0.5),
+    "SupCon": lambda: kr.losses.SupCon(0.5),
+    "InfoNCE": lambda: kr.losses.InfoNCE(0.5),
+    "VICReg": lambda: kr.losses.VICReg(),
+}
+
+
 def compare(name, several, one):
     for a, b in zip(several, one, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, err_msg=name)
@@ -133,10 +154,13 @@ def main(mode):
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
         one = {name: train(wrap) for name, wrap in METHODS.items()}
+        views = {name: train_on_views(make()) for name, make in LOSSES_OF_VIEWS.items()}
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             for name, wrap in METHODS.items():
                 compare(name, train(wrap), one[name])
+            for name, make in LOSSES_OF_VIEWS.items():
+                compare(name, train_on_views(make()), views[name])
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))
@@ -146,6 +170,7 @@ def main(mode):
         import torch
 
         one = {name: train(wrap) for name, wrap in METHODS.items()}
+        views = {name: train_on_views(make()) for name, make in LOSSES_OF_VIEWS.items()}
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         torch.distributed.init_process_group("gloo")
         rank = torch.distributed.get_rank()
@@ -153,6 +178,8 @@ def main(mode):
         rows = np.concatenate([np.arange(8) + start + 8 * rank for start in range(0, 64, 16)])
         for name, wrap in METHODS.items():
             compare(name, train(wrap, rows, batch_size=8), one[name])
+        for name, make in LOSSES_OF_VIEWS.items():
+            compare(name, train_on_views(make(), rows, batch_size=8), views[name])
         several = train(
             lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True), rows, batch_size=8
         )

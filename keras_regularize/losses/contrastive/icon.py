@@ -76,8 +76,9 @@ class ICon(ViewsLoss):
     neighbours: $\tilde p = (1 - \alpha) p + \alpha u$ and $\tilde q = (1 - \beta) q + \beta u$, since some of what
     seems no neighbour is one. Clustering gains most, with $\alpha$ from 0.2 to 0.8.
 
-    A row without neighbours has the value 0. Samples of weight 0 are nobody's neighbours. Several TensorFlow
-    replicas, or processes of PyTorch, have each neighbours in their own share of the batch.
+    A row without neighbours has the value 0. Samples of weight 0 are nobody's neighbours. On several TensorFlow
+    replicas, or in training in several processes of PyTorch, the batch is that of all of them, as it is under
+    `keras.distribution` on JAX; but a graph as `y_true` is one of each share of the batch.
 
     Args:
         supervisory: What makes $p$ of `y_true`: one of the `…Neighbors` of `kr.losses`, or its name in lower case,
@@ -171,6 +172,11 @@ class ICon(ViewsLoss):
         pieces = make(**{name: value for name, value in arguments.items() if name in known})
         given = {name: value for name, value in arguments.items() if name not in known}
         return cls(**{"name": method, **pieces, **given})
+
+    @property
+    def looks_at_others(self) -> bool:
+        """Whether the samples of all replicas are to be seen: not with a graph, which is of a replica's own."""
+        return not isinstance(self.supervisory, PrecomputedNeighbors)
 
     def sample_values(self, y_true, z, here):
         if self.learned.cross_view:
