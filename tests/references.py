@@ -41,6 +41,9 @@ REFERENCES = {
             "StudentT",
         )
     },
+    "losses.CutNeighbors": (
+        "tests/losses/contrastive/test_icon.py::test_reversed_clusters_of_a_graph_are_normalised_cuts"
+    ),
     "callbacks.StochasticWeightAveraging": (
         "tests/callbacks/test_stochastic_weight_averaging.py"
         "::test_the_mean_of_the_epochs_from_the_start_on"

@@ -12,6 +12,7 @@ from keras_regularize.losses.contrastive._views import FAR, ViewsLoss, number_of
 from keras_regularize.losses.contrastive.neighbors import (
     ClassNeighbors,
     ClusterNeighbors,
+    CutNeighbors,
     GaussianNeighbors,
     IdentityNeighbors,
     KNNNeighbors,
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Neighbors]] = {
     "label": LabelNeighbors,
     "knn": KNNNeighbors,
     "precomputed": PrecomputedNeighbors,
+    "cut": CutNeighbors,
     "class": ClassNeighbors,
     "logit": LogitNeighbors,
     "cluster": ClusterNeighbors,
@@ -68,6 +70,7 @@ class ICon(ViewsLoss):
     | `"cross_entropy"`, `"masked_lm"` | the class, the token | softmax of logits |
     | `"harmonic"` | the class | softmax of $-n \log d$, the logits, of distances $d$ to prototypes |
     | `"kmeans"`, `"spectral_clustering"` | Gaussian of inputs or spectral embedding | clusters, reversed |
+    | `"normalized_cuts"` | a graph in relation to degrees | clusters by degrees, reversed |
     | `"dcd"` | a graph | clusters |
     | `"infonce_clustering"` | nearest neighbours | clusters |
     | `"supervised_clustering"` | the same label | clusters |
@@ -148,6 +151,12 @@ class ICon(ViewsLoss):
             "learned_debiasing", learned_debiasing, minimum=0, maximum=1
         )
         self.divergence = check_choice("divergence", divergence, DIVERGENCES)
+        clusters = isinstance(self.learned, ClusterNeighbors)
+        if isinstance(self.supervisory, CutNeighbors) and not clusters:
+            raise ValueError(
+                "`CutNeighbors` are for `learned=ClusterNeighbors(…)`, whose members count by degrees. "
+                f"Received: learned={self.learned!r}"
+            )
         self._check_diagonal()
 
     @classmethod
@@ -208,7 +217,11 @@ class ICon(ViewsLoss):
         if self.learned.cross_view:
             y_true = self._targets_of(y_true, z[0], 2)
         supervisory = self.supervisory.distribution(y_true, here)
-        learned = self.learned.distribution(z, here)
+        degrees = self.supervisory.degrees(y_true, here)
+        if degrees is None:
+            learned = self.learned.distribution(z, here)
+        else:
+            learned = self.learned.distribution(z, here, degrees)
         columns = [tuple(side.there.shape)[-1] for side in (supervisory, learned)]
         if None not in columns and columns[0] != columns[1]:
             raise ValueError(
