@@ -158,6 +158,8 @@ class ICon(ViewsLoss):
                 f"Received: learned={self.learned!r}"
             )
         self._check_diagonal()
+        # A graph is one of the samples of a replica.
+        self.looks_at_others = not isinstance(self.supervisory, PrecomputedNeighbors)
 
     @classmethod
     def preset(cls, method: str, **arguments: Any) -> "ICon":
@@ -181,11 +183,6 @@ class ICon(ViewsLoss):
         pieces = make(**{name: value for name, value in arguments.items() if name in known})
         given = {name: value for name, value in arguments.items() if name not in known}
         return cls(**{"name": method, **pieces, **given})
-
-    @property
-    def looks_at_others(self) -> bool:
-        """Whether the samples of all replicas are to be seen: not with a graph, which is of a replica's own."""
-        return not isinstance(self.supervisory, PrecomputedNeighbors)
 
     def sample_values(self, y_true, z, here):
         if self.learned.cross_view:
@@ -217,11 +214,11 @@ class ICon(ViewsLoss):
         if self.learned.cross_view:
             y_true = self._targets_of(y_true, z[0], 2)
         supervisory = self.supervisory.distribution(y_true, here)
-        degrees = self.supervisory.degrees(y_true, here)
-        if degrees is None:
-            learned = self.learned.distribution(z, here)
-        else:
+        if isinstance(self.learned, ClusterNeighbors):
+            degrees = self.supervisory.degrees(y_true, here)
             learned = self.learned.distribution(z, here, degrees)
+        else:
+            learned = self.learned.distribution(z, here)
         columns = [tuple(side.there.shape)[-1] for side in (supervisory, learned)]
         if None not in columns and columns[0] != columns[1]:
             raise ValueError(
