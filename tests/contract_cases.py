@@ -348,6 +348,11 @@ CASES = {
     # With a gate that is never open: it is one for the batch.
     "layers.ShakeDrop": {"config": lambda: {"survival_probability": 0.0}},
     "layers.StudentTClustering": {"config": lambda: {"num_clusters": 3}},
+    "layers.NegativeQueue": {
+        "config": lambda: {"size": 5},
+        # Features enter the queue, without any random number; the second view has no gradient.
+        "check": lambda: {"inputs": views_of_inputs(), "skip": ("randomness", "gradient")},
+    },
     "layers.SurrogateRepresentation": {
         "config": lambda: {"num_bins": 3, "feature_dim": 4, "num_points": 5, "seed": 0},
         # Sums of the epoch move, without any random number.

@@ -19,6 +19,7 @@ REFERENCES = {
             ("linear_probe", "test_the_probe_is_the_minimum"),
         )
     },
+    "layers.NegativeQueue": "tests/models/test_multi_view.py::test_a_queue_of_negatives",
     "models.MomentumViews": ("tests/models/test_multi_view.py::test_averages_follow_once_a_step"),
     "models.MultiView": "tests/models/test_multi_view.py::test_views_together_or_one_by_one",
     "layers.CenterLoss": (
@@ -40,6 +41,9 @@ REFERENCES = {
             "StudentT",
         )
     },
+    "losses.CutNeighbors": (
+        "tests/losses/contrastive/test_icon.py::test_reversed_clusters_of_a_graph_are_normalised_cuts"
+    ),
     "callbacks.StochasticWeightAveraging": (
         "tests/callbacks/test_stochastic_weight_averaging.py"
         "::test_the_mean_of_the_epochs_from_the_start_on"
@@ -294,6 +298,7 @@ REFERENCES = {
     "analysis.contrastive_rademacher": (
         "tests/analysis/test_contrastive_rademacher.py::test_the_supremum_is_that_of_a_search"
     ),
+    "models.SpaceFolding": "tests/models/test_space_folding.py::test_the_objective_is_that_of_a_loop",
     "analysis.global_folding": (
         "tests/analysis/test_folding.py::test_the_whole_is_that_of_pairs_of_different_classes"
     ),

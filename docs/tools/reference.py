@@ -96,6 +96,7 @@ FAMILIES = {
     "Self-supervised and contrastive learning": [
         "losses.contrastive",
         "layers.CenterLoss",
+        "layers.NegativeQueue",
         "models.MultiView",
         "models.MomentumViews",
         "analysis.representation",
@@ -261,6 +262,7 @@ FAMILIES = {
         "layers.JacobianPenalty",
         "analysis.autoencoders",
         "analysis.folding",
+        "models.SpaceFolding",
         "generative.AutoencoderSampler",
         "activations.straight_through_sign",
     ],

@@ -10,13 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff.taps import recorded_output
+from keras_regularize.models.space_folding import layers_with_units
 from keras_regularize.validation import check_integer
-
-#: Activations whose outputs are positive where what goes in is.
-_KEEP_THE_SIGN = {
-    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh"),
-    *("hard_tanh", "softsign", "tanh_shrink", "soft_shrink", "hard_shrink"),
-}
 
 
 def folding_measure(patterns: Any) -> float:
@@ -228,27 +223,11 @@ def _patterns(model, points, layers):
     if layers is None:
         if not model.built:
             model(points)
-        layers = [layer for layer in model.layers if _has_units(layer)]
+        layers = layers_with_units(model)
     else:
         layers = [model.get_layer(layer) if isinstance(layer, str) else layer for layer in layers]
-    if not layers:
-        raise ValueError(
-            "There is no layer with an activation that keeps the sign, such as 'relu': name some by `layers`. "
-            f"Received: {model}"
-        )
     with contextlib.ExitStack() as stack:
         records = [stack.enter_context(recorded_output(layer)) for layer in layers]
         model(points, training=False)
     outputs = [ops.convert_to_numpy(ops.stop_gradient(record[0])) for record in records]
     return np.concatenate([np.reshape(out > 0, (len(out), -1)) for out in outputs], axis=1)
-
-
-def _has_units(layer):
-    kinds = (
-        keras.layers.ReLU,
-        keras.layers.LeakyReLU,
-        keras.layers.PReLU,
-        keras.layers.ELU,
-    )
-    name = getattr(getattr(layer, "activation", None), "__name__", None)
-    return isinstance(layer, kinds) or name in _KEEP_THE_SIGN

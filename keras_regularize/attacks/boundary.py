@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_regularize.attacks._criteria import criterion
@@ -11,7 +12,7 @@ from keras_regularize.attacks.attack import repeat
 from keras_regularize.attacks.bounds import Bounds, check_bounds, clip_to_bounds, in_radii
 from keras_regularize.attacks.channels import per_channel
 from keras_regularize.attacks.runs import AttackInRuns, fools, value_and_ascent
-from keras_regularize.numerics import TINY, cumsum, maximum, minimum
+from keras_regularize.numerics import GUARD, TINY, cumsum, maximum, minimum
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_numbers
 
@@ -33,8 +34,9 @@ class FAB(AttackInRuns):
 
     with the lengths $d_1$ and $d_2$ of the two moves: mostly towards the boundary, a little towards the input.
     An iterate that fools the model is kept if it is the closest so far, and the search goes on from nine tenths
-    of the way to it. This is the targeted version, FAB-T: a run for each of the `num_targets` classes that rank
-    behind the first at the clean input. Nothing in it is random.
+    of the way to it. This is the targeted version, FAB-T: for each of the `num_targets` classes that rank behind
+    the first at the clean input a run from that input, in which nothing is random. With `restarts` there are
+    further ones, from random points half as far away as `epsilon`.
 
     It does not depend on the scale of the logits and needs no loss, so it finds what attacks on a loss miss. The
     result is the closest misclassified input found if that is within `epsilon`, else the input itself.
@@ -56,6 +58,9 @@ class FAB(AttackInRuns):
             without one the activation of its last layer.
         inputs: Names (dictionary) or positions (list) of the inputs that are perturbed, the others staying as they
             are (they may be ids); all floating ones by default. Not together with `layer`.
+        restarts: Number of runs for each target, at least 1: the first one from the input, the others from random
+            starts.
+        seed: Seed of these.
 
     Call: `attack(model, x, y)` returns inputs like `x`.
 
@@ -63,7 +68,7 @@ class FAB(AttackInRuns):
         ValueError: If an argument is out of range, labels are missing, no input is floating and no `layer` is
             given, or inputs lie farther than `epsilon` outside the bounds.
 
-    Cost: for each target 2 `steps` + 1 forward passes and `steps` backward passes to the inputs, without weight
+    Cost: for each run 2 `steps` + 1 forward passes and `steps` backward passes to the inputs, without weight
     gradients, and as many sorts of the pixels; one more forward pass for `layer`.
 
     Example:
@@ -92,16 +97,19 @@ class FAB(AttackInRuns):
         layer: Any = None,
         from_logits: bool | None = None,
         inputs: Sequence[str | int] | None = None,
+        restarts: int = 1,
+        seed: int | None = None,
     ):
-        super().__init__(layer=layer, from_logits=from_logits, inputs=inputs)
+        super().__init__(layer=layer, from_logits=from_logits, seed=seed, inputs=inputs)
         self.epsilon = check_numbers("epsilon", epsilon, minimum=0)
         self.steps = check_integer("steps", steps, minimum=1)
         self.norm = check_choice("norm", norm, ("linf", "l2"))
         self.num_targets = check_integer("num_targets", num_targets, minimum=1)
+        self.restarts = check_integer("restarts", restarts, minimum=1)
         self.bounds = check_bounds(bounds, layer)
 
     def num_runs(self, classes):
-        return min(self.num_targets, classes() - 1)
+        return self.restarts * min(self.num_targets, classes() - 1)
 
     def run(self, point, y):
         # Moves are in units of the radius, in one row per sample.
@@ -115,7 +123,8 @@ class FAB(AttackInRuns):
         low, high = self._room(start)
 
         def run(number):
-            value = criterion("target_margin", point, y, self, rank=2 + number)
+            rank = 2 + number // self.restarts
+            value = criterion("target_margin", point, y, self, rank=rank)
             evaluate = value_and_ascent(value, point, y, self)
 
             def step(_, state):
@@ -137,12 +146,22 @@ class FAB(AttackInRuns):
                 distance = ops.where(closer, length, distance)
                 return ops.where(fooled, BACK * moves, moves), best, distance
 
-            zeros = ops.zeros_like(low)
-            state = repeat(self.steps, step, (zeros, zeros, zeros[:, :1] + FAR))
-            _, best, distance = state
+            begin = minimum(maximum(self._begin(number, low), low), high)
+            state = (begin, ops.zeros_like(low), ops.zeros_like(low[:, :1]) + FAR)
+            _, best, distance = repeat(self.steps, step, state)
             return distance[:, 0] <= 1.0, leaves_of(best)
 
         return run
+
+    def _begin(self, number, like):
+        """Where a run begins: at the input, or of a restart half the radius away from it."""
+        if self.restarts == 1:
+            return ops.zeros_like(like)
+        draw = keras.random.uniform if self.norm == "linf" else keras.random.normal
+        ends = {"minval": -1.0, "maxval": 1.0} if self.norm == "linf" else {}
+        noise = draw(ops.shape(like), dtype=like.dtype, seed=self.seed_generator, **ends)
+        noise = 0.5 * noise / (self._length(noise) + GUARD)
+        return ops.where(number % self.restarts > 0, noise, 0.0)
 
     def _length(self, moves):
         if self.norm == "linf":

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_regularize.attacks._criteria import criterion
 from keras_regularize.attacks.attack import where_samples
-from keras_regularize.attacks.bounds import Bounds, check_bounds, clip_to_bounds, in_radii, project
+from keras_regularize.attacks.bounds import Bounds, check_bounds, clip_to_bounds, in_radii
 from keras_regularize.attacks.channels import per_channel
 from keras_regularize.attacks.runs import AttackInRuns, fools
 from keras_regularize.autodiff import backend
@@ -109,13 +109,13 @@ class Square(AttackInRuns):
 
         def run(_):
             first, following = propose(images)
-            x = self._inside(images, first)
+            x = first
 
             def unfinished(i, x, margins, fooled):
                 return ops.logical_and(i < self.queries, ops.logical_not(ops.all(fooled)))
 
             def query(i, x, margins, fooled):
-                new = self._inside(images, following(i, x))
+                new = following(i, x)
                 new_margins, now = evaluate(new)
                 better = ops.logical_or(now, new_margins > margins)
                 better = ops.logical_and(better, ops.logical_not(fooled))
@@ -129,28 +129,25 @@ class Square(AttackInRuns):
 
         return run
 
-    def _inside(self, images, x):
-        if self.norm == "linf":
-            (x,) = project([images.start], [x], "linf", self.epsilon, self.bounds)
-            return x
-        (x,) = clip_to_bounds([x], self.bounds)
-        return x
-
     def _stripes(self, images):
         """The first image in L-infinity, and the next one of query `i` at `x`."""
         epsilon = per_channel(self.epsilon, images.start)
+        low, high = clip_to_bounds([images.start - epsilon, images.start + epsilon], self.bounds)
+
+        def inside(x):
+            return ops.minimum(ops.maximum(x, low), high)
+
         stripe_shape = (ops.shape(images.start)[0], 1, images.width, images.channels)
         stripes = images.ordered(self._signs(stripe_shape, images.start.dtype))
-        places = self._uniform((self.queries, 2))
-        colors = self._signs((self.queries, images.channels), images.start.dtype)
-        sizes = ops.convert_to_tensor(square_sizes(self.queries, images.height, images.width, 1))
+        sizes = square_sizes(self.queries, images.height, images.width, 1)
+        square = images.squares(self._uniform((self.queries, 2)), sizes)
+        colors = 2.0 * self._signs((self.queries, images.channels), images.start.dtype)
 
         def following(i, x):
-            mask = images.square(*ops.unstack(ops.take(places, i, axis=0), 2), ops.take(sizes, i))
-            color = images.of_channels(ops.take(colors, i, axis=0))
-            return x + 2.0 * epsilon * color * mask
+            color = epsilon * images.of_channels(ops.take(colors, i, axis=0))
+            return inside(x + color * square(i))
 
-        return images.start + epsilon * stripes, following
+        return inside(images.start + epsilon * stripes), following
 
     def _pyramids(self, images):
         """The same in L2, with perturbations in units of the radius."""
@@ -165,19 +162,25 @@ class Square(AttackInRuns):
             table[1] = table[0].T
         which = ops.convert_to_tensor(np.searchsorted(different, sizes).astype("int32"))
         patterns = ops.convert_to_tensor(patterns)
-        sizes = ops.convert_to_tensor(sizes)
         places = self._uniform((self.queries, 4))
+        square, emptied_square = (
+            images.squares(part, sizes) for part in ops.split(places, 2, axis=1)
+        )
+        sizes = ops.convert_to_tensor(sizes)
         turned = ops.cast(self._uniform((self.queries,)) > 0.5, "int32")
         signs = self._signs((self.queries, ops.shape(start)[0], images.channels), dtype)
+
+        def inside(x):
+            return clip_to_bounds([x], self.bounds)[0]
 
         def at_length(delta):
             return delta / (ops.sqrt(images.total(delta * delta)) + GUARD)
 
         def following(i, x):
             (delta,) = in_radii([x - start], self.epsilon)
-            top, left, *other = ops.unstack(ops.take(places, i, axis=0), 4)
+            top, left, _, _ = ops.unstack(ops.take(places, i, axis=0), 4)
             size = ops.take(sizes, i)
-            mask, emptied = images.square(top, left, size), images.square(*other, size)
+            mask, emptied = square(i), emptied_square(i)
             pattern = ops.take(
                 ops.take(patterns, ops.take(which, i), axis=0), ops.take(turned, i), axis=0
             )
@@ -191,9 +194,9 @@ class Square(AttackInRuns):
                 new / (GUARD + ops.sqrt(images.over_pixels(new * new))) * ops.sqrt(unspent + spent)
             )
             delta = delta * (1.0 - mask) * (1.0 - emptied) + new * mask
-            return start + epsilon * at_length(delta)
+            return inside(start + epsilon * at_length(delta))
 
-        return start + epsilon * at_length(self._tiles(images)), following
+        return inside(start + epsilon * at_length(self._tiles(images))), following
 
     def _tiles(self, images):
         """A grid of patterns, each of random sign in every channel, and turned or not."""
@@ -257,11 +260,21 @@ class _Images:
     def total(self, x):
         return ops.sum(x, axis=(1, 2, 3), keepdims=True)
 
-    def square(self, top, left, size):
-        """1 in a square whose place is given by two numbers between 0 and 1, else 0."""
-        rows, columns = self._inside(top, self.height, size), self._inside(left, self.width, size)
-        square = ops.logical_and(rows[:, None], columns[None, :])
-        return self.ordered(ops.cast(square, self.start.dtype)[None, :, :, None])
+    def squares(self, places, sizes):
+        """A function of `i`: 1 in square `i`, whose place `(queries, 2)` are numbers between 0 and 1, else 0.
+
+        Rows and columns of all squares are found at once, since that takes a dozen small operations.
+        """
+        rows, columns = (
+            ops.cast(self._inside(places[:, axis], length, sizes), self.start.dtype)
+            for axis, length in enumerate((self.height, self.width))
+        )
+
+        def square(i):
+            row, column = ops.take(rows, i, axis=0), ops.take(columns, i, axis=0)
+            return self.ordered((row[:, None] * column)[None, :, :, None])
+
+        return square
 
     def placed(self, pattern, top, left, size):
         """A pattern with its corner in that of the square."""
@@ -271,9 +284,11 @@ class _Images:
             pattern = ops.take(pattern, index, axis=axis)
         return self.ordered(pattern[None, :, :, None])
 
-    def _inside(self, place, length, size):
-        index = ops.arange(length, dtype="int32") - _corner(place, length, size)
-        return ops.logical_and(index >= 0, index < size)
+    def _inside(self, places, length, sizes):
+        """Which entries of an axis are in each square, `(queries, length)`."""
+        sizes = ops.convert_to_tensor(sizes)[:, None]
+        index = ops.arange(length, dtype="int32") - _corner(places[:, None], length, sizes)
+        return ops.logical_and(index >= 0, index < sizes)
 
 
 def _corner(place, length, size):

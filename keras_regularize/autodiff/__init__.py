@@ -25,6 +25,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `num_replicas()` | replicas whose gradients the optimizer adds up |
 | `reduce_mean_over_replicas(tensors)` | means over replicas or processes |
 | `gather_over_replicas(tensors)` | the rows of all replicas or processes, the same on each |
+| `gather_batch(tensors)` | the same with gradients, and a function that takes the own rows out again |
 | `synchronize(variables)` | makes variables equal on all processes |
 | `average(variables)` | averages floating variables over processes; whether it did |
 | `train_step(model, step, arguments)` | Keras' `train_step` by a `step(data)` that assigns variables |

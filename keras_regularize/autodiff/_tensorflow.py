@@ -173,6 +173,21 @@ def gather_over_replicas(tensors):
     return tensors if context is None else [context.all_gather(t, axis=0) for t in tensors]
 
 
+def gather_batch(tensors):
+    """`gather_over_replicas` with gradients, and a function that takes a replica's own rows out again."""
+    context = tf.distribute.get_replica_context()
+    if num_replicas() == 1 or context is None:
+        return tensors, lambda rows: rows
+    size = tf.shape(tensors[0])[0]
+    sizes = context.all_gather(size[None], axis=0)
+    begin = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
+    gathered = [
+        tf.ensure_shape(whole, [None, *own.shape[1:]])
+        for whole, own in zip(gather_over_replicas(tensors), tensors)
+    ]
+    return gathered, lambda rows: rows[begin : begin + size]
+
+
 def synchronize(variables):
     """Makes the variables equal on all processes (`tf.distribute` has done so)."""
 

@@ -290,6 +290,42 @@ def gather_over_replicas(tensors):
     return [torch.cat(parts).to(t.device) for t, parts in zip(tensors, zip(*gathered))]
 
 
+class _GatherRows(torch.autograd.Function):
+    """Rows of all processes one after the other; the gradient of each row is the sum over the processes."""
+
+    @staticmethod
+    def forward(ctx, x, sizes):
+        ctx.own, most = sizes[torch.distributed.get_rank()], max(sizes)
+        ctx.begin = sum(sizes[: torch.distributed.get_rank()])
+        padded = torch.cat([x, x.new_zeros(most - len(x), *x.shape[1:])]).contiguous()
+        parts = [torch.empty_like(padded) for _ in sizes]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(gradient)
+        return gradient[ctx.begin : ctx.begin + ctx.own], None
+
+
+def gather_batch(tensors):
+    """The rows of all processes with gradients, and a function that takes a process' own rows out again.
+
+    Where no gradients are recorded, rows are the own ones alone: a process may evaluate by itself.
+    """
+    if not (_averaging() and torch.is_grad_enabled()):
+        return tensors, lambda rows: rows
+    size = torch.tensor([len(tensors[0])], device=tensors[0].device)
+    sizes = [torch.empty_like(size) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(sizes, size)
+    sizes = [int(n) for n in sizes]
+    begin = sum(sizes[: torch.distributed.get_rank()])
+    gathered = [_GatherRows.apply(t, sizes) for t in tensors]
+    return gathered, lambda rows: rows[begin : begin + len(tensors[0])]
+
+
 def synchronize(variables):
     """Makes the variables equal on all processes: those of rank 0."""
     if _averaging():

@@ -14,6 +14,7 @@ from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
 from keras_regularize.layers.jacobian_penalty import JacobianPenalty
+from keras_regularize.layers.negative_queue import NegativeQueue
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
 from keras_regularize.layers.noise.drop_path import DropPath
@@ -67,6 +68,7 @@ __all__ = [
     "LearnedClipQuantizer",
     "LegendreLink",
     "MagFace",
+    "NegativeQueue",
     "NestedDropout",
     "NeuralCollapse",
     "ObservationDropout",

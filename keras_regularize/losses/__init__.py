@@ -33,6 +33,7 @@ from keras_regularize.losses.contrastive.n_pair import NPair
 from keras_regularize.losses.contrastive.neighbors import (
     ClassNeighbors,
     ClusterNeighbors,
+    CutNeighbors,
     GaussianNeighbors,
     IdentityNeighbors,
     KNNNeighbors,
@@ -178,6 +179,7 @@ __all__ = [
     "ICon",
     "ClassNeighbors",
     "ClusterNeighbors",
+    "CutNeighbors",
     "GaussianNeighbors",
     "IdentityNeighbors",
     "KNNNeighbors",

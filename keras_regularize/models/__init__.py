@@ -57,6 +57,7 @@ from keras_regularize.models.sharpness.ignite import IGNITE
 from keras_regularize.models.sharpness.look_sam import LookSAM
 from keras_regularize.models.sharpness.momentum_sam import MomentumSAM
 from keras_regularize.models.sharpness.sam import SAM
+from keras_regularize.models.space_folding import SpaceFolding
 from keras_regularize.models.srl import SRL
 from keras_regularize.models.supnotmiwae import SupNotMIWAE
 from keras_regularize.models.vat import VAT
@@ -123,6 +124,7 @@ __all__ = [
     "RegularizedModel",
     "RepresentationGame",
     "RobustSelfSupervised",
+    "SpaceFolding",
     "SupNotMIWAE",
     "WeightPenalty",
     "WithLabels",

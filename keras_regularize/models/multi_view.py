@@ -137,7 +137,7 @@ class MultiView(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiView":
         parts = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects)
-            for name in ("encoder", "augmentation", "projector", "predictor")
+            for name in ("encoder", "augmentation", "projector", "predictor", "queue")
             if name in config
         }
         return cls(**(config | parts))
@@ -152,8 +152,8 @@ class MomentumViews(MultiView):
     where the weights of $\bar f$ and $\bar g$ follow those of the encoder $f$ and the projector $g$ at each step
     by $\bar\theta \leftarrow m\,\bar\theta + (1 - m)\,\theta$, and $h$ is a predictor. With `losses.Alignment` it
     is BYOL, which needs the predictor; with `losses.InfoNCE(0.2, symmetric=False)` it is MoCo v3, whose negatives
-    are those of the batch, in the place of a queue. Each step takes one order of the two views, where these sum
-    up both.
+    are those of the batch; with a `layers.NegativeQueue`, and no loss beside it, MoCo. Each step takes one order
+    of the two views, where the first two methods sum up both.
 
     The averages move in the forward pass of training, as batch statistics do, and start equal to the weights. They
     are saved with the model. `predict` returns the features of the trained encoder.
@@ -165,6 +165,7 @@ class MomentumViews(MultiView):
         projector: A built `keras.Model` on the features, or `None`.
         predictor: A layer or model on the projected features of the first view, or `None`.
         momentum: $m$, at least 0 and below 1: 0.99 to 0.999, less for short trainings.
+        queue: A layer on the features of both views, such as `layers.NegativeQueue`, or `None`.
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Input: as for `MultiView`. Output: `(batch, 2, dim)`.
@@ -204,14 +205,15 @@ class MomentumViews(MultiView):
         projector: keras.Model | None = None,
         predictor: keras.Layer | None = None,
         momentum: float = 0.99,
+        queue: keras.Layer | None = None,
         **kwargs: Any,
     ):
         super().__init__(encoder, augmentation, 2, projector, **kwargs)
-        if predictor is not None and not isinstance(predictor, keras.Layer):
-            raise ValueError(
-                f"`predictor` must be a layer or `None`. Received: predictor={predictor!r}"
-            )
+        for name, part in (("predictor", predictor), ("queue", queue)):
+            if part is not None and not isinstance(part, keras.Layer):
+                raise ValueError(f"`{name}` must be a layer or `None`. Received: {name}={part!r}")
         self.predictor = predictor
+        self.queue = queue
         self.momentum = check_number("momentum", momentum, minimum=0, below=1)
         self.average_encoder = _copy("encoder", encoder)
         self.average_projector = None if projector is None else _copy("projector", projector)
@@ -224,7 +226,8 @@ class MomentumViews(MultiView):
         if training:
             self._follow()
         average = self._encoded([second], self.average_encoder, self.average_projector, training)
-        return ops.stack([online, ops.stop_gradient(average[:, 0])], axis=1)
+        views = ops.stack([online, ops.stop_gradient(average[:, 0])], axis=1)
+        return views if self.queue is None else self.queue(views, training=training)
 
     def _follow(self):
         pairs = list(zip(self.encoder.weights, self.average_encoder.weights))
@@ -239,8 +242,13 @@ class MomentumViews(MultiView):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["views"], config["concatenate"]
-        predictor = keras.saving.serialize_keras_object(self.predictor)
-        return {**config, "predictor": predictor, "momentum": self.momentum}
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **config,
+            "predictor": serialize(self.predictor),
+            "momentum": self.momentum,
+            "queue": serialize(self.queue),
+        }
 
 
 def _copy(name, model):

@@ -176,6 +176,23 @@ def test_fab_finds_the_boundary_of_a_linear_model():
         assert (moved > 0.999 * distances).all()
 
 
+def test_fab_begins_again_half_the_radius_away():
+    network, (x, _) = Network(classes=5), sample(rows=8)
+    y = array(network.keras(x)).argmax(axis=1)
+    for norm, order in (("linf", np.inf), ("l2", 2)):
+        attack = FAB(0.2, 3, norm, num_targets=2, bounds=None, restarts=3, seed=0)
+        assert attack.num_runs(lambda: 5) == 6
+        like = keras.ops.zeros((8, x.shape[1]))
+        first, second, third = (array(attack._begin(number, like)) for number in range(3))
+        assert np.abs(first).max() == 0.0 < np.abs(second - third).max()
+        np.testing.assert_allclose(np.linalg.norm(second, order, axis=1), 0.5, rtol=1e-5)
+    one, several = (
+        array(network.keras(FAB(0.12, 2, restarts=n, seed=0)(network.keras, x, y))).argmax(1) != y
+        for n in (1, 3)
+    )
+    assert (several | ~one).all()
+
+
 # Square
 
 

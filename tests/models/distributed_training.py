@@ -41,7 +41,7 @@ LEFT_OUT = {"FreeAdversarialTraining", "ARoW", "ALP", *model_table.VARIANTS}
 # Each replica recalibrates its share of the batch by a half of that.
 LEFT_OUT |= {"RecalibratedTraining"}
 # Their terms are of the samples that a replica has beside each other.
-LEFT_OUT |= {"SRL", "ManifoldSmooth"}
+LEFT_OUT |= {"SRL", "SpaceFolding", "ManifoldSmooth"}
 
 
 def at_layer(net, model):
@@ -118,6 +118,46 @@ def train_two(rows=slice(None), batch_size=16):
     return [*model.get_weights(), np.array([logs["generator_loss"], logs["discriminator_loss"]])]
 
 
+def train_on_views(loss, rows=slice(None), batch_size=16):
+    """Weights and losses of an encoder that learns from pairs of rows."""
+    keras.utils.set_random_seed(5)
+    encoder = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    model = kr.models.RegularizedModel(kr.models.MultiView(encoder))
+    model.compile(keras.optimizers.SGD(0.2), loss)
+    views = np.stack([X, X[:, ::-1]], axis=1)
+    data = {"x": views[rows], "y": Y[rows], "sample_weight": W[rows]}
+    history = model.fit(**data, batch_size=batch_size, epochs=2, shuffle=False, verbose=0).history
+    return [*model.get_weights(), np.array(history["loss"])]
+
+
+#: Each other sample of the whole batch is a negative.
+LOSSES_OF_VIEWS = {
+    "NTXent": lambda: kr.losses.NTXent(0.5),
+    "SupCon": lambda: kr.losses.SupCon(0.5),
+    "InfoNCE": lambda: kr.losses.InfoNCE(0.5),
+    "VICReg": lambda: kr.losses.VICReg(),
+}
+
+#: What is trained on one device and on several, by name: functions of the rows and the size of a batch.
+TRAININGS = {
+    **{name: functools.partial(train, wrap) for name, wrap in METHODS.items()},
+    "two networks": train_two,
+    **{
+        name: lambda *rows, make=make: train_on_views(make(), *rows)
+        for name, make in LOSSES_OF_VIEWS.items()
+    },
+}
+
+
+def train_all(*rows):
+    return {name: run(*rows) for name, run in TRAININGS.items()}
+
+
+def compare_all(several, one):
+    for name, values in several.items():
+        compare(name, values, one[name])
+
+
 def compare(name, several, one):
     for a, b in zip(several, one, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, err_msg=name)
@@ -125,7 +165,7 @@ def compare(name, several, one):
 
 def main(mode):
     if mode in ("data_parallel", "model_parallel"):
-        one, one_two = {name: train(wrap) for name, wrap in METHODS.items()}, train_two()
+        one = train_all()
         devices = keras.distribution.list_devices()
         assert len(devices) == 4
         if mode == "data_parallel":
@@ -138,9 +178,7 @@ def main(mode):
                 layout_map=layout, batch_dim_name="batch"
             )
         with distribution.scope():
-            for name, wrap in METHODS.items():
-                compare(name, train(wrap), one[name])
-            compare("two networks", train_two(), one_two)
+            compare_all(train_all(), one)
     elif mode == "mirrored":
         import tensorflow as tf
 
@@ -148,12 +186,10 @@ def main(mode):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-        one, one_two = {name: train(wrap) for name, wrap in METHODS.items()}, train_two()
+        one = train_all()
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
-            for name, wrap in METHODS.items():
-                compare(name, train(wrap), one[name])
-            compare("two networks", train_two(), one_two)
+            compare_all(train_all(), one)
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))
@@ -162,15 +198,13 @@ def main(mode):
     else:
         import torch
 
-        one, one_two = {name: train(wrap) for name, wrap in METHODS.items()}, train_two()
+        one = train_all()
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         torch.distributed.init_process_group("gloo")
         rank = torch.distributed.get_rank()
         # Of every batch of 16 the first half goes to rank 0, the second to rank 1.
         rows = np.concatenate([np.arange(8) + start + 8 * rank for start in range(0, 64, 16)])
-        for name, wrap in METHODS.items():
-            compare(name, train(wrap, rows, batch_size=8), one[name])
-        compare("two networks", train_two(rows, batch_size=8), one_two)
+        compare_all(train_all(rows, 8), one)
         several = train(
             lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True), rows, batch_size=8
         )

@@ -149,6 +149,8 @@ METHODS = {
         random=True,
     ),
     "SRL": objective(later_srl, labels=True),
+    # The pass back from hidden units does not reach the last layer, where passes are counted.
+    "SpaceFolding": objective(lambda net: models.SpaceFolding(net, 0.3, 4), each=(1, 0, 0)),
     "ManifoldSmooth": objective(
         lambda net: models.ManifoldSmooth(net, 0.1, dual_learning_rate=0.3)
     ),

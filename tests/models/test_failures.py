@@ -14,6 +14,7 @@ PENALTIES = {
     "ART",
     "DataEmphasizedELBo",
     "SRL",
+    "SpaceFolding",
     "WeightPenalty",
 }  # Whose gradients are not those of the outputs.
 NAMES = [name for name in METHODS if name not in VARIANTS]

@@ -90,13 +90,16 @@ def test_each_view_has_a_draw_of_its_own():
     assert np.abs(z[:, 0] - z[:, 1]).max() > 0.05
 
 
-@pytest.mark.parametrize("kind", ["MultiView", "MomentumViews"])
+@pytest.mark.parametrize("kind", ["MultiView", "MomentumViews", "queue"])
 def test_saved_and_loaded(kind, tmp_path):
-    parts = {"predictor": layers.Dense(3)} if kind == "MomentumViews" else {"views": 2}
-    model = getattr(kr.models, kind)(
-        encoder(), layers.GaussianNoise(0.1), **parts, projector=projector()
-    )
-    model.compile("sgd", kr.losses.Alignment())
+    make = kr.models.MultiView if kind == "MultiView" else kr.models.MomentumViews
+    parts = {
+        "MultiView": {"views": 2},
+        "MomentumViews": {"predictor": layers.Dense(3)},
+        "queue": {"queue": kr.layers.NegativeQueue(20)},
+    }
+    model = make(encoder(), layers.GaussianNoise(0.1), **parts[kind], projector=projector())
+    model.compile("sgd", None if kind == "queue" else kr.losses.Alignment())
     model.fit(X, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -128,6 +131,32 @@ def test_averages_follow_once_a_step(wrap):
     assert np.abs(moved[0] - start[0]).max() > 0
     np.testing.assert_allclose(model.predict(X, verbose=0), numpy(net(X)), rtol=1e-5)
     assert len(inner.trainable_variables) == 6
+
+
+@pytest.mark.everywhere
+@pytest.mark.parametrize("wrap", [lambda model: model, kr.models.SAM], ids=["plain", "SAM"])
+def test_a_queue_of_negatives(wrap):
+    net, queue = encoder(), kr.layers.NegativeQueue(20, 0.5, seed=0)
+    model = wrap(kr.models.MomentumViews(net, momentum=0.75, queue=queue))
+    model.compile(keras.optimizers.SGD(0.5))
+    views = np.stack([X, X[::-1]], axis=1)
+    model(views)
+    old = numpy(queue.keys).astype("float64")
+    np.testing.assert_allclose(np.linalg.norm(old, axis=1), 1.0, rtol=1e-5)
+
+    def directions(x):
+        z = numpy(net(x)).astype("float64")
+        return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+    q, k = directions(views[:, 0]), directions(views[:, 1])
+    own = (q * k).sum(1) / 0.5
+    expected = np.log(np.exp(own) + np.exp(q @ old.T / 0.5).sum(1)) - own
+    loss = model.evaluate(views, batch_size=16, verbose=0)
+    assert loss == pytest.approx(expected.mean(), rel=1e-4)
+    np.testing.assert_allclose(numpy(queue.keys), old, rtol=1e-6)  # Evaluation leaves no trace.
+    loss = np.ravel(model.train_on_batch(views))[0]
+    assert loss == pytest.approx(expected.mean(), rel=1e-4)
+    np.testing.assert_allclose(numpy(queue.keys), np.r_[k, old][:20], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.rotating
@@ -178,6 +207,10 @@ def test_learns_from_digits_without_labels_what_helps_with_few():
         (lambda: kr.models.MomentumViews(encoder(), projector=layers.Dense(2)), "built"),
         (lambda: kr.models.MomentumViews(encoder(), momentum=1.0), "momentum"),
         (lambda: kr.models.MomentumViews(encoder(), predictor=len), "predictor"),
+        (lambda: kr.models.MomentumViews(encoder(), queue=20), "queue"),
+        (lambda: kr.layers.NegativeQueue(0), "size"),
+        (lambda: kr.layers.NegativeQueue(temperature=0.0), "temperature"),
+        (lambda: kr.layers.NegativeQueue(5)(X), "queries and keys"),
     ],
 )
 def test_what_does_not_fit(make, message):

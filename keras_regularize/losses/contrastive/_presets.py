@@ -6,6 +6,7 @@ from typing import Any
 from keras_regularize.losses.contrastive.neighbors import (
     ClassNeighbors,
     ClusterNeighbors,
+    CutNeighbors,
     GaussianNeighbors,
     IdentityNeighbors,
     KNNNeighbors,
@@ -117,6 +118,10 @@ def _kmeans(temperature=1.0, from_logits=False):
     )
 
 
+def _normalized_cuts(temperature=0.1, from_logits=False):
+    return _pair(CutNeighbors(temperature), ClusterNeighbors(from_logits), divergence="reverse_kl")
+
+
 def _dcd(from_logits=False):
     return _pair(PrecomputedNeighbors(), ClusterNeighbors(from_logits))
 
@@ -153,6 +158,7 @@ PRESETS: dict[str, Callable[..., dict[str, Any]]] = {
     "harmonic": _harmonic,
     "kmeans": _kmeans,
     "spectral_clustering": _kmeans,
+    "normalized_cuts": _normalized_cuts,
     "dcd": _dcd,
     "infonce_clustering": _infonce_clustering,
     "supervised_clustering": _supervised_clustering,

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.losses._coupled import BatchCoupledLoss
 from keras_regularize.numerics import matmul, unit_vectors, upcast
 from keras_regularize.validation import compatible
@@ -15,8 +16,11 @@ FAR = -1e30
 class ViewsLoss(BatchCoupledLoss):
     """A loss of features in which samples of weight 0 are not there; without labels for `fit(x)`.
 
-    A subclass overrides `sample_values`.
+    A subclass overrides `sample_values`, which sees the samples of all replicas or processes.
     """
+
+    #: Whether the value of a sample depends on others, so that those of all replicas are to be seen.
+    looks_at_others = True
 
     def values(self, y_true, y_pred, counted):
         z = upcast(y_pred)
@@ -30,7 +34,11 @@ class ViewsLoss(BatchCoupledLoss):
         here = counted(z.shape[:1])
         if here is not None:
             here = ops.broadcast_to(here, ops.shape(z)[:1])
-        return self.sample_values(None if isinstance(y_true, tuple) else y_true, z, here), None
+        y_true = None if isinstance(y_true, tuple) else y_true
+        if not self.looks_at_others:
+            return self.sample_values(y_true, z, here), None
+        y_true, z, here, own = _of_all_replicas(y_true, z, here)
+        return own(self.sample_values(y_true, z, here)), None
 
     def sample_values(self, y_true: Any, z: Any, here: Any) -> Any:
         """The values `(batch,)` of features in at least float32.
@@ -38,6 +46,15 @@ class ViewsLoss(BatchCoupledLoss):
         `here` are bools `(batch,)`, unset where a sample does not count, or `None`; `y_true` may be `None`.
         """
         raise NotImplementedError
+
+
+def _of_all_replicas(y_true, z, here):
+    """What `sample_values` takes of the whole batch, and a function that takes a replica's own values of it."""
+    given = [z, y_true, None if here is None else ops.cast(here, z.dtype)]
+    gathered, own = backend.gather_batch([part for part in given if part is not None])
+    parts = iter(gathered)
+    z, y_true, here = (part if part is None else next(parts) for part in given)
+    return y_true, z, None if here is None else here > 0, own
 
 
 class Rows(NamedTuple):

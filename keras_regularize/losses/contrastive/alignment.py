@@ -51,6 +51,8 @@ class Alignment(ViewsLoss):
     Alignment and Uniformity on the Hypersphere*, ICML 2020, arXiv:2005.10242.
     """
 
+    looks_at_others = False
+
     def __init__(
         self,
         alpha: float = 2.0,

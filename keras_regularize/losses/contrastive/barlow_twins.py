@@ -23,7 +23,8 @@ class BarlowTwins(ViewsLoss):
     It is one number for the batch, which every sample has as its value. Statistics are those of the samples
     that count: neither masked nor of weight 0; otherwise weights do not act on them.
 
-    On several TensorFlow replicas, or processes of PyTorch, they are those of each one's share of the batch.
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
 
     Args:
         redundancy_factor: $\lambda \ge 0$.

@@ -35,7 +35,8 @@ class FDivergenceContrastive(ViewsLoss):
     gradients of an anchor's negatives sum to 1. How good an encoder is for later tasks is bounded by how far this
     loss is above that of the best scores (Lin and Mei).
 
-    Several TensorFlow replicas, or processes of PyTorch, have each the negatives of their own share of the batch.
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
 
     Args:
         divergence: A row of the table.

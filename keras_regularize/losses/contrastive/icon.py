@@ -12,6 +12,7 @@ from keras_regularize.losses.contrastive._views import FAR, ViewsLoss, number_of
 from keras_regularize.losses.contrastive.neighbors import (
     ClassNeighbors,
     ClusterNeighbors,
+    CutNeighbors,
     GaussianNeighbors,
     IdentityNeighbors,
     KNNNeighbors,
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Neighbors]] = {
     "label": LabelNeighbors,
     "knn": KNNNeighbors,
     "precomputed": PrecomputedNeighbors,
+    "cut": CutNeighbors,
     "class": ClassNeighbors,
     "logit": LogitNeighbors,
     "cluster": ClusterNeighbors,
@@ -68,6 +70,7 @@ class ICon(ViewsLoss):
     | `"cross_entropy"`, `"masked_lm"` | the class, the token | softmax of logits |
     | `"harmonic"` | the class | softmax of $-n \log d$, the logits, of distances $d$ to prototypes |
     | `"kmeans"`, `"spectral_clustering"` | Gaussian of inputs or spectral embedding | clusters, reversed |
+    | `"normalized_cuts"` | a graph in relation to degrees | clusters by degrees, reversed |
     | `"dcd"` | a graph | clusters |
     | `"infonce_clustering"` | nearest neighbours | clusters |
     | `"supervised_clustering"` | the same label | clusters |
@@ -76,8 +79,9 @@ class ICon(ViewsLoss):
     neighbours: $\tilde p = (1 - \alpha) p + \alpha u$ and $\tilde q = (1 - \beta) q + \beta u$, since some of what
     seems no neighbour is one. Clustering gains most, with $\alpha$ from 0.2 to 0.8.
 
-    A row without neighbours has the value 0. Samples of weight 0 are nobody's neighbours. Several TensorFlow
-    replicas, or processes of PyTorch, have each neighbours in their own share of the batch.
+    A row without neighbours has the value 0. Samples of weight 0 are nobody's neighbours. On several TensorFlow
+    replicas, or in training in several processes of PyTorch, the batch is that of all of them, as it is under
+    `keras.distribution` on JAX; but a graph as `y_true` is one of each share of the batch.
 
     Args:
         supervisory: What makes $p$ of `y_true`: one of the `…Neighbors` of `kr.losses`, or its name in lower case,
@@ -147,7 +151,15 @@ class ICon(ViewsLoss):
             "learned_debiasing", learned_debiasing, minimum=0, maximum=1
         )
         self.divergence = check_choice("divergence", divergence, DIVERGENCES)
+        clusters = isinstance(self.learned, ClusterNeighbors)
+        if isinstance(self.supervisory, CutNeighbors) and not clusters:
+            raise ValueError(
+                "`CutNeighbors` are for `learned=ClusterNeighbors(…)`, whose members count by degrees. "
+                f"Received: learned={self.learned!r}"
+            )
         self._check_diagonal()
+        # A graph is one of the samples of a replica.
+        self.looks_at_others = not isinstance(self.supervisory, PrecomputedNeighbors)
 
     @classmethod
     def preset(cls, method: str, **arguments: Any) -> "ICon":
@@ -202,7 +214,11 @@ class ICon(ViewsLoss):
         if self.learned.cross_view:
             y_true = self._targets_of(y_true, z[0], 2)
         supervisory = self.supervisory.distribution(y_true, here)
-        learned = self.learned.distribution(z, here)
+        if isinstance(self.learned, ClusterNeighbors):
+            degrees = self.supervisory.degrees(y_true, here)
+            learned = self.learned.distribution(z, here, degrees)
+        else:
+            learned = self.learned.distribution(z, here)
         columns = [tuple(side.there.shape)[-1] for side in (supervisory, learned)]
         if None not in columns and columns[0] != columns[1]:
             raise ValueError(

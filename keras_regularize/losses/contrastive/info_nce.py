@@ -20,8 +20,8 @@ class InfoNCE(ViewsLoss):
     Only features of the other tower are compared with, unlike in `losses.NTXent`. With `symmetric=False` it is
     the first part alone, without the half: the lower bound of mutual information of contrastive predictive coding.
 
-    Several TensorFlow replicas, or processes of PyTorch, have each the negatives of their own share of the batch;
-    under `keras.distribution` on JAX they are those of the whole batch.
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
 
     Args:
         temperature: $T$, above 0.

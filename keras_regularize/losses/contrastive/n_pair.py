@@ -52,6 +52,8 @@ class NPair(ViewsLoss):
     for Contrastive Representation Learning*, ICML 2023, arXiv:2302.12383.
     """
 
+    looks_at_others = False
+
     def __init__(
         self,
         loss: str = "logistic",

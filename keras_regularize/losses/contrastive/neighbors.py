@@ -64,6 +64,10 @@ class Neighbors(Configured):
         """The distributions of rows `x`; `here` are bools `(rows,)`, unset where one does not count, or `None`."""
         raise NotImplementedError
 
+    def degrees(self, x: Any, here: Any) -> Any:
+        """The weights `(rows,)` that rows have as members of clusters, or `None` for equal ones."""
+        return None
+
     def repeated(self, x: Any, views: int) -> Any:
         """What `distribution` takes for several rows of each sample, next to each other."""
         return ops.repeat(x, views, axis=0)
@@ -356,6 +360,61 @@ class PrecomputedNeighbors(Neighbors):
 
 
 @export
+class CutNeighbors(PrecomputedNeighbors):
+    r"""Neighbours by the weights of a graph in relation to degrees, for normalised cuts.
+
+    $$p_{j|i} = \operatorname{softmax}_j\Big(\frac{W_{ij}}{d_j\, T}\Big), \qquad d_j = \sum_k W_{jk}$$
+
+    with `y_true` as the symmetric $W$. Reversed, with `ClusterNeighbors`, whose members then count by their
+    degrees, the sum over the batch of the divergence of clusters $c$ is
+
+    $$\frac1T \sum_c \frac{\operatorname{cut}(c)}{\operatorname{vol}(c)}
+      + \sum_{ij} q_{j|i} \log q_{j|i} + \text{const.}$$
+
+    of the weights that a cluster's border cuts and of all that it has.
+
+    Args:
+        temperature: $T$, above 0: the less, the more the cut counts beside the entropy.
+
+    Raises:
+        ValueError: If the weights are not `(batch, batch)`, or `temperature` is not positive.
+
+    Cost: a softmax over the weights.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_regularize as kr
+
+    loss = kr.losses.ICon.preset("normalized_cuts", from_logits=True)
+    weights = np.random.uniform(size=(8, 8))
+    loss(weights + weights.T, np.random.normal(size=(8, 2)))
+    ```
+
+    Reference: Shaden Alshammari, John Hershey, Axel Feldmann, William T. Freeman and Mark Hamilton, *I-Con: A
+    Unifying Framework for Representation Learning*, ICLR 2025, arXiv:2504.16929. The cut: Jianbo Shi and Jitendra
+    Malik, *Normalized Cuts and Image Segmentation*, IEEE Transactions on Pattern Analysis and Machine Intelligence
+    2000.
+    """
+
+    def __init__(self, temperature: float = 0.1):
+        super().__init__(exclude_self=False)
+        self.temperature = check_number("temperature", temperature, above=0)
+
+    def distribution(self, x, here):
+        there = super().distribution(x, here).there
+        degrees = self.degrees(x, here)
+        some = degrees > 0
+        scale = ops.where(some, self.temperature * degrees, 1.0)
+        return of_scores(ops.where(some, feature_rows(x) / scale, 0.0), there)
+
+    def degrees(self, x, here):
+        weights = feature_rows(x)
+        return ops.sum(weights * self._columns(weights, here), axis=-1)
+
+
+@export
 class ClassNeighbors(Neighbors):
     r"""Neighbours are classes: the label of each row, certain or soft.
 
@@ -430,7 +489,7 @@ class ClusterNeighbors(Neighbors):
     $$q_{j|i} = \sum_c \frac{\phi_{ic}\, \phi_{jc}}{\sum_k \phi_{kc}}$$
 
     with $\phi$ the probabilities of clusters. A cluster without members adds nothing; $q$ is clipped to
-    `[1e-7, 1]`.
+    `[1e-7, 1]`. With `CutNeighbors`, members count by their degrees.
 
     Args:
         from_logits: Whether the features are logits of clusters, else probabilities.
@@ -454,11 +513,13 @@ class ClusterNeighbors(Neighbors):
         self.from_logits = bool(from_logits)
         self.exclude_self = bool(exclude_self)
 
-    def distribution(self, x, here):
+    def distribution(self, x, here, degrees=None):
         x = feature_rows(x)
         phi = ops.softmax(x, axis=-1) if self.from_logits else x
         there = self._columns(x, here)
         members = phi * as_weights(here, x)[:, None]
+        if degrees is not None:
+            members = members * ops.cast(degrees, x.dtype)[:, None]
         total = ops.sum(members, axis=0)
         some = total > 0
         shares = ops.where(some, members / ops.where(some, total, 1.0), 0.0)

@@ -25,8 +25,8 @@ class NTXent(ViewsLoss):
     `models.MultiView` gives out the views; `losses.SupCon` takes labels for what belongs together,
     `losses.InfoNCE` has two encoders.
 
-    Several TensorFlow replicas, or processes of PyTorch, have each the negatives of their own share of the batch;
-    under `keras.distribution` on JAX they are those of the whole batch.
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
 
     Args:
         temperature: $T$, above 0. Smaller ones attend to the hardest negatives; 0.1 to 0.5 are common.

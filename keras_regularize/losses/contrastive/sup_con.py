@@ -25,8 +25,8 @@ class SupCon(ViewsLoss):
 
     Train an encoder and a projector with it, then a classifier on the encoder's features.
 
-    Several TensorFlow replicas, or processes of PyTorch, have each the positives and negatives of their own share
-    of the batch; under `keras.distribution` on JAX they are those of the whole batch.
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
 
     Args:
         temperature: $T$, above 0.

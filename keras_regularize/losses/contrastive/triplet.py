@@ -40,7 +40,8 @@ class Triplet(ViewsLoss):
     Hard mining needs clean labels and may collapse at first on hard data; semi-hard does not. Batches should hold
     several samples of each label.
 
-    Several TensorFlow replicas, or processes of PyTorch, find triplets in their own share of the batch.
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
 
     Args:
         margin: $m \ge 0$, or `"soft"`, not with `mining="all"`.
@@ -141,14 +142,15 @@ class Triplet(ViewsLoss):
 
     def _semi_hard(self, distances, pairs):
         negative = ops.cast(pairs.negative, distances.dtype)
-        order, back = _order(distances, pairs)
+        order = _order(distances, pairs)
+        back = ops.argsort(order, axis=-1)
         # How many negatives are nearer than a column: the next in their order is the one to take.
         nearer = ops.take_along_axis(
             cumsum(ops.take_along_axis(negative, order, axis=-1)), back, axis=-1
         )
         number = ops.sum(negative, axis=-1, keepdims=True)
         place = ops.where(nearer < number, nearer, maximum(number - 1.0, 0.0))
-        negatives, _ = _order(distances, _Pairs(pairs.negative, pairs.negative))
+        negatives = _order(distances, _Pairs(pairs.negative, pairs.negative))
         chosen = ops.take_along_axis(negatives, ops.cast(place, "int32"), axis=-1)
         to_negative = ops.take_along_axis(distances, chosen, axis=-1)
         counted = ops.logical_and(pairs.positive, number > 0)
@@ -165,14 +167,12 @@ class Triplet(ViewsLoss):
         # Of both ends of a triplet only the difference counts: small numbers lose less.
         middle = ops.sum(ops.stop_gradient(ends) * either, axis=-1, keepdims=True) / number
         ends = ends - middle
-        order, back = _order(ends, pairs)
-        positives, negatives = (
-            ops.take_along_axis(pair, order, axis=-1) for pair in (positive, negative)
-        )
+        order = _order(ends, pairs)
+        kinds, ends = (ops.take_along_axis(x, order, axis=-1) for x in (positive - negative, ends))
+        positives, negatives = maximum(kinds, 0.0), maximum(-kinds, 0.0)
         nearer = positives * cumsum(negatives)
         further = negatives * (ops.sum(positives, axis=-1, keepdims=True) - cumsum(positives))
-        times = ops.take_along_axis(nearer - further, back, axis=-1)
-        mean = ops.sum(times * ends) / maximum(ops.sum(nearer), 1.0)
+        mean = ops.sum((nearer - further) * ends) / maximum(ops.sum(nearer), 1.0)
         return mean * ops.ones_like(distances[:, 0])
 
 
@@ -196,7 +196,6 @@ def _pairs(rows):
 
 
 def _order(distances, pairs):
-    """The order of the columns of each row by distance, those that are no pairs last, and the way back."""
+    """The order of the columns of each row by distance, those that are no pairs last."""
     either = ops.logical_or(pairs.positive, pairs.negative)
-    order = ops.argsort(ops.where(either, ops.stop_gradient(distances), float("inf")), axis=-1)
-    return order, ops.argsort(order, axis=-1)
+    return ops.argsort(ops.where(either, ops.stop_gradient(distances), float("inf")), axis=-1)

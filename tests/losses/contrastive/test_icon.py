@@ -162,7 +162,7 @@ METHODS = {
         value(keras.losses.CategoricalCrossentropy(from_logits=True), PHI, LOGITS[:, :3]),
     ),
 }
-LIMITS = {"pca", "vicreg", "triplet", "kmeans", "spectral_clustering"}
+LIMITS = {"pca", "vicreg", "triplet", "kmeans", "spectral_clustering", "normalized_cuts"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -211,6 +211,24 @@ def test_reversed_clusters_are_k_means(method):
         loss = 8 * value(ICon.preset(method, temperature=2.0), X, phi)
         gaps.append(loss - (within - entropy))
     np.testing.assert_allclose(gaps, gaps[0], rtol=1e-3)
+
+
+def test_reversed_clusters_of_a_graph_are_normalised_cuts():
+    """Up to the entropy of the clusters and a constant: the same for all assignments."""
+    weights = GRAPH + GRAPH.T
+    degrees, gaps = weights.sum(1), []
+    for seed in range(4):
+        ids = np.random.default_rng(seed).permutation(np.arange(8) % 3)
+        phi, same = np.eye(3)[ids], ids[:, None] == ids
+        volumes = degrees @ phi
+        cuts = sum(weights[ids == c][:, ids != c].sum() / volumes[c] for c in range(3))
+        q = same * degrees / volumes[ids][:, None]
+        entropy = (q * np.log(np.where(same, q, 1.0))).sum()
+        loss = 8 * value(ICon.preset("normalized_cuts", temperature=0.05), weights, phi)
+        gaps.append(loss - (cuts / 0.05 + entropy))
+    np.testing.assert_allclose(gaps, gaps[0], rtol=1e-3)
+    with pytest.raises(ValueError, match="whose members count by degrees"):
+        ICon("cut", "gaussian")
 
 
 def test_a_perplexity_is_the_exponential_of_the_entropy():
