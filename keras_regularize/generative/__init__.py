@@ -7,9 +7,21 @@ from keras_regularize.generative.black_box import (
     sequential_cross_entropy,
 )
 from keras_regularize.generative.pseudo_huber import pseudo_huber_schedule, scheduled_pseudo_huber
+from keras_regularize.losses.probabilistic.mixture_vae import mixture_vae_loss
 from keras_regularize.losses.probabilistic.supnotmiwae import supnotmiwae_loss
+from keras_regularize.losses.probabilistic.vae import (
+    balanced_mse_update,
+    balanced_vae_loss,
+    gaussian_kl,
+)
+from keras_regularize.models.autoencoders.charts import invertible_chart
 
 __all__ = [
+    "mixture_vae_loss",
+    "balanced_mse_update",
+    "balanced_vae_loss",
+    "gaussian_kl",
+    "invertible_chart",
     "AutoencoderSampler",
     "black_box_cross_entropy",
     "black_box_square_loss",

@@ -16,7 +16,9 @@ from keras_regularize.models.art import ART
 from keras_regularize.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
 from keras_regularize.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
 from keras_regularize.models.autoencoders.jacobian_nuclear_norm import JacobianNuclearNorm
+from keras_regularize.models.autoencoders.mixture_vae import MixtureVAE
 from keras_regularize.models.autoencoders.sign_autoencoder import SignAutoencoder
+from keras_regularize.models.autoencoders.vae import VAE
 from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
 from keras_regularize.models.depict import DEPICT
 from keras_regularize.models.distillation import Distillation
@@ -58,6 +60,8 @@ from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "MixtureVAE",
+    "VAE",
     "ALP",
     "AMP",
     "ART",
