@@ -71,7 +71,7 @@ def bures_critical_values(covariance: Any, rank: int, epsilon: float = 0.0) -> B
     epsilon = check_number("epsilon", epsilon, minimum=0)
     values, vectors = np.linalg.eigh(matrix)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    if epsilon > values[-1]:
+    if epsilon > values[-1] * (1 + 1e-9):
         raise ValueError(
             f"`epsilon` must be at most the smallest eigenvalue, {values[-1]:g}. Received: epsilon={epsilon}"
         )

@@ -65,15 +65,17 @@ class AffineCoupling(Configured, keras.layers.Layer):
             )
         self._first = features // 2
         sizes = self._first, features - self._first
-        self.networks = [self._network(sizes[1], sizes[0]), self._network(*sizes)]
+        # Those of the first half, which see the second, and those of the second.
+        self.layers = [*self._network(*sizes[::-1]), *self._network(*sizes)]
         self.built = True
 
     def _network(self, inputs, outputs):
-        hidden = [keras.layers.Dense(self.units, "relu", dtype=self.dtype_policy) for _ in range(2)]
-        last = keras.layers.Dense(2 * outputs, dtype=self.dtype_policy)
-        network = keras.Sequential([*hidden, last])
-        network.build((None, inputs))
-        return network
+        units = (inputs, self.units, self.units, 2 * outputs)
+        layers = []
+        for given, size, activation in zip(units, units[1:], ("relu", "relu", None)):
+            layers.append(keras.layers.Dense(size, activation, dtype=self.dtype_policy))
+            layers[-1].build((None, given))
+        return layers
 
     def call(self, inputs: Any, inverse: bool = False) -> Any:
         first, second = inputs[..., : self._first], inputs[..., self._first :]
@@ -86,7 +88,9 @@ class AffineCoupling(Configured, keras.layers.Layer):
         return ops.concatenate([first, second], axis=-1)
 
     def _moved(self, half, index, other, inverse):
-        raw, shift = ops.split(self.networks[index](other), 2, axis=-1)
+        for layer in self.layers[3 * index : 3 * index + 3]:
+            other = layer(other)
+        raw, shift = ops.split(other, 2, axis=-1)
         scale = (2.0 * self.clamp / math.pi) * ops.arctan(raw)
         return (half - shift) * ops.exp(-scale) if inverse else half * ops.exp(scale) + shift
 

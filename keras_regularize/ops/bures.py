@@ -20,8 +20,11 @@ def bures_distance(first: Any, second: Any) -> Any:
     root = _root(first)
     inner = _symmetric(matmul(matmul(root, ops.stop_gradient(second)), root))
     values, vectors, finite = _eigen(inner)
-    fidelity = ops.where(finite, ops.sum(ops.sqrt(values), axis=-1), float("nan"))
-    inverse = _from_eigen(_inverse_roots(values), vectors)
+    kept = _above_rounding(values)
+    fidelity = ops.where(kept, ops.sqrt(values), 0.0)
+    fidelity = ops.where(finite, ops.sum(fidelity, axis=-1), float("nan"))
+    inverse = ops.where(kept, 1.0 / ops.sqrt(ops.where(kept, values, 1.0)), 0.0)
+    inverse = _from_eigen(inverse, vectors)
     transport = ops.stop_gradient(matmul(matmul(root, inverse), root))
     # Its gradient in B is T / 2.
     surrogate = 0.5 * ops.sum(transport * second, axis=(-2, -1))
@@ -75,9 +78,7 @@ def _root(matrix):
     return ops.where(finite[..., None, None], root, float("nan"))
 
 
-def _inverse_roots(values):
-    """`values^-½`, and 0 for those that are 0 to rounding."""
+def _above_rounding(values):
+    """Which eigenvalues are more than rounding of the largest, which is the last."""
     precision = 1e-15 if keras.backend.standardize_dtype(values.dtype) == "float64" else 1e-7
-    least = precision * values.shape[-1] * values[..., -1:]  # They come in rising order.
-    kept = values > least
-    return ops.where(kept, 1.0 / ops.sqrt(ops.where(kept, values, 1.0)), 0.0)
+    return values > precision * values.shape[-1] * values[..., -1:]

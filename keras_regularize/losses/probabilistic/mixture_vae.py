@@ -44,7 +44,12 @@ def mixture_vae_loss(negative_elbos: Any, log_weights: Any) -> Any:
     by Mixture Models of VAEs for Inverse Problems*, JMLR 2024, arXiv:2303.15244; after the authors' code.
     """
     losses = weighted_elbos(negative_elbos, log_weights)
-    return ops.sum(ops.softmax(-losses, axis=-1) * losses, axis=-1)
+    return ops.sum(shares(losses) * losses, axis=-1)
+
+
+def shares(losses: Any) -> Any:
+    """The softmax of `-losses` over the last axis, which may be one of a single chart: Keras warns of that."""
+    return ops.exp(-losses - ops.logsumexp(-losses, axis=-1, keepdims=True))
 
 
 def weighted_elbos(negative_elbos: Any, log_weights: Any) -> Any:

@@ -11,7 +11,11 @@ from keras import ops
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.layers._losses import add_float_loss
-from keras_regularize.losses.probabilistic.mixture_vae import mixture_vae_loss, weighted_elbos
+from keras_regularize.losses.probabilistic.mixture_vae import (
+    mixture_vae_loss,
+    shares,
+    weighted_elbos,
+)
 from keras_regularize.losses.probabilistic.vae import squared_errors
 from keras_regularize.models.autoencoders._own_loss import OwnLoss
 from keras_regularize.models.autoencoders.charts import PairChart
@@ -153,14 +157,14 @@ class MixtureVAE(OwnLoss):
 
     def responsibilities(self, inputs: Any) -> Any:
         """How much of each point belongs to each chart, a tensor `(batch, charts)` of rows with the sum 1."""
-        return ops.softmax(-weighted_elbos(self(inputs, training=False), self.log_weights))
+        return shares(weighted_elbos(self(inputs, training=False), self.log_weights))
 
     def reconstruct(self, inputs: Any) -> Any:
         """Points of the manifold for data, a tensor in their shape."""
         x = as_float(inputs)
         parts = [self._chart_pass(chart, x, False) for chart in self.charts]
         elbos = ops.stack([elbo for elbo, _, _ in parts], axis=-1)
-        weights = ops.softmax(-weighted_elbos(elbos, self.log_weights))
+        weights = shares(weighted_elbos(elbos, self.log_weights))
         points = ops.stack([upcast(point) for _, _, point in parts], axis=-1)
         shape = (-1, *(1,) * (len(points.shape) - 2), len(parts))
         return ops.cast(ops.sum(points * ops.reshape(weights, shape), axis=-1), parts[0][2].dtype)
@@ -262,10 +266,10 @@ class MixtureVAE(OwnLoss):
                 begin = end
         if last < epochs and begin < epochs:
             self._change(False)
-            shares = self._overlapping(np.asarray(x), batch_size)
+            kept = self._overlapping(np.asarray(x), batch_size)
             least = np.exp(_LEAST_LOG_WEIGHT)
-            self.log_weights.assign(np.log(np.maximum(shares.mean(axis=0), least)))
-            histories.append(super().fit(x, shares, epochs=epochs, initial_epoch=begin, **run))
+            self.log_weights.assign(np.log(np.maximum(kept.mean(axis=0), least)))
+            histories.append(super().fit(x, kept, epochs=epochs, initial_epoch=begin, **run))
         if not histories:
             histories.append(super().fit(x, epochs=epochs, initial_epoch=begin, **run))
         self._change(False)
@@ -278,12 +282,12 @@ class MixtureVAE(OwnLoss):
             self.train_function = None
 
     def _pretrain(self, x, batch_size, verbose):
-        shares = _nearest(x, len(self.charts), np.random.default_rng(self.seed))
-        rows = np.flatnonzero(shares.any(axis=1))
+        nearest = _nearest(x, len(self.charts), np.random.default_rng(self.seed))
+        rows = np.flatnonzero(nearest.any(axis=1))
         self._change(False)
         super().fit(
             x[rows],
-            shares[rows],
+            nearest[rows],
             batch_size=batch_size,
             epochs=self.pretrain_epochs,
             verbose=verbose,
@@ -391,11 +395,11 @@ def _nearest(x, charts, random):
         distances[one, other] = distances[other, one] = np.inf
         crowded = one if distances[one].min() <= distances[other].min() else other
         centers = np.delete(centers, crowded, axis=0)
-    shares = np.zeros((len(rows), charts), "float32")
+    nearest = np.zeros((len(rows), charts), "float32")
     for k, center in enumerate(centers):
-        nearest = np.argsort(_distances(rows, center[None])[:, 0], kind="stable")[:_NEAREST]
-        shares[nearest, k] = 1.0
-    return shares
+        order = np.argsort(_distances(rows, center[None])[:, 0], kind="stable")
+        nearest[order[:_NEAREST], k] = 1.0
+    return nearest
 
 
 def _distances(x, y):

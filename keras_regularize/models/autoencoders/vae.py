@@ -238,7 +238,7 @@ class VAE(Configured, OwnLoss):
     # Training
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        target, outputs = self._compared(x, y, y_pred)
+        target, outputs = self._compared(x, y, y_pred, sample_weight)
         if self.reconstruction == "mse":
             squares, size = squared_errors(target, outputs)
             error = masked_sample_mean(squares / size, outputs, sample_weight)
@@ -280,7 +280,7 @@ class VAE(Configured, OwnLoss):
             y_pred["mean"], y_pred["log_variance"], self.free_bits, self.free_bits_reduction
         )
 
-    def _compared(self, x, y, y_pred):
+    def _compared(self, x, y, y_pred, sample_weight):
         target, outputs = x if y is None else y, y_pred["reconstruction"]
         shape = tuple(target.shape)
         if self._elementwise and not compatible(shape, outputs.shape):
@@ -289,10 +289,15 @@ class VAE(Configured, OwnLoss):
                 f"used. Received: {'x' if y is None else 'y'} of shape {shape}, a reconstruction of shape "
                 f"{tuple(outputs.shape)}"
             )
+        if self._elementwise and sample_weight is not None:
+            # A target of weight 0 may be anything, whose gradient would be NaN even times 0.
+            rows = ops.reshape(sample_weight, (-1, *(1,) * (len(outputs.shape) - 1)))
+            target = ops.cast(ops.convert_to_tensor(target), outputs.dtype)
+            target = ops.where(rows != 0, target, ops.stop_gradient(outputs))
         return target, outputs
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        target, outputs = self._compared(x, y, y_pred)
+        target, outputs = self._compared(x, y, y_pred, sample_weight)
         if self._elementwise:
             squares, size = squared_errors(target, outputs)
             _track(self.error_tracker, squares / size, sample_weight)
