@@ -149,7 +149,7 @@ def manifold_descent(
     check_integer("steps", steps, minimum=0)
     check_choice("retraction", retraction, ("project", "chart"))
     check_number("box_penalty", box_penalty, minimum=0)
-    x = upcast(start)
+    x = upcast(ops.convert_to_tensor(start, dtype=mixture.compute_dtype))
     single = len(x.shape) == 1
     x = x[None] if single else x
     if len(x.shape) != 2:

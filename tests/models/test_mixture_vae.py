@@ -10,6 +10,9 @@ from keras_regularize.generative import invertible_chart, mixture_vae_loss
 from keras_regularize.models.autoencoders import mixture_vae
 from tests.helpers import array, normal, number
 
+# XLA takes long over the many small operations of couplings, which TensorFlow leaves to it by default.
+COMPILE = {"jit_compile": False} if keras.backend.backend() == "tensorflow" else {}
+
 
 def circle(n=200, noise=0.01):
     rng = np.random.default_rng(0)
@@ -79,7 +82,7 @@ def test_codes_have_the_density_of_the_energy():
 @pytest.mark.everywhere
 def test_bounds_responsibilities_and_the_loss_of_a_step():
     model, x = mixture(), circle(12)
-    model.compile("sgd")
+    model.compile("sgd", **COMPILE)
     bounds, shares = array(model(x)), array(model.responsibilities(x))
     points = 0
     for k, chart in enumerate(model.charts):
@@ -101,7 +104,7 @@ def test_centres_are_far_apart_and_phases_follow(tmp_path):
     assert nearest.shape == (120, 2) and (nearest.sum(0) == 100).all()
     assert (nearest[:60].all(0) != nearest[60:].all(0)).all()  # Each has one of the circles whole.
     model = mixture(pretrain_epochs=2, train_weights_after=2, lipschitz_epochs=1)
-    model.compile("adam")
+    model.compile("adam", **COMPILE)
     first = array(model.charts[0].couplings[0].layers[0].kernel)
     history = model.fit(x, batch_size=60, epochs=4, verbose=0)
     assert history.epoch == [0, 1, 2, 3] and len(history.history["loss"]) == 4
@@ -124,7 +127,7 @@ def test_centres_are_far_apart_and_phases_follow(tmp_path):
 
 def test_the_lipschitz_term_is_in_its_epochs_alone():
     model = mixture(1, lipschitz_weight=1e5, lipschitz_epochs=1)
-    model.compile(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), **COMPILE)
     losses = model.fit(circle(16), epochs=2, verbose=0).history["loss"]
     assert losses[0] > 10 * abs(losses[1])
     model._lipschitz = True
@@ -204,7 +207,7 @@ def test_two_charts_cover_the_circle_that_one_cannot():
     x, errors = circle(300), []
     for charts in (1, 2):
         model = mixture(charts, 2, 24, decoder_noise=0.05, pretrain_epochs=30, lipschitz_epochs=0)
-        model.compile(keras.optimizers.Adam(0.01, clipnorm=2.0))
+        model.compile(keras.optimizers.Adam(0.01, clipnorm=2.0), **COMPILE)
         model.fit(x, batch_size=300, epochs=20, verbose=0)
         errors.append(np.linalg.norm(model.predict(x, verbose=0) - x, axis=1).mean())
     assert errors[1] < 0.5 * errors[0], errors

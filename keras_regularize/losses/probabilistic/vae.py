@@ -179,7 +179,7 @@ def balanced_mse_update(mean_squared_error: Any, batch_errors: Any, momentum: fl
         moved = momentum * state + (1.0 - momentum) * error
         return ops.where(moved < state, moved, state)
 
-    if not errors.shape:
+    if len(errors.shape) == 0:
         return update(state, errors)
     if errors.shape[0] == 0:
         return errors
