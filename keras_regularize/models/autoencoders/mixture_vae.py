@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import masked_sample_mean
-from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.losses.probabilistic.mixture_vae import (
     mixture_vae_loss,
     shares,
@@ -226,7 +225,7 @@ class MixtureVAE(OwnLoss):
                 chart.decode(codes + self._noise(codes)), chart.decode(codes)
             )
             change = ops.sum(squares) / (count * self.decoder_noise**2)
-            add_float_loss(self, self.lipschitz_weight * change)
+            self.add_loss(ops.cast(self.lipschitz_weight * change, keras.config.floatx()))
 
     # Training
 
