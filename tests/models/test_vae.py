@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 from keras_regularize.generative import balanced_mse_update, balanced_vae_loss, gaussian_kl
+from keras_regularize.masks import with_mask
 from keras_regularize.testing._common import float_width
 from tests.helpers import array, evaluate_loss, normal, number
 
@@ -103,6 +104,8 @@ def test_optimal_sigma_is_the_likelihood_at_the_error():
     p[0] = np.nan
     weighted = array(loss(y, p, np.array([0.0, 1, 1, 1], "float32")))[1:]
     np.testing.assert_allclose(weighted, evaluate_loss(loss, y[1:], p[1:])[0], rtol=1e-5)
+    with pytest.raises(ValueError, match="takes no mask of positions"):
+        loss(y, with_mask(ops.convert_to_tensor(y), ops.ones((4, 3), "bool")))
     perfect = evaluate_loss(loss, y, y)
     assert np.isfinite(perfect[0]).all() and (perfect[1] == 0).all()
 

@@ -8,6 +8,7 @@ from keras_regularize.losses.probabilistic.vae import (
     soft_clipped_log_sigma,
     sum_per_sample,
 )
+from keras_regularize.masks import keras_mask
 from keras_regularize.numerics import maximum
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets
@@ -43,7 +44,7 @@ class OptimalSigmaGaussian(BatchCoupledLoss):
         weight 0 do not count in the variance.
 
     Raises:
-        ValueError: If an argument is no number, or the shapes do not fit.
+        ValueError: If an argument is no number, the shapes do not fit, or positions are masked.
 
     Cost: that of squared error.
 
@@ -73,6 +74,15 @@ class OptimalSigmaGaussian(BatchCoupledLoss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.min_log_sigma = check_number("min_log_sigma", min_log_sigma, optional=True)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        mask = keras_mask(y_pred)
+        if mask is not None and len(mask.shape) > 1:
+            raise ValueError(
+                "`OptimalSigmaGaussian` sums over all outputs of a sample and takes no mask of positions. "
+                f"Received: a mask of shape {tuple(mask.shape)}"
+            )
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def values(self, y_true, y_pred, counted):
         targets, predicted = align_targets(y_true, y_pred)
