@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import (
     alternatives,
+    autoencoders,
     boxes_and_ranking,
     contrastive,
     curvature,
@@ -42,6 +43,7 @@ TABLES = {
     "curvature": curvature.table,
     "contrastive": contrastive.table,
     "generative": generative.table,
+    "autoencoders": autoencoders.table,
     "imports": imports.table,
 }
 

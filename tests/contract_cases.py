@@ -180,6 +180,24 @@ def elastic_network():
     )
 
 
+def covariances():
+    x = np.random.default_rng(0).normal(size=(8, 3, 5))
+    return (x @ np.swapaxes(x, 1, 2) / 5).astype("float32")
+
+
+def rows_of_four():
+    return np.random.default_rng(0).normal(size=(2, 8, 4)).astype("float32")
+
+
+def variational_encoder():
+    x = keras.Input((3,))
+    return keras.Model(x, [keras.layers.Dense(2)(x), keras.layers.Dense(2)(x)])
+
+
+def dense_decoder():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+
+
 def missing_data_parts():
     layers = keras.layers
 
@@ -722,6 +740,37 @@ CASES = {
             "patch_size": [2, 2],
         },
         "check": lambda: {"inputs": images()},
+    },
+    "layers.AffineCoupling": {"config": lambda: {"units": 4}},
+    "layers.GaussianSampling": {"check": lambda: {"inputs": [views()[:, 0], views()[:, 1]]}},
+    # Symmetric matrices; what is added to the model's is not added to the target.
+    "losses.BuresWasserstein": {
+        # Their squares overflow float16.
+        "check": lambda: {
+            "y_true": covariances()[:4],
+            "y_pred": covariances()[4:],
+            "extremes": [0.0 * covariances()[4:], 1e3 * covariances()[4:]],
+        }
+    },
+    # The variance is that of the batch, of samples of a weight above 0.
+    "losses.OptimalSigmaGaussian": {
+        "check": lambda: {**columns(), "skip": (*BATCH_COUPLED, "sample weights")}
+    },
+    "metrics.FrechetDistance": {
+        "config": lambda: {"feature_extractor": teacher()},
+        "check": lambda: dict(zip(("y_true", "y_pred"), rows_of_four())),
+    },
+    "models.MixtureVAE": {
+        "config": lambda: {
+            "charts": [kr.generative.invertible_chart(3, 2, 1, 4) for _ in range(2)],
+            "encoder_noise": 0.1,
+            "decoder_noise": 0.5,
+        },
+    },
+    "models.VAE": {
+        "config": lambda: {"encoder": variational_encoder(), "decoder": dense_decoder()},
+        # The first of its outputs, which is looked at, is the log-variance of the codes.
+        "check": lambda: {"skip": ("randomness", "saving", "jit")},
     },
     "models.JODIE": {"config": lambda: {"num_users": 3, "num_items": 2}},
     "models.RepresentationGame": {"config": lambda: {"rank": 2}},

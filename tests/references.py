@@ -566,4 +566,28 @@ REFERENCES = {
     "analysis.robustness_report": (
         "tests/analysis/test_robustness_report.py::test_the_report_is_made_of_its_parts"
     ),
+    **{
+        name: f"tests/models/test_vae.py::{test}"
+        for name, test in (
+            ("callbacks.KLAnnealing", "test_schedules"),
+            ("layers.GaussianSampling", "test_sampling_adds_the_divergence"),
+            ("models.VAE", "test_a_step_is_that_of_the_formula"),
+        )
+    },
+    **{
+        name: f"tests/models/test_mixture_vae.py::{test}"
+        for name, test in (
+            ("generative.invertible_chart", "test_a_coupling_is_undone"),
+            ("inverse.manifold_descent", "test_a_linear_chart_is_projected_on"),
+            ("layers.AffineCoupling", "test_a_coupling_is_undone"),
+            ("models.MixtureVAE", "test_bounds_responsibilities_and_the_loss_of_a_step"),
+        )
+    },
+    **{
+        name: f"tests/losses/test_bures_wasserstein.py::{test}"
+        for name, test in (
+            ("analysis.bures_critical_values", "test_critical_values_are_those_of_all_choices"),
+            ("metrics.FrechetDistance", "test_the_metric_is_the_distance_of_all_features"),
+        )
+    },
 }

@@ -266,6 +266,25 @@ FAMILIES = {
         "generative.AutoencoderSampler",
         "activations.straight_through_sign",
     ],
+    "Variational autoencoders": [
+        "models.VAE",
+        "layers.GaussianSampling",
+        "callbacks.KLAnnealing",
+        "losses.OptimalSigmaGaussian",
+        "generative.gaussian_kl",
+        "generative.balanced_vae_loss",
+        "generative.balanced_mse_update",
+        "models.MixtureVAE",
+        "generative.mixture_vae_loss",
+        "generative.invertible_chart",
+        "layers.AffineCoupling",
+        "inverse.chart_gradient",
+        "inverse.manifold_descent",
+        "losses.BuresWasserstein",
+        "regularizers.BuresWasserstein",
+        "analysis.bures_critical_values",
+        "metrics.FrechetDistance",
+    ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
@@ -315,6 +334,8 @@ ALSO = {
     "Augmentation and noise": "Cutout, dropout, stochastic depth, missing data, smoothing.",
     "Autoencoders": "Contractive and denoising autoencoders, scores of densities, nuclear norm of Jacobians, "
     "codes of bits.",
+    "Variational autoencoders": "VAE, beta-VAE, KL annealing, free bits, posterior collapse, manifold learning, "
+    "invertible networks, Wasserstein distance of normal distributions, FID.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 
@@ -334,6 +355,7 @@ GOES_INTO = {
     "callbacks": "`fit(callbacks=[…])`",
     "analysis": "called on a trained model",
     "generative": "called",
+    "inverse": "called, with a model or an operator",
     "hyper": "called, around whole trainings",
     "ops": "called on tensors",
     "utils": "called on labels; `where=…`",

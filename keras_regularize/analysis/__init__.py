@@ -1,5 +1,6 @@
 """Look at a trained model."""
 
+from keras_regularize.analysis._bures_critical_values import bures_critical_values
 from keras_regularize.analysis._contrastive_rademacher import contrastive_rademacher
 from keras_regularize.analysis._effective_learning_rate import effective_learning_rate
 from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
@@ -130,6 +131,7 @@ from keras_regularize.analysis.self_distillation import (
 from keras_regularize.analysis.spectrum import effective_rank, spectral_norms
 
 __all__ = [
+    "bures_critical_values",
     "CORRUPTIONS",
     "ConformalClassifier",
     "ConformalQuantiles",

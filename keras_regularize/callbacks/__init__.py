@@ -1,6 +1,7 @@
 """Pass them to `fit(callbacks=[…])`."""
 
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
+from keras_regularize.callbacks.kl_annealing import KLAnnealing
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
@@ -12,6 +13,7 @@ from keras_regularize.callbacks.warm_restarts import WarmRestarts
 from keras_regularize.callbacks.weight_trajectory import WeightTrajectory
 
 __all__ = [
+    "KLAnnealing",
     "EffectiveLearningRate",
     "IterativePruning",
     "LearningRateFinder",

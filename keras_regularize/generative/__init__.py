@@ -20,7 +20,14 @@ from keras_regularize.losses.generative_adversarial import (
     gradient_penalty,
     r1_penalty,
 )
+from keras_regularize.losses.probabilistic.mixture_vae import mixture_vae_loss
 from keras_regularize.losses.probabilistic.supnotmiwae import supnotmiwae_loss
+from keras_regularize.losses.probabilistic.vae import (
+    balanced_mse_update,
+    balanced_vae_loss,
+    gaussian_kl,
+)
+from keras_regularize.models.autoencoders.charts import invertible_chart
 from keras_regularize.regularizers.anchors.repulsion import parameter_repulsion
 
 __all__ = [
@@ -42,4 +49,9 @@ __all__ = [
     "scheduled_pseudo_huber",
     "sequential_cross_entropy",
     "supnotmiwae_loss",
+    "mixture_vae_loss",
+    "balanced_mse_update",
+    "balanced_vae_loss",
+    "gaussian_kl",
+    "invertible_chart",
 ]

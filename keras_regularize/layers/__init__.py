@@ -1,6 +1,7 @@
 """Layers that regularize: noise, heads, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.accordion_block import AccordionBlock
+from keras_regularize.layers.affine_coupling import AffineCoupling
 from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
@@ -18,6 +19,7 @@ from keras_regularize.layers.negative_queue import NegativeQueue
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
 from keras_regularize.layers.noise.drop_path import DropPath
+from keras_regularize.layers.noise.gaussian_sampling import GaussianSampling
 from keras_regularize.layers.noise.nested_dropout import NestedDropout, nested_dropout_probabilities
 from keras_regularize.layers.noise.observation_dropout import ObservationDropout
 from keras_regularize.layers.noise.shake_drop import ShakeDrop
@@ -47,6 +49,8 @@ from keras_regularize.layers.student_t_clustering import StudentTClustering
 from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
 
 __all__ = [
+    "AffineCoupling",
+    "GaussianSampling",
     "AccordionBlock",
     "AdaFace",
     "ArcFace",

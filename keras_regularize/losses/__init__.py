@@ -11,6 +11,7 @@ from keras_regularize.losses.aggregate_response import AggregateResponse
 from keras_regularize.losses.boxes.ciou import CIoU
 from keras_regularize.losses.boxes.diou import DIoU
 from keras_regularize.losses.boxes.giou import GIoU
+from keras_regularize.losses.bures_wasserstein import BuresWasserstein
 from keras_regularize.losses.calibration.acls import ACLS
 from keras_regularize.losses.calibration.flsd import FLSD
 from keras_regularize.losses.calibration.max_sup import MaxSup
@@ -104,6 +105,7 @@ from keras_regularize.losses.probabilistic.gaussian_mixture import (
     GaussianMixtureCRPS,
     GaussianMixtureNegativeLogLikelihood,
 )
+from keras_regularize.losses.probabilistic.optimal_sigma import OptimalSigmaGaussian
 from keras_regularize.losses.probabilistic.probabilistic_calibration import (
     ProbabilisticCalibration,
 )
@@ -167,6 +169,8 @@ from keras_regularize.losses.smoothed_ips import SmoothedIPS
 from keras_regularize.losses.weighted_sum import WeightedSum
 
 __all__ = [
+    "BuresWasserstein",
+    "OptimalSigmaGaussian",
     "ClassLoss",
     "Loss",
     "RegionLoss",

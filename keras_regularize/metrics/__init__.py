@@ -7,6 +7,7 @@ from keras_regularize.metrics.calibration.brier_score import BrierScore
 from keras_regularize.metrics.calibration.expected_calibration_error import ExpectedCalibrationError
 from keras_regularize.metrics.calibration.maximum_calibration_error import MaximumCalibrationError
 from keras_regularize.metrics.dice_score import DiceScore
+from keras_regularize.metrics.frechet_distance import FrechetDistance
 from keras_regularize.metrics.groups import GroupAccuracy, WorstGroupAccuracy
 from keras_regularize.metrics.hausdorff_distance import HausdorffDistance95
 from keras_regularize.metrics.images.absolute_relative_error import AbsoluteRelativeError
@@ -22,6 +23,7 @@ from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 from keras_regularize.metrics.shot_mae import ShotMAE
 
 __all__ = [
+    "FrechetDistance",
     "AURC",
     "NDCG",
     "SSIM",

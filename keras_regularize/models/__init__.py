@@ -16,7 +16,9 @@ from keras_regularize.models.art import ART
 from keras_regularize.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
 from keras_regularize.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
 from keras_regularize.models.autoencoders.jacobian_nuclear_norm import JacobianNuclearNorm
+from keras_regularize.models.autoencoders.mixture_vae import MixtureVAE
 from keras_regularize.models.autoencoders.sign_autoencoder import SignAutoencoder
+from keras_regularize.models.autoencoders.vae import VAE
 from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
 from keras_regularize.models.depict import DEPICT
 from keras_regularize.models.distillation import Distillation
@@ -129,4 +131,6 @@ __all__ = [
     "WeightPenalty",
     "WithLabels",
     "hard_patch_mask",
+    "MixtureVAE",
+    "VAE",
 ]

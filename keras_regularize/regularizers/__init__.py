@@ -6,6 +6,7 @@ from keras_regularize.regularizers.anchors.ewc import EWC
 from keras_regularize.regularizers.anchors.l2_to_reference import L2ToReference
 from keras_regularize.regularizers.anchors.repulsion import Repulsion
 from keras_regularize.regularizers.anchors.wasserstein import Wasserstein
+from keras_regularize.regularizers.bures_wasserstein import BuresWasserstein
 from keras_regularize.regularizers.cauchy_schwarz.alphabets import (
     BinaryCauchySchwarz,
     OneSidedBinaryCauchySchwarz,
@@ -35,6 +36,7 @@ from keras_regularize.regularizers.spectral_decoupling import SpectralDecoupling
 from keras_regularize.regularizers.weight_distribution import WeightDistribution
 
 __all__ = [
+    "BuresWasserstein",
     "EWC",
     "GOR",
     "MHE",
