@@ -293,6 +293,16 @@ CASES = {
         "config": lambda: {"classifier": keras.layers.Dense(3), "kernel_size": 3, "border": 0.2},
         "check": lambda: {"inputs": [images(), np.arange(144).reshape(4, 6, 6) // 3 % 3]},
     },
+    **{
+        f"layers.{name}": {
+            "check": lambda: {
+                "inputs": [features_and_labels()[0], np.full((4, 1), 0.4)],
+                # The strength of what is random is an input: what the features alone are is in its own tests.
+                "extremes": [[1e4 * np.sign(features_and_labels()[0]), np.full((4, 1), 0.4)]],
+            }
+        }
+        for name in ("HyperDropout", "HyperGaussianNoise")
+    },
     "layers.InverseForm": {
         "config": lambda: {
             "network": kr.layers.inverse_form_network(4, [3]),
