@@ -71,6 +71,13 @@ def itself(x):
     return x
 
 
+def self_tuning_network():
+    x, h, values = keras.Input((4,)), keras.Input((1,)), keras.Input((1,))
+    z = kr.layers.SelfTuningDense(5, "tanh")([x, h])
+    z = kr.layers.HyperDropout(seed=1)([z, values])
+    return keras.Model([x, h, values], kr.layers.SelfTuningDense(3)([z, h]))
+
+
 def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
@@ -717,6 +724,21 @@ CASES = {
     },
     "models.JODIE": {"config": lambda: {"num_users": 3, "num_items": 2}},
     "models.RepresentationGame": {"config": lambda: {"rank": 2}},
+    "models.SelfTuningNetwork": {
+        "config": lambda: {
+            "hyperparameters": [kr.hyper.Hyperparameter("rate", 0.3, 0.0, 0.9)],
+            "train_steps": 1,
+            "warmup_epochs": 0,
+            "seed": 1,
+        },
+        "check": lambda: {
+            "network": self_tuning_network,
+            # A validation batch beside each one for training.
+            "y": labels_and(validation=((np.ones((8, 4), "float32"), np.arange(8) % 3),)),
+            # The wrapped model is called with hyperparameters.
+            "skip": ("inference", "batch norm", *RANDOM_STEP),
+        },
+    },
     "models.SRL": {
         "config": lambda: {
             "feature_layer": 0,

@@ -1,6 +1,9 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "models.SelfTuningNetwork": (
+        "tests/models/test_self_tuning_network.py::test_steps_equal_those_of_numpy"
+    ),
     "hyper.Hyperparameter": (
         "tests/hyper/test_hyperparameters.py::test_a_hyperparameter_starts_at_its_value"
     ),
