@@ -803,6 +803,7 @@ BASES = {
     "losses.Loss",
     "losses.RegionLoss",
     "losses.SegmentationLoss",
+    "models.AdversarialModel",
     "optimizers.OptimizerWrapper",
 }
 

@@ -25,6 +25,9 @@ from keras_regularize.models.ens_loss import EnsLoss
 from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
+from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
+from keras_regularize.models.generative_adversarial.gan import GAN
+from keras_regularize.models.generative_adversarial.pix2pix import Pix2Pix
 from keras_regularize.models.group_dro import GroupDRO
 from keras_regularize.models.hpm import HPM
 from keras_regularize.models.jodie import JODIE
@@ -59,6 +62,9 @@ from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "AdversarialModel",
+    "GAN",
+    "Pix2Pix",
     "ALP",
     "AMP",
     "ART",
