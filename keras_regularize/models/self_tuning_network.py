@@ -51,7 +51,8 @@ class SelfTuningNetwork(RegularizedModel):
 
     In a loop of your own, `train_on_batch(x, {"label": y, "validation": ((x_val, y_val),)})` gives a step its
     validation batches, and `end_epoch()` counts those of the warm-up. It is the outermost wrapper:
-    `SelfTuningNetwork(SAM(model), …)`.
+    `SelfTuningNetwork(SAM(model), …)`. A callback that sets the learning rate scales those of the hyperparameters
+    alike.
 
     Args:
         model: A functional model with a list of two or three inputs, or a wrapper of one.
