@@ -12,6 +12,7 @@ from benchmarks import (
     curvature,
     features,
     forecasting,
+    hyperparameters,
     imports,
     losses,
     metrics,
@@ -40,6 +41,7 @@ TABLES = {
     "forecasting": forecasting.table,
     "curvature": curvature.table,
     "contrastive": contrastive.table,
+    "hyperparameters": hyperparameters.table,
     "imports": imports.table,
 }
 
