@@ -219,7 +219,7 @@ follows the gradient is small, and so are the steps.
 
 An image is denoised by the least of $\\frac12 \\lVert u - v \\rVert^2 + e^a\\, \\mathrm{TV}(u)$, where the total variation is
 smoothed so that it has a gradient. The hyperparameters are $a$ and the logarithm of that smoothing. `MAID` chooses by
-itself how exactly each inner problem is solved, and each step that it accepts is certain to be one down.
+itself how exactly each inner problem is solved: so that a step that it accepts is one down whatever the error.
 """
 
 digits = load_digits().images[[0, 3, 8]] > 6
@@ -254,7 +254,7 @@ for axis, image, title in zip(axes, images, ("image", "with noise", "denoised"))
     axis.axis("off")
 axes[3].semilogy(maid.history["accuracy"], color="C3")
 style(axes[3], "step", "distance", legend=False)
-axes[3].set_title("accuracy of the inner problem", fontsize=9)
+axes[3].set_title("inner accuracy", fontsize=9)
 plt.tight_layout()
 plt.show()
 """
