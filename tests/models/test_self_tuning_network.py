@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 from tests.helpers import array
@@ -298,3 +299,50 @@ def test_what_is_refused():
     outside.compile("sgd", "mse")
     with pytest.raises(ValueError, match="outermost"):
         outside.train_on_batch(x, {"label": y, "validation": (VALIDATION,)})
+
+
+@pytest.mark.rotating
+def test_one_training_is_as_good_as_the_best_of_a_grid():
+    """Of 200 digits 40 % have a random label. Of rates from 0.05 to 0.85, these two are the best of five."""
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y = (x[order] / 16).astype("float32"), y[order]
+    validation, test = (x[200:600], y[200:600]), (x[600:], y[600:])
+    wrong = np.random.default_rng(1).random(200) < 0.4
+    y[:200][wrong] = np.random.default_rng(2).integers(0, 10, wrong.sum())
+    rows = np.tile(np.arange(200), 10)
+    layers, loss = keras.layers, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def losses(made, **options):
+        made.compile(keras.optimizers.Adam(0.01), loss)
+        made.fit(x[rows], y[rows], 100, 8, shuffle=False, verbose=0, **options)
+        return [made.evaluate(*data, len(data[1]), verbose=0) for data in (validation, test)]
+
+    grid = []
+    for rate in (0.45, 0.65):
+        keras.utils.set_random_seed(0)
+        hidden = [layers.GaussianNoise(0.05), layers.Dense(64, "relu"), layers.Dropout(rate)]
+        grid.append(losses(keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(10)])))
+
+    keras.utils.set_random_seed(0)
+    inputs, h, values = keras.Input((64,)), keras.Input((2,)), keras.Input((2,))
+    z = kr.layers.HyperGaussianNoise(1, seed=1)([inputs, values])
+    z = kr.layers.SelfTuningDense(64, "relu", hyper_initializer="zeros")([z, h])
+    z = kr.layers.HyperDropout(0, seed=2)([z, values])
+    outputs = kr.layers.SelfTuningDense(10, hyper_initializer="zeros")([z, h])
+    made = kr.models.SelfTuningNetwork(
+        keras.Model([inputs, h, values], outputs),
+        [
+            kr.hyper.Hyperparameter("dropout", 0.05, 0.0, 0.9),
+            kr.hyper.Hyperparameter("noise", 0.05, 0.0, 2.0),
+        ],
+        warmup_epochs=1,
+        entropy_weight=0.01,
+        style="delta",
+        hyper_optimizer=keras.optimizers.RMSprop(0.1),
+        scale_optimizer=keras.optimizers.RMSprop(0.1),
+        seed=0,
+    )
+    found = losses(made, validation_data=validation, validation_freq=8)
+    assert (np.array(found) < np.min(grid, axis=0)).all()
+    assert made.values["noise"] > 0.15 and abs(made.values["dropout"] - 0.05) > 0.02
