@@ -14,6 +14,7 @@ from benchmarks import (
     features,
     forecasting,
     generative,
+    hyperparameters,
     imports,
     losses,
     metrics,
@@ -44,6 +45,7 @@ TABLES = {
     "contrastive": contrastive.table,
     "generative": generative.table,
     "autoencoders": autoencoders.table,
+    "hyperparameters": hyperparameters.table,
     "imports": imports.table,
 }
 

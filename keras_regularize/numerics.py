@@ -66,6 +66,13 @@ def inverse_softplus(value: float) -> float:
     return value + math.log(-math.expm1(-value))
 
 
+def log_softplus(x: Any) -> Any:
+    """Logarithm of the softplus, in at least float32, also where that is nothing."""
+    x = upcast(x)
+    # Of what lies far below 0 the softplus is the exponential.
+    return ops.where(x < -15.0, x, ops.log(ops.softplus(ops.maximum(x, -15.0))))
+
+
 def safe_abs(x: Any) -> Any:
     """Absolute value with gradient 0 at 0 (`ops.abs` has gradient 1 there on JAX)."""
     return ops.stop_gradient(ops.sign(x)) * x

@@ -71,6 +71,13 @@ def itself(x):
     return x
 
 
+def self_tuning_network():
+    x, h, values = keras.Input((4,)), keras.Input((1,)), keras.Input((1,))
+    z = kr.layers.SelfTuningDense(5, "tanh")([x, h])
+    z = kr.layers.HyperDropout(seed=1)([z, values])
+    return keras.Model([x, h, values], kr.layers.SelfTuningDense(3)([z, h]))
+
+
 def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
@@ -310,6 +317,16 @@ CASES = {
     "layers.ConditionalBoundary": {
         "config": lambda: {"classifier": keras.layers.Dense(3), "kernel_size": 3, "border": 0.2},
         "check": lambda: {"inputs": [images(), np.arange(144).reshape(4, 6, 6) // 3 % 3]},
+    },
+    **{
+        f"layers.{name}": {
+            "check": lambda: {
+                "inputs": [features_and_labels()[0], np.full((4, 1), 0.4)],
+                # The strength of what is random is an input: what the features alone are is in its own tests.
+                "extremes": [[1e4 * np.sign(features_and_labels()[0]), np.full((4, 1), 0.4)]],
+            }
+        }
+        for name in ("HyperDropout", "HyperGaussianNoise")
     },
     "layers.InverseForm": {
         "config": lambda: {
@@ -774,6 +791,21 @@ CASES = {
     },
     "models.JODIE": {"config": lambda: {"num_users": 3, "num_items": 2}},
     "models.RepresentationGame": {"config": lambda: {"rank": 2}},
+    "models.SelfTuningNetwork": {
+        "config": lambda: {
+            "hyperparameters": [kr.hyper.Hyperparameter("rate", 0.3, 0.0, 0.9)],
+            "train_steps": 1,
+            "warmup_epochs": 0,
+            "seed": 1,
+        },
+        "check": lambda: {
+            "network": self_tuning_network,
+            # A validation batch beside each one for training.
+            "y": labels_and(validation=((np.ones((8, 4), "float32"), np.arange(8) % 3),)),
+            # The wrapped model is called with hyperparameters.
+            "skip": ("inference", "batch norm", *RANDOM_STEP),
+        },
+    },
     "models.SRL": {
         "config": lambda: {
             "feature_layer": 0,

@@ -1,6 +1,19 @@
 """Where public symbols without golden cases are compared with an independent oracle: a test per symbol."""
 
 REFERENCES = {
+    "models.SelfTuningNetwork": (
+        "tests/models/test_self_tuning_network.py::test_steps_equal_those_of_numpy"
+    ),
+    "hyper.Hyperparameter": (
+        "tests/hyper/test_hyperparameters.py::test_a_hyperparameter_starts_at_its_value"
+    ),
+    "hyper.unconstrain": ("tests/hyper/test_hyperparameters.py::test_unconstrain_is_the_inverse"),
+    "layers.HyperDropout": (
+        "tests/layers/test_self_tuning_layers.py::test_dropout_at_a_rate_for_each_sample"
+    ),
+    "layers.HyperGaussianNoise": (
+        "tests/layers/test_self_tuning_layers.py::test_gaussian_noise_of_a_deviation_for_each_sample"
+    ),
     **{
         f"utils.{name}": (
             "tests/analysis/test_representation.py::test_walks_lead_to_neighbours_of_neighbours"

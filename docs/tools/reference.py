@@ -227,6 +227,12 @@ FAMILIES = {
         "hyper.gaussian_prior_kl",
         "hyper.optimal_prior_variance",
         "layers.RandomFourierFeatures",
+        "models.SelfTuningNetwork",
+        "layers.self_tuning",
+        "hyper.Hyperparameter",
+        "hyper.constrain",
+        "hyper.unconstrain",
+        "hyper.perturbation_entropy",
     ],
     "Sparse networks": [
         "regularizers.HyperSparse",
@@ -308,7 +314,8 @@ ALSO = {
     "Probabilistic regression": "Predicted distributions, prediction intervals, quantiles, recalibration, "
     "mixture density networks, CRPS.",
     "Distribution shift": "Importance weights, target shift, label shift, covariate shift, domain adaptation.",
-    "Learned hyperparameters": "Bilevel optimization, hypergradients, tuning a penalty on validation data.",
+    "Learned hyperparameters": "Bilevel optimization, hypergradients, tuning a penalty, dropout or noise on "
+    "validation data, architecture search.",
     "Self-supervised and contrastive learning": "SimCLR, CLIP, MoCo, BYOL, VICReg, metric learning, triplets, "
     "embeddings, t-SNE, clustering, linear probes.",
     "Class probabilities": "Alternatives to softmax and cross-entropy.",

@@ -14,11 +14,19 @@ from keras_regularize.models.data_emphasized_elbo import (
     gaussian_prior_kl,
     optimal_prior_variance,
 )
+from keras_regularize.models.hyperparameters import (
+    Hyperparameter,
+    constrain,
+    perturbation_entropy,
+    unconstrain,
+)
 
 __all__ = [
     "HOAG",
     "MAID",
     "AccuracyPredictor",
+    "Hyperparameter",
+    "constrain",
     "data_emphasized_elbo",
     "gaussian_prior_kl",
     "hypergradient",
@@ -26,7 +34,9 @@ __all__ = [
     "l2_penalty",
     "objective",
     "optimal_prior_variance",
+    "perturbation_entropy",
     "search_bits",
     "tune_l2",
+    "unconstrain",
     "weight_decay_search",
 ]

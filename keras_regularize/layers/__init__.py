@@ -45,6 +45,9 @@ from keras_regularize.layers.segmentation.inverse_form import (
     train_inverse_form,
 )
 from keras_regularize.layers.segmentation.t_loss_endpoint import TLossEndpoint
+from keras_regularize.layers.self_tuning.hyper_noise import HyperDropout, HyperGaussianNoise
+from keras_regularize.layers.self_tuning.self_tuning_conv2d import SelfTuningConv2D
+from keras_regularize.layers.self_tuning.self_tuning_dense import SelfTuningDense
 from keras_regularize.layers.student_t_clustering import StudentTClustering
 from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
 
@@ -67,6 +70,8 @@ __all__ = [
     "FakeQuantize",
     "GaussianMixture",
     "GaussianNaiveBayes",
+    "HyperDropout",
+    "HyperGaussianNoise",
     "InverseForm",
     "JacobianPenalty",
     "LearnedClipQuantizer",
@@ -81,6 +86,8 @@ __all__ = [
     "RandomFourierFeatures",
     "RationaleDense",
     "Reparameterized",
+    "SelfTuningConv2D",
+    "SelfTuningDense",
     "ShakeDrop",
     "StudentTClustering",
     "SurrogateRepresentation",

@@ -48,6 +48,7 @@ from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.representation_game import RepresentationGame
 from keras_regularize.models.robust_self_supervised import RobustSelfSupervised
 from keras_regularize.models.scheduled_loss import ScheduledLoss
+from keras_regularize.models.self_tuning_network import SelfTuningNetwork
 from keras_regularize.models.sharpness.amp import AMP
 from keras_regularize.models.sharpness.asam import ASAM
 from keras_regularize.models.sharpness.awp import AWP
@@ -88,6 +89,7 @@ __all__ = [
     "MART",
     "SAM",
     "SRL",
+    "SelfTuningNetwork",
     "SRSTAWR",
     "TRADES",
     "ScheduledLoss",

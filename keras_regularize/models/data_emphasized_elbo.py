@@ -10,7 +10,14 @@ from keras import ops, tree
 
 from keras_regularize import autodiff
 from keras_regularize.models.regularized_model import RegularizedModel
-from keras_regularize.numerics import global_norm, inverse_softplus, joint_sum, minimum, upcast
+from keras_regularize.numerics import (
+    global_norm,
+    inverse_softplus,
+    joint_sum,
+    log_softplus,
+    minimum,
+    upcast,
+)
 from keras_regularize.registration import export
 from keras_regularize.utils.variables import chooser, weight_like
 from keras_regularize.validation import check_choice, check_integer, check_number
@@ -457,11 +464,7 @@ class DataEmphasizedELBo(RegularizedModel):
 
     def _groups(self, weights, raw):
         """`_Group` of each name."""
-        # `log softplus` of what lies far below 0 is that itself.
-        logs = [
-            ops.where(r < -15.0, r, ops.log(ops.softplus(ops.maximum(r, -15.0))))
-            for r in map(upcast, raw)
-        ]
+        logs = [log_softplus(r) for r in raw]
         groups, kept = [], iter(self._means)
         remembered = [None if self._numbers[g] is not None else next(kept) for g in self._group_of]
         for k, number in enumerate(self._numbers):

@@ -127,7 +127,8 @@ def _train(case, wrapper, steps):
     losses = []
     for _ in range(steps):
         wrapper.reset_metrics()  # Before Keras 3.15 the loss is the mean since then.
-        losses.append(float(to_numpy(wrapper.train_on_batch(case.x, y))))
+        # Before what else a wrapper logs.
+        losses.append(float(np.ravel(to_numpy(wrapper.train_on_batch(case.x, y)))[0]))
     return losses
 
 

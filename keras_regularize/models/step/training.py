@@ -3,7 +3,7 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -58,14 +58,21 @@ class Training(Hooks):
             carried = carried_states(self)
             self._carried = lambda: carried  # Behind a function, so that Keras does not track them.
         state = [*read_state(self), *((v, backend.read(v)) for v in self._carried())]
-        objective = Objective(self, batch, state, scale=self.optimizer.scale_loss(1.0))
+        objective = Objective(self, batch, state, scale=self.loss_scale())
         loss, aux, gradients = self.gradients(objective, weights, batch)
 
-        rescaled = [scaled(g, objective.scale) for g in gradients]
-        backend.apply_gradients(self.optimizer, rescaled, variables)
+        self.apply_gradients([scaled(g, objective.scale) for g in gradients], variables)
         assign_updates(state, aux.updates)
         self._remember(objective, batch, aux, gradients)
         return loss, aux
+
+    def loss_scale(self) -> Any:
+        """By what the objective is multiplied before it is differentiated, 1 but in mixed precision."""
+        return self.optimizer.scale_loss(1.0)
+
+    def apply_gradients(self, gradients: list[Any], variables: Sequence[keras.Variable]) -> None:
+        """Lets the optimizer step, by gradients of the scaled objective."""
+        backend.apply_gradients(self.optimizer, gradients, variables)
 
     def _remember(self, objective, batch, aux, gradients):
         """`after_update`, but for a step that the optimizer skips since the scaled loss overflowed."""

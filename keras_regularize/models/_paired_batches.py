@@ -1,0 +1,91 @@
+"""Training batches, each with batches of other data beside it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+
+class Arrays:
+    """Arrays as batches, passed through again and again in a new order each time, or in theirs."""
+
+    def __init__(
+        self, data: tuple[Any, ...], batch_size: int, order: Callable, wrapped: bool = False
+    ):
+        """With `wrapped` the last batch of a pass is as full as the others, with samples of its beginning."""
+        self.data = tree.map_structure(_array, data)
+        sizes = {len(leaf) for leaf in tree.flatten(self.data)}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(
+                f"Expected arrays with the same number of samples, at least one. Received: {sorted(sizes)} samples"
+            )
+        self.size, self.batch_size, self.order, self.wrapped = *sizes, batch_size, order, wrapped
+
+    def __len__(self):
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self):
+        order = self.order(self.size)
+        if self.wrapped:
+            order = np.resize(order, len(self) * self.batch_size)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            yield tree.map_structure(lambda leaf, rows=rows: leaf[rows], self.data)
+
+
+class _Dataset:
+    """The batches of a `PyDataset`, the order of which is its own or a new one each time."""
+
+    def __init__(self, dataset, order):
+        self.dataset, self.order = dataset, order
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __iter__(self):
+        for i in self.order(len(self.dataset)):
+            yield self.dataset[int(i)]
+        self.dataset.on_epoch_end()
+
+
+def batches(data: Any, order: Callable) -> Iterable[Any]:
+    """What gives the batches of a dataset each time that it is passed through."""
+    return _Dataset(data, order) if isinstance(data, keras.utils.PyDataset) else data
+
+
+def paired(
+    training: Iterable[Any], others: Iterable[Any], count: int, join: Callable
+) -> Iterator[Any]:
+    """`join(batch, count of the other batches)` without end; the other batches begin anew with each pass."""
+    while True:
+        others_left = _endless(others)
+        empty = True
+        for batch in training:
+            empty = False
+            parts = tuple(_as_batch(next(others_left)) for _ in range(count))
+            yield join(_as_batch(batch), parts)
+        if empty:
+            return
+
+
+def _endless(data):
+    while True:
+        empty = True
+        for batch in data:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError("Expected validation data of at least one batch. Received none")
+
+
+def _as_batch(batch):
+    batch = tuple(batch) if isinstance(batch, (list, tuple)) else (batch,)
+    batch = tree.map_structure(lambda leaf: None if leaf is None else _array(leaf), batch)
+    # Without what is not there: TensorFlow has no batches with nothing in them.
+    return tuple(part for part in batch if part is not None)
+
+
+def _array(leaf):
+    return ops.convert_to_numpy(leaf) if ops.is_tensor(leaf) else np.asarray(leaf)
