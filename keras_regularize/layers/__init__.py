@@ -1,6 +1,7 @@
 """Layers that regularize: noise, heads, and wrappers that reparameterize another layer's weights."""
 
 from keras_regularize.layers.accordion_block import AccordionBlock
+from keras_regularize.layers.boosted_learner import BoostedLearner
 from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
@@ -50,6 +51,7 @@ __all__ = [
     "AdaFace",
     "ArcFace",
     "BitWeights",
+    "BoostedLearner",
     "ConditionalBoundary",
     "CenterLoss",
     "CosFace",

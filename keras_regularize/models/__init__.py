@@ -26,6 +26,7 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.grow_net import GrowNet
 from keras_regularize.models.hpm import HPM
 from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
@@ -99,6 +100,7 @@ __all__ = [
     "GradAlign",
     "GradientRegularization",
     "GroupDRO",
+    "GrowNet",
     "InputGradientPenalty",
     "LookSAM",
     "ManifoldSmooth",
