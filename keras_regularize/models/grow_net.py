@@ -2,39 +2,24 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from keras_regularize.configuration import Configured
 from keras_regularize.labels import align_binary, label_rows
 from keras_regularize.layers.boosted_learner import BoostedLearner
-from keras_regularize.lists import read_lists
 from keras_regularize.losses import CompSum, Loss, PairwiseLogistic
+from keras_regularize.models._boosting_targets import TASKS, BoostingTargets, boosting_targets
 from keras_regularize.models.step.data import seen
-from keras_regularize.numerics import maximum
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets
 from keras_regularize.validation import check_choice, check_integer, check_number
 
-#: The least second derivative that a residual is divided by, that of a probability within 1e-6 of 0 or 1.
-_LEAST_CURVATURE = 1e-6
 #: The largest score that a model starts from, where all labels are equal.
 _LARGEST_START = 10.0
-
-
-class BoostingTargets(NamedTuple):
-    """What a new learner is fitted to, of the shape of the scores.
-
-    Attributes:
-        target: What is to be added to the scores.
-        weight: How much an error matters.
-    """
-
-    target: Any
-    weight: Any
 
 
 @export
@@ -51,6 +36,7 @@ class GrowNet(Configured, keras.Model):
     the expansion of the loss to second order, but for a constant; with `order=1` it is the plain squared error to
     $-g$. Then all learners and $\beta$ are trained on $\ell$ itself (the corrective step), from the second stage
     on. Networks of earlier stages are in inference mode in the greedy step. Each step has an optimizer of its own.
+    Of arrays the last batch of an epoch is left out where it is not full.
 
     | task | loss $\ell$ | labels | $c_0$ |
     |---|---|---|---|
@@ -131,7 +117,7 @@ class GrowNet(Configured, keras.Model):
     ):
         super().__init__(**kwargs)
         self.stages = check_integer("stages", stages, minimum=1)
-        self.task = check_choice("task", task, tuple(_TASKS))
+        self.task = check_choice("task", task, TASKS)
         self.initial_boost_rate = check_number("boost_rate", boost_rate, above=0)
         self.order = check_choice("order", order, (1, 2))
         self.epochs_per_stage = check_integer("epochs_per_stage", epochs_per_stage, minimum=1)
@@ -231,9 +217,6 @@ class GrowNet(Configured, keras.Model):
         rate = ops.convert_to_tensor(self.boost_rate)
         return ops.convert_to_tensor(self.start) + rate * total, rate * newest
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (*input_shape[:-1], self.units)
-
     def fit(
         self,
         x: Any = None,
@@ -276,7 +259,9 @@ class GrowNet(Configured, keras.Model):
             self.build((None, *getattr(first, "shape", (None,))[1:]))
         if not self.num_learners:
             self.start.assign(self._starting_score(x, y, sample_weight, steps_per_epoch))
-
+        if steps_per_epoch is None and hasattr(x, "shape"):
+            # Of a last batch that is smaller, statistics are poor, and for its size all would be compiled again.
+            steps_per_epoch = max(len(x) // (batch_size or 32), 1)
         data = {"x": x, "y": y, "batch_size": batch_size, "sample_weight": sample_weight}
         data |= {"shuffle": shuffle, "class_weight": class_weight}
         data |= {"steps_per_epoch": steps_per_epoch}
@@ -358,21 +343,7 @@ class GrowNet(Configured, keras.Model):
         Returns:
             `target` and `weight`, of the shape of the scores, of at least float32.
         """
-        check_choice("order", order, (1, 2))
-        if check_choice("task", task, tuple(_TASKS)) == "regression":
-            targets, scores = align_targets(y, score)
-            return BoostingTargets(targets - scores, ops.ones_like(scores))
-        shape = ops.shape(ops.convert_to_tensor(score))
-        if task == "ranking":
-            gradient, curvature = _pair_derivatives(read_lists(y, score))
-        else:
-            gradient, curvature = _class_derivatives(y, score)
-        gradient, curvature = ops.reshape(gradient, shape), ops.reshape(curvature, shape)
-        if order == 1:
-            return BoostingTargets(-gradient, ops.ones_like(gradient))
-        some = curvature > 0
-        curvature = ops.where(some, maximum(curvature, _LEAST_CURVATURE), 0.0)
-        return BoostingTargets(-gradient / ops.where(some, curvature, 1.0), curvature)
+        return boosting_targets(task, y, score, order)
 
     def set_weights(self, weights: Any) -> None:
         super().set_weights(weights)
@@ -456,7 +427,8 @@ class GrowNet(Configured, keras.Model):
             mean = keras.metrics.MeanMetricWrapper(loss.call, name="task_loss")
             options["weighted_metrics"] = [*watched, mean]
         step.compile(optimizer, _Greedy(self) if greedy else _loss(self), **options)
-        history = step.fit(**data, epochs=epochs, verbose=0).history
+        for _ in range(epochs):
+            history = step.fit(**data, verbose=0).history
         logs = {name: values[-1] for name, values in history.items()}
         if greedy:
             logs["greedy_loss"], logs["loss"] = logs["loss"], logs.pop("task_loss")
@@ -488,7 +460,7 @@ class _Greedy(Loss):
 
     def call(self, y_true, y_pred):
         before, step = ops.stop_gradient(y_pred[..., 0]), y_pred[..., 1]
-        target, weight = GrowNet.boosting_targets(self.task, y_true, before, self.order)
+        target, weight = boosting_targets(self.task, y_true, before, self.order)
         values = weight * ops.square(step - target)
         return ops.mean(values, axis=tuple(range(1, len(values.shape))))
 
@@ -505,47 +477,27 @@ def _loss(boosted):
     return CompSum(tau=1.0) if several else _TASKS[boosted.task]()
 
 
-def _class_derivatives(y, score):
-    """First and second derivative of cross-entropy in the scores."""
-    if len(score.shape) < 2 or score.shape[-1] == 1:
-        y, score = align_binary(y, score)
-        p = ops.sigmoid(score)
-        return p - y, p * ops.sigmoid(-score)
-    rows, p = label_rows(y, score), ops.softmax(score, axis=-1)
-    return p - rows, p * (1.0 - p)
-
-
-def _pair_derivatives(lists):
-    """First and second derivative of the pairwise logistic loss in the scores `(batch, list)`."""
-    y, s, there = lists
-    before = ops.cast(y[:, :, None] > ops.where(there, y, np.inf)[:, None, :], s.dtype)
-    gaps = s[:, :, None] - s[:, None, :]
-    share = before / maximum(ops.sum(before, axis=(1, 2), keepdims=True), 1.0)
-    slope = share * ops.sigmoid(-gaps)
-    bend = slope * ops.sigmoid(gaps)
-    gradient = ops.sum(slope, axis=1) - ops.sum(slope, axis=2)
-    return gradient, ops.sum(bend, axis=1) + ops.sum(bend, axis=2)
-
-
-def _split(x, y, sample_weight, share):
+def _split(x: Any, y: Any, sample_weight: Any, share: float) -> Any:
     """Training and validation data, the last rows, as Keras takes them."""
     check_number("validation_split", share, above=0, below=1)
     data = x, y, sample_weight
-    leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
-    if not all(hasattr(leaf, "shape") or isinstance(leaf, list) for leaf in leaves):
+    if not all(part is None or hasattr(part, "shape") for part in data):
         raise ValueError(f"`validation_split` needs arrays. Received: x of type {type(x).__name__}")
-    data = tuple(None if part is None else np.asarray(part) for part in data)
-    cut = int(len(data[0]) * (1 - share))
-    rest = tuple(None if part is None else part[cut:] for part in data)
-    return *(None if part is None else part[:cut] for part in data), rest
+    cut = int(len(x) * (1 - share))
+    held_out = tuple(None if part is None else part[cut:] for part in data)
+    return *(None if part is None else part[:cut] for part in data), held_out
 
 
-def _labels(x, y, sample_weight) -> Iterator[tuple[Any, Any]]:
+def _labels(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any]]:
     """Labels and weights of the batches of data."""
     if y is not None or hasattr(x, "shape"):
-        yield None if y is None else np.asarray(y), sample_weight
-        return
-    batches = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
+        batches: Any = [(x, y, sample_weight)]
+    else:
+        batches = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
     for batch in batches:
-        _, *rest = keras.utils.unpack_x_y_sample_weight(batch)
-        yield tuple(None if t is None else ops.convert_to_numpy(t) for t in rest)
+        _, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        yield _array(labels), _array(weights)
+
+
+def _array(values: Any) -> Any:
+    return None if values is None else ops.convert_to_numpy(values)
