@@ -543,6 +543,7 @@ CASES = {
     },
     # By its first output alone not all of it is trained; that it is saved, those of `GrowNet` see.
     "layers.BoostedLearner": {"check": lambda: {"skip": ("saving", "jit")}},
+    "layers.RandomFeatures": {"config": lambda: {"units": 5, "activation": "tanh", "seed": 0}},
     "layers.RandomFourierFeatures": {"config": lambda: {"units": 5, "seed": 0}},
     "models.DataEmphasizedELBo": {
         "config": lambda: {"dataset_size": 8, "seed": 0},

@@ -1,6 +1,7 @@
 """Pass them to `fit(callbacks=[…])`."""
 
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
+from keras_regularize.callbacks.gradient_statistics import GradientStatistics
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
@@ -13,6 +14,7 @@ from keras_regularize.callbacks.weight_trajectory import WeightTrajectory
 
 __all__ = [
     "EffectiveLearningRate",
+    "GradientStatistics",
     "IterativePruning",
     "LearningRateFinder",
     "OneCycle",

@@ -31,6 +31,7 @@ from keras_regularize.layers.quantization.learned_clip_quantizer import (
     QuantizedInputs,
 )
 from keras_regularize.layers.quantization.quantized_weights import QuantizedWeights
+from keras_regularize.layers.random_features import RandomFeatures
 from keras_regularize.layers.random_fourier_features import RandomFourierFeatures
 from keras_regularize.layers.reparameterization.bit_weights import BitWeights
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized
@@ -74,6 +75,7 @@ __all__ = [
     "ObservationDropout",
     "QuantizedInputs",
     "QuantizedWeights",
+    "RandomFeatures",
     "RandomFourierFeatures",
     "RationaleDense",
     "Reparameterized",

@@ -1,4 +1,7 @@
-"""Boosting with networks: its targets, its steps, and a model that grows, stops, is saved and goes on."""
+"""Boosting with networks: its targets, its steps, and a model that grows, stops, is saved and goes on.
+
+JAX and TensorFlow compile each stage, so what does not depend on the backend runs once.
+"""
 
 import keras
 import numpy as np
@@ -87,6 +90,7 @@ def test_a_model_is_saved_and_goes_on(tmp_path):
         again.fit(X, Y)
 
 
+@pytest.mark.once
 def test_the_greedy_step_trains_the_newest_learner_alone():
     model = grown(stages=2, corrective_epochs=0, fit={"epochs": 1})
     start = float(to_numpy(model.start)[0])
@@ -101,6 +105,7 @@ def test_the_greedy_step_trains_the_newest_learner_alone():
     assert float(to_numpy(model.start)[0]) == start
 
 
+@pytest.mark.once
 def test_a_learner_that_adds_nothing_changes_nothing():
     model = grown(stages=2, fit={"epochs": 1})
     before = model.predict(X, verbose=0)
@@ -114,6 +119,7 @@ def test_a_learner_that_adds_nothing_changes_nothing():
     np.testing.assert_array_equal(model.predict(X, verbose=0), before)
 
 
+@pytest.mark.once
 def test_the_best_stage_stays():
     model = grown(stages=3, fit={"validation_data": (X, -Y)}, learning_rate=0.05)
     losses = model.history_["val_loss"]
@@ -121,6 +127,7 @@ def test_the_best_stage_stays():
     assert model.evaluate(X, -Y, verbose=0) == pytest.approx(min(losses), rel=1e-4)
 
 
+@pytest.mark.once
 def test_callbacks_act_after_stages():
     stops = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
     fit = {"validation_data": (X, -Y), "callbacks": [stops]}
@@ -134,6 +141,7 @@ def test_callbacks_act_after_stages():
 # Tasks
 
 
+@pytest.mark.once
 def test_classes():
     several = np.digitize(X[:, 0], [-0.5, 0.5])
     model = grown("classification", y=several, units=3, compiled={"metrics": ["accuracy"]})
@@ -147,6 +155,7 @@ def test_classes():
     assert to_numpy(single.start)[0] == 10 and single.predict_proba(X, verbose=0).shape == (32, 2)
 
 
+@pytest.mark.once
 def test_padding_of_lists_changes_nothing():
     results = []
     for padding in (0, 2):
@@ -169,6 +178,7 @@ class Batches(keras.utils.PyDataset):
         return X[part], Y[part], np.array([1.0] * 8 + [0.0] * 8)
 
 
+@pytest.mark.once
 def test_datasets_and_weights():
     model = grown(x=Batches(), y=None, stages=1)
     counted = np.arange(32) % 16 < 8
@@ -178,6 +188,7 @@ def test_datasets_and_weights():
     assert to_numpy(model.start)[0] == pytest.approx(Y[:24][counted[:24]].mean(), rel=1e-4)
 
 
+@pytest.mark.once
 def test_bad_arguments():
     cases = (
         ({"task": "clustering"}, "`task` must be one of"),
@@ -207,7 +218,7 @@ def test_bad_arguments():
         model.train_on_batch(X, Y)
 
 
-@pytest.mark.rotating
+@pytest.mark.once
 def test_validation_loss_falls_over_stages_and_the_corrective_step_helps():
     datasets = pytest.importorskip("sklearn.datasets")
     x, y = datasets.load_breast_cancer(return_X_y=True)
