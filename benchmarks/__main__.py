@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import (
     alternatives,
+    boosting,
     boxes_and_ranking,
     contrastive,
     curvature,
@@ -36,6 +37,7 @@ TABLES = {
     "robustness": robustness.table,
     "robustness_report": robustness_report.table,
     "segmentation": segmentation.table,
+    "boosting": boosting.table,
     "boxes_and_ranking": boxes_and_ranking.table,
     "forecasting": forecasting.table,
     "curvature": curvature.table,

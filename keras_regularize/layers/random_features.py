@@ -64,8 +64,10 @@ class RandomFeatures(Configured, keras.layers.Layer):
         self.seed = check_integer("seed", seed, optional=True)
 
     def get_config(self) -> dict[str, Any]:
-        activation = keras.activations.serialize(self.activation)
-        return super().get_config() | {"activation": activation}
+        names = ("units", "scale", "seed")
+        own = {name: getattr(self, name) for name in names}
+        own["activation"] = keras.activations.serialize(self.activation)
+        return super().get_config() | own
 
     def build(self, input_shape: Any) -> None:
         width = input_shape[-1]
