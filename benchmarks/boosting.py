@@ -9,7 +9,7 @@ from sklearn import datasets, ensemble, metrics, model_selection
 
 import keras_regularize as kr
 
-STAGES = 20
+STAGES = 10
 #: Loader, task, number of scores.
 DATA = {
     "diabetes": (datasets.load_diabetes, "regression", 1),
