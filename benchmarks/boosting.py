@@ -1,6 +1,7 @@
 """Boosting by networks and by trees, and one network, on the data of scikit-learn: errors on held-out rows."""
 
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -50,7 +51,8 @@ def grow_net(name, train, valid, test, seed, **options):
     # Data are few: with one epoch a step would be a dozen batches.
     options = {"epochs_per_stage": EPOCHS, "corrective_epochs": EPOCHS} | options
     model = kr.models.GrowNet(STAGES, task, units=units, **options)
-    model.fit(*train, batch_size=32, validation_data=valid, verbose=0)
+    x, y = train
+    model.fit(x, y, batch_size=32, validation_data=valid, verbose=0)
     if task == "regression":
         return model.predict(test, verbose=0)[:, 0]
     return model.predict_proba(test, verbose=0).argmax(axis=1)
@@ -72,7 +74,7 @@ def histogram_trees(name, train, valid, test, seed):
     return kind(random_state=seed, early_stopping=True).fit(*train).predict(test)
 
 
-METHODS = {
+METHODS: dict[str, Any] = {
     "GrowNet": grow_net,
     "GrowNet, no corrective step": lambda *given: grow_net(*given, corrective_epochs=0),
     "GrowNet, first order": lambda *given: grow_net(*given, order=1),
