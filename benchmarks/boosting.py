@@ -1,4 +1,4 @@
-"""Boosting by networks and by trees, and one network, on the data of scikit-learn: errors on held-out rows."""
+"""Boosting by networks and by trees on the data of scikit-learn: errors on held-out rows."""
 
 import time
 from typing import Any
