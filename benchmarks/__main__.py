@@ -8,6 +8,7 @@ from rich.console import Console
 from benchmarks import (
     alternatives,
     autoencoders,
+    boosting,
     boxes_and_ranking,
     contrastive,
     curvature,
@@ -39,6 +40,7 @@ TABLES = {
     "robustness": robustness.table,
     "robustness_report": robustness_report.table,
     "segmentation": segmentation.table,
+    "boosting": boosting.table,
     "boxes_and_ranking": boxes_and_ranking.table,
     "forecasting": forecasting.table,
     "curvature": curvature.table,

@@ -478,6 +478,8 @@ ADAPTERS = {
     "analysis.infinite_width_kernels": on_arrays(kr.analysis.infinite_width_kernels),
     "analysis.l1_representers": on_arrays(kr.analysis.l1_representers),
     "analysis.loss_difference_curve": on_arrays(kr.analysis.loss_difference_curve),
+    "analysis.magnitude_reduced_losses": on_arrays(kr.analysis.magnitude_reduced_losses),
+    "analysis.ridge_test_error": on_arrays(kr.analysis.ridge_test_error),
     "analysis.naive_bayes_head": on_arrays(kr.analysis.naive_bayes_head),
     "analysis.off_policy_bound": on_arrays(kr.analysis.off_policy_bound),
     "analysis.optimal_distillation_weight": on_arrays(kr.analysis.optimal_distillation_weight),

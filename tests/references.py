@@ -548,6 +548,17 @@ REFERENCES = {
     "models.RepresentationGame": (
         "tests/analysis/test_representations.py::test_the_game_comes_to_its_closed_form"
     ),
+    "models.GrowNet": ("tests/models/test_grow_net.py::test_targets_are_newton_steps_of_the_loss"),
+    "analysis.LogBarrierFTRL": "tests/analysis/test_bandits.py::test_the_policy_is_the_minimum",
+    "analysis.KernelClassifier": (
+        "tests/analysis/test_kernels.py::test_the_classifier_solves_for_its_coefficients"
+    ),
+    "layers.RandomFeatures": (
+        "tests/analysis/test_random_features.py::test_layers_are_those_of_the_theory"
+    ),
+    "callbacks.GradientStatistics": (
+        "tests/callbacks/test_gradient_statistics.py::test_the_logs_are_those_of_the_function"
+    ),
     "models.JODIE": "tests/models/test_jodie.py::test_a_window_equals_a_loop_over_interactions",
     "analysis.max_softmax_score": (
         "tests/analysis/test_out_of_distribution.py::test_scores_of_outputs_are_those_of_scipy"

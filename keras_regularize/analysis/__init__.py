@@ -19,6 +19,7 @@ from keras_regularize.analysis.autoencoders import (
     sign_autoencoder_limit,
     sign_autoencoder_risk,
 )
+from keras_regularize.analysis.bandits import LogBarrierFTRL, magnitude_reduced_losses
 from keras_regularize.analysis.calibration._brier_decomposition import brier_decomposition
 from keras_regularize.analysis.calibration._reliability_diagram import reliability_diagram
 from keras_regularize.analysis.calibration.isotonic_calibration import IsotonicCalibration
@@ -68,6 +69,7 @@ from keras_regularize.analysis.kernels.infinite_width import (
     infinite_depth_classifier,
     infinite_width_kernels,
 )
+from keras_regularize.analysis.kernels.kernel_classifier import KernelClassifier
 from keras_regularize.analysis.landscape._curvature_surface import curvature_surface
 from keras_regularize.analysis.landscape._interpolate import interpolate
 from keras_regularize.analysis.landscape._loss_surface import LossSurface, loss_surface
@@ -109,6 +111,7 @@ from keras_regularize.analysis.random_features import (
     activation_coefficients,
     deep_random_features_error,
     linearized_feature_covariance,
+    ridge_test_error,
 )
 from keras_regularize.analysis.representation._alignment_uniformity import alignment_uniformity
 from keras_regularize.analysis.representation._hungarian_accuracy import hungarian_accuracy
@@ -137,7 +140,9 @@ __all__ = [
     "ConformalQuantiles",
     "ConformalRegressor",
     "IsotonicCalibration",
+    "KernelClassifier",
     "LikelihoodRatioQuantile",
+    "LogBarrierFTRL",
     "LossSurface",
     "MahalanobisScore",
     "NearestNeighborScore",
@@ -201,6 +206,7 @@ __all__ = [
     "linearized_feature_covariance",
     "lipschitz_bounds",
     "lrqr_objective",
+    "magnitude_reduced_losses",
     "margin_statistics",
     "margin_violation",
     "minimax_linear_regret",
@@ -219,6 +225,7 @@ __all__ = [
     "random_direction",
     "relative_importance",
     "reliability_diagram",
+    "ridge_test_error",
     "robust_accuracy",
     "sample_size_for_tolerance",
     "robustness_report",

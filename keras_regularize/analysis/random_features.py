@@ -33,7 +33,7 @@ class ActivationCoefficients(NamedTuple):
 
 
 class RandomFeaturesError(NamedTuple):
-    """What `deep_random_features_error` computes.
+    """What `deep_random_features_error` and `ridge_test_error` compute.
 
     Attributes:
         effective_ridge: The ridge at which the regression on infinitely many samples has the same bias.
@@ -163,6 +163,117 @@ def linearized_feature_covariance(
         covariance += found.kappa_star**2 * np.eye(len(covariance))
         variance = found.second_moment
     return covariance
+
+
+def ridge_test_error(
+    covariance: Any,
+    target: Any,
+    samples: int,
+    ridge: float,
+    noise_variance: float = 0.0,
+    cross_covariance: Any = None,
+    target_covariance: Any = None,
+) -> RandomFeaturesError:
+    r"""The test error of ridge regression on features of a known covariance, without drawing any.
+
+    For ridge regression $(X^\top X + n \lambda I)^{-1} X^\top y$ on features of covariance $\Omega$, and targets
+    $y = \langle t, x \rangle$ with noise, the effective ridge $\kappa$ and degrees of freedom are
+
+    $$\kappa\,\big(1 - \mathrm{df}_1 / n\big) = \lambda, \qquad
+      \mathrm{df}_m = \operatorname{tr}\, \Omega^m (\Omega + \kappa)^{-m}, \qquad
+      \text{error} = \frac{\kappa^2\, t^\top \Omega\, (\Omega + \kappa)^{-2} t + \sigma^2}{1 - \mathrm{df}_2 /
+      n}.$$
+
+    A target that is no function of the features, but $\langle \theta, z \rangle$ of features $z$ of another
+    network, is what is linear in them, $t = \Omega^{-1} \Phi\, \theta$, and noise of the variance
+    $\theta^\top \Psi\, \theta - t^\top \Omega\, t$, with $\Phi = \mathbb E\, x z^\top$ and $\Psi = \mathbb E\, z
+    z^\top$: exact for normal features, and nearly so for those of wide networks
+    (`kr.analysis.linearized_feature_covariance`).
+
+    Args:
+        covariance: $\Omega$, `(features, features)`.
+        target: $t$ `(features,)`; $\theta$ `(others,)` with the two covariances below.
+        samples: Number $n$ of training samples.
+        ridge: $\lambda \ge 0$, which is multiplied by $n$. 0 is the limit of small ones.
+        noise_variance: $\sigma^2 \ge 0$.
+        cross_covariance: $\Phi$ `(features, others)`.
+        target_covariance: $\Psi$ `(others, others)`.
+
+    Returns:
+        A named tuple of floats: `effective_ridge`, `degrees_of_freedom` ($\mathrm{df}_1$) and `test_error`.
+
+    Raises:
+        ValueError: If a number is out of range, shapes do not fit, only one of the two covariances is given, or
+            `covariance` is not symmetric and positive semidefinite.
+
+    Cost: an eigendecomposition.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_regularize as kr
+
+    for samples in (20, 40, 80):  # The peak is at as many samples as features.
+        result = kr.analysis.ridge_test_error(np.eye(40), np.ones(40) / 40**0.5, samples, 1e-3, 0.1)
+        print(result.test_error)
+    ```
+
+    Reference: Dominik Schröder, Hugo Cui, Daniil Dmitriev and Bruno Loureiro, *Deterministic Equivalent and Error
+    Universality of Deep Random Features Learning*, ICML 2023, arXiv:2302.00401.
+    """
+    check_integer("samples", samples, minimum=1)
+    check_number("ridge", ridge, minimum=0)
+    check_number("noise_variance", noise_variance, minimum=0)
+    omega, t = (np.asarray(array, "float64") for array in (covariance, target))
+    if (cross_covariance is None) != (target_covariance is None):
+        raise ValueError(
+            "`cross_covariance` and `target_covariance` belong together. Received one."
+        )
+    several = cross_covariance is not None
+    phi, psi = (
+        np.asarray(array, "float64") if several else omega
+        for array in (cross_covariance, target_covariance)
+    )
+    if not (
+        t.ndim == 1
+        and omega.ndim == 2
+        and omega.shape == 2 * omega.shape[:1]
+        and phi.shape == (len(omega), len(t))
+        and psi.shape == 2 * t.shape
+    ):
+        raise ValueError(
+            "Expected `covariance` (features, features) and `target` (features,), or `target` (others,), "
+            "`cross_covariance` (features, others) and `target_covariance` (others, others). Received shapes "
+            f"{omega.shape}, {t.shape}, {phi.shape} and {psi.shape}"
+        )
+    values, vectors = np.linalg.eigh((omega + omega.T) / 2)
+    largest = max(values[-1], 0.0)
+    if not np.allclose(omega, omega.T) or values[0] < -1e-6 * largest or not largest:
+        raise ValueError(
+            "`covariance` must be symmetric and positive semidefinite, and not 0. Received: eigenvalues from "
+            f"{values[0]:.3g} to {values[-1]:.3g}"
+        )
+    values = np.maximum(values, 0.0)
+    if several:
+        seen = values > 1e-12 * largest
+        along = np.where(seen, vectors.T @ phi @ t / np.where(seen, values, 1.0), 0.0)
+        rest = t @ psi @ t - values @ along**2
+        noise_variance = noise_variance + max(rest, 0.0)
+    else:
+        along = vectors.T @ t
+    ridge = max(ridge, 1e-12 * largest)
+
+    def excess(kappa):
+        share = values / (values + kappa)
+        left = 1 - share.sum() / samples
+        return kappa * left - ridge, left + (share * (1 - share)).sum() / samples
+
+    kappa = _root(excess, ridge, ridge + values.sum() / samples)
+    share = values / (values + kappa)
+    bias = ((1 - share) ** 2 * values) @ along**2
+    left = 1 - (share**2).sum() / samples
+    return RandomFeaturesError(kappa, share.sum(), (bias + noise_variance) / left)
 
 
 def deep_random_features_error(

@@ -1,6 +1,7 @@
 """Pass them to `fit(callbacks=[…])`."""
 
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
+from keras_regularize.callbacks.gradient_statistics import GradientStatistics
 from keras_regularize.callbacks.kl_annealing import KLAnnealing
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
@@ -25,4 +26,5 @@ __all__ = [
     "ThresholdPruning",
     "WarmRestarts",
     "WeightTrajectory",
+    "GradientStatistics",
 ]

@@ -2,6 +2,7 @@
 
 from keras_regularize.layers.accordion_block import AccordionBlock
 from keras_regularize.layers.affine_coupling import AffineCoupling
+from keras_regularize.layers.boosted_learner import BoostedLearner
 from keras_regularize.layers.entmax import Entmax
 from keras_regularize.layers.heads.ada_face import AdaFace
 from keras_regularize.layers.heads.arc_face import ArcFace
@@ -33,6 +34,7 @@ from keras_regularize.layers.quantization.learned_clip_quantizer import (
     QuantizedInputs,
 )
 from keras_regularize.layers.quantization.quantized_weights import QuantizedWeights
+from keras_regularize.layers.random_features import RandomFeatures
 from keras_regularize.layers.random_fourier_features import RandomFourierFeatures
 from keras_regularize.layers.reparameterization.bit_weights import BitWeights
 from keras_regularize.layers.reparameterization.reparameterized import Reparameterized
@@ -100,4 +102,6 @@ __all__ = [
     "learned_clip_quantize",
     "nested_dropout_probabilities",
     "train_inverse_form",
+    "BoostedLearner",
+    "RandomFeatures",
 ]

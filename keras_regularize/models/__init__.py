@@ -34,6 +34,7 @@ from keras_regularize.models.generative_adversarial.gan import GAN
 from keras_regularize.models.generative_adversarial.pix2pix import Pix2Pix
 from keras_regularize.models.generative_adversarial.repulsion_gan import RepulsionGAN
 from keras_regularize.models.group_dro import GroupDRO
+from keras_regularize.models.grow_net import GrowNet
 from keras_regularize.models.hpm import HPM
 from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
@@ -116,6 +117,7 @@ __all__ = [
     "GradAlign",
     "GradientRegularization",
     "GroupDRO",
+    "GrowNet",
     "InputGradientPenalty",
     "LookSAM",
     "ManifoldSmooth",

@@ -47,6 +47,26 @@ def test_a_wide_network_has_the_kernel_of_infinite_width():
     np.testing.assert_allclose(ntk, expected.ntk, atol=0.05)
 
 
+def linear(a, b):
+    return np.asarray(a) @ np.asarray(b).T
+
+
+def test_the_classifier_solves_for_its_coefficients():
+    names = np.array(["b", "a", "c", "a", "b", "c", "a"])
+    classifier = analysis.KernelClassifier(lambda a, b: np.exp(linear(a, b))).fit(X, names)
+    np.testing.assert_array_equal(classifier.predict(X), names)
+    rows = np.array([names == name for name in "abc"]).T * 1.0
+    expected = np.exp(linear(X, X)) @ np.linalg.solve(np.exp(linear(X, X)), rows)
+    np.testing.assert_allclose(classifier.scores(X), expected, atol=1e-5)
+    ridge = analysis.KernelClassifier(linear, ridge=0.1).fit(X, names)
+    added = 0.1 * np.mean(np.sum(X.astype("float64") ** 2, axis=1)) * np.eye(7)
+    expected = linear(X, X) @ np.linalg.solve(linear(X, X) + added, rows)
+    np.testing.assert_allclose(ridge.scores(X), expected, atol=1e-5)
+    twice = analysis.KernelClassifier(lambda a, b: np.exp(linear(a, b)))
+    twice.fit(X[[0, 0, 0, 1]], [1, 1, 0, 0])
+    np.testing.assert_allclose(twice.scores(X[:1]), [[1 / 3, 2 / 3]], rtol=1e-5)
+
+
 def test_depth_leads_to_the_hilbert_estimate():
     # In dimension 4, whose activation this is: the ratio of kernels becomes one of distances to the power -4.
     random = np.random.default_rng(0)
@@ -55,6 +75,10 @@ def test_depth_leads_to_the_hilbert_estimate():
     y = np.sign(x[:, 0] + 0.3 * random.normal(size=60))
     deep = analysis.infinite_width_kernels(x[40:], x[:40], OPTIMAL, depth=60).ntk
     signs = np.sign(deep @ y[:40])
+    classifier = analysis.KernelClassifier(
+        lambda a, b: analysis.infinite_width_kernels(a, b, OPTIMAL, depth=60).ntk
+    )
+    np.testing.assert_array_equal(classifier.fit(x[:40], y[:40]).predict(x[40:]), signs)
     hilbert = analysis.hilbert_kernel_predict(x[:40], y[:40], x[40:], 4)
     assert np.mean(signs == np.sign(hilbert)) > 0.9
 
@@ -91,6 +115,9 @@ def test_training_points_keep_their_labels():
         (lambda m: analysis.infinite_width_kernels(X, coefficients=[1.0, 1.0]), "must sum to 1"),
         (lambda m: analysis.infinite_width_kernels(0 * X), "no row of zeros"),
         (lambda m: analysis.infinite_width_kernels(X, X[:, :2]), "as many features"),
+        (lambda m: analysis.KernelClassifier("ntk"), "`kernel` must be a callable"),
+        (lambda m: analysis.KernelClassifier(linear).fit(X, np.ones(3)), "Expected labels"),
+        (lambda m: analysis.KernelClassifier(linear).predict(X), "call `fit` first"),
         (lambda m: analysis.hilbert_kernel_predict(X, np.ones(3), X, 2), "Expected x_train"),
     ],
 )
