@@ -21,11 +21,11 @@ from keras_regularize import (
 from keras_regularize._version import __version__
 
 if TYPE_CHECKING:
-    from keras_regularize import analysis, callbacks, generative, hyper, testing
+    from keras_regularize import analysis, callbacks, generative, hyper, inverse, testing
 
 # Imported when first used: saved models hold nothing of them, whereas `load_model` finds classes of the others by
 # name and needs them defined.
-_LAZY = ("analysis", "callbacks", "generative", "hyper", "testing")
+_LAZY = ("analysis", "callbacks", "generative", "hyper", "inverse", "testing")
 
 __all__ = [
     "__version__",
@@ -37,6 +37,7 @@ __all__ = [
     "constraints",
     "generative",
     "hyper",
+    "inverse",
     "layers",
     "losses",
     "metrics",

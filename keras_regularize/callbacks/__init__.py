@@ -1,6 +1,8 @@
 """Pass them to `fit(callbacks=[…])`."""
 
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
+from keras_regularize.callbacks.gamma_schedule import GammaSchedule
+from keras_regularize.callbacks.incremental_unfolding import IncrementalUnfolding
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
 from keras_regularize.callbacks.pruning import IterativePruning, ThresholdPruning
@@ -13,6 +15,8 @@ from keras_regularize.callbacks.weight_trajectory import WeightTrajectory
 
 __all__ = [
     "EffectiveLearningRate",
+    "GammaSchedule",
+    "IncrementalUnfolding",
     "IterativePruning",
     "LearningRateFinder",
     "OneCycle",

@@ -8,12 +8,14 @@ from keras_regularize.layers.heads.center_loss import CenterLoss
 from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
 from keras_regularize.layers.heads.gaussian_mixture import GaussianMixture
+from keras_regularize.layers.heads.gaussian_mixture_of_experts import GaussianMixtureOfExperts
 from keras_regularize.layers.heads.gaussian_naive_bayes import GaussianNaiveBayes
 from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
 from keras_regularize.layers.jacobian_penalty import JacobianPenalty
+from keras_regularize.layers.learned_proximal import GradientOf, LearnedProximal
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
 from keras_regularize.layers.noise.drop_path import DropPath
@@ -44,6 +46,7 @@ from keras_regularize.layers.segmentation.inverse_form import (
 from keras_regularize.layers.segmentation.t_loss_endpoint import TLossEndpoint
 from keras_regularize.layers.student_t_clustering import StudentTClustering
 from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
+from keras_regularize.layers.unfolded import UnfoldedIHT, UnfoldedISTA
 
 __all__ = [
     "AccordionBlock",
@@ -61,10 +64,13 @@ __all__ = [
     "Entmax",
     "FakeQuantize",
     "GaussianMixture",
+    "GaussianMixtureOfExperts",
     "GaussianNaiveBayes",
+    "GradientOf",
     "InverseForm",
     "JacobianPenalty",
     "LearnedClipQuantizer",
+    "LearnedProximal",
     "LegendreLink",
     "MagFace",
     "NestedDropout",
@@ -79,6 +85,8 @@ __all__ = [
     "StudentTClustering",
     "SurrogateRepresentation",
     "TLossEndpoint",
+    "UnfoldedIHT",
+    "UnfoldedISTA",
     "WeightCompander",
     "WeightConditioning",
     "calibrate_quantizers",

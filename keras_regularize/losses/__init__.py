@@ -79,6 +79,7 @@ from keras_regularize.losses.forecasting.root_mean_squared_errors import (
 )
 from keras_regularize.losses.forecasting.soft_dtw import SoftDTW
 from keras_regularize.losses.images.edge_aware_smoothness import EdgeAwareSmoothness
+from keras_regularize.losses.images.elastic_gradient import ElasticGradient
 from keras_regularize.losses.images.scale_invariant_log import ScaleInvariantLog
 from keras_regularize.losses.images.scale_shift_invariant import ScaleShiftInvariant
 from keras_regularize.losses.images.ssim import SSIM
@@ -103,9 +104,11 @@ from keras_regularize.losses.probabilistic.gaussian_mixture import (
     GaussianMixtureCRPS,
     GaussianMixtureNegativeLogLikelihood,
 )
+from keras_regularize.losses.probabilistic.mixture_of_experts import MixtureOfExpertsNLL
 from keras_regularize.losses.probabilistic.probabilistic_calibration import (
     ProbabilisticCalibration,
 )
+from keras_regularize.losses.proximal_matching import ProximalMatching
 from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
@@ -163,6 +166,7 @@ from keras_regularize.losses.segmentation.t_loss import TLoss
 from keras_regularize.losses.segmentation.topk_crossentropy import TopKCrossentropy
 from keras_regularize.losses.segmentation.unified_focal import UnifiedFocal
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
+from keras_regularize.losses.sparse_recovery_objective import SparseRecoveryObjective
 from keras_regularize.losses.weighted_sum import WeightedSum
 
 __all__ = [
@@ -216,6 +220,7 @@ __all__ = [
     "DIoU",
     "DistanceMapCrossentropy",
     "EdgeAwareSmoothness",
+    "ElasticGradient",
     "EnsembleCRPS",
     "Entmax",
     "ExponentialLogarithmic",
@@ -241,12 +246,14 @@ __all__ = [
     "MbLS",
     "MeanAbsoluteScaledError",
     "MeanBiasError",
+    "MixtureOfExpertsNLL",
     "NormalizedRootMeanSquaredError",
     "PairwiseLogistic",
     "PatchLossRanking",
     "PolyFocal",
     "PolyLoss",
     "ProbabilisticCalibration",
+    "ProximalMatching",
     "PseudoHuber",
     "Quantile",
     "RegionMutualInformation",
@@ -264,6 +271,7 @@ __all__ = [
     "SmoothedIPS",
     "SoftDTW",
     "SoftDice",
+    "SparseRecoveryObjective",
     "Sparsemax",
     "SpectralDecoupling",
     "SpectralRisk",
