@@ -309,6 +309,9 @@ ALSO = {
     "Segmentation": "Masks, Dice and Jaccard, boundaries, distance maps, small objects.",
     "Boxes": "Object detection, bounding box regression, intersection over union.",
     "Ranking": "Learning to rank, retrieval, recommendation, relevance of lists.",
+    "Inverse problems": "Compressed sensing, tomography, total variation, Lasso, unfolding, plug-and-play, "
+    "optimal transport.",
+    "Mixtures of experts": "Gated regression, mixtures of regressions.",
     "Depth and images": "Monocular depth, restoration, super-resolution, image quality.",
     "Margins and features": "Metric learning, face recognition, neural collapse, multimodal networks.",
     "Groups, risk and abstention": "Distribution shift, fairness, worst groups, selective prediction, bandits.",
@@ -342,6 +345,7 @@ GOES_INTO = {
     "callbacks": "`fit(callbacks=[…])`",
     "analysis": "called on a trained model",
     "generative": "called",
+    "inverse": "called",
     "hyper": "called, around whole trainings",
     "ops": "called on tensors",
     "utils": "called on labels; `where=…`",

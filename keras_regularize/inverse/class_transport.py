@@ -20,7 +20,8 @@ class ClassTransport:
     few distances.
 
     Args:
-        factor: $\lambda \ge 0$, in units of the mean cost; 0 is plain transport.
+        factor: $\lambda \ge 0$, in units of the mean cost; 0 is plain transport. Classes hold together from about
+            10 on.
         target_scale: $s > 0$, in units of the data: targets as near as that are treated alike; `None` for $S = 0$.
         iterations: Number of iterations, at least 1.
 
@@ -39,7 +40,7 @@ class ClassTransport:
     labels = np.arange(20) % 2
     source = rng.normal(size=(20, 2)) + 4.0 * labels[:, None]
     target = source[::-1] + 2.0
-    transport = kr.inverse.ClassTransport(factor=1.0, iterations=200).fit(source, labels, target)
+    transport = kr.inverse.ClassTransport(iterations=200).fit(source, labels, target)
     moved = transport.transform(source)
     ```
 
@@ -48,7 +49,7 @@ class ClassTransport:
     """
 
     def __init__(
-        self, factor: float = 1.0, target_scale: float | None = None, iterations: int = 1000
+        self, factor: float = 10.0, target_scale: float | None = None, iterations: int = 1000
     ):
         self.factor = check_number("factor", factor, minimum=0)
         self.target_scale = check_number("target_scale", target_scale, above=0, optional=True)

@@ -33,6 +33,7 @@ class _Unfolded(Configured, keras.layers.Layer):
         self.step_size = check_number("step_size", step_size, above=0, optional=True)
         self.share = bool(share)
         self.matrix = None if matrix is None else _as_matrix(matrix)
+        self._fixed = np.asarray(self.matrix)  # Lists take long to convert.
         if self.matrix is None and self.step_size is None:
             raise ValueError(
                 "Without a fixed `matrix` there must be a `step_size` to start from. "
@@ -53,7 +54,7 @@ class _Unfolded(Configured, keras.layers.Layer):
             )
         start = self.step_size
         if start is None:
-            start = float(np.linalg.norm(np.asarray(self.matrix), 2)) ** -2
+            start = float(np.linalg.norm(self._fixed, 2)) ** -2
         shape = (1 if self.share else self.num_iterations,)
         self.step_sizes = self._add_sizes("step_sizes", shape, start)
         if self.train_threshold:
@@ -72,7 +73,7 @@ class _Unfolded(Configured, keras.layers.Layer):
             y, matrix = map(upcast, inputs)
         else:
             y = upcast(inputs)
-            matrix = ops.convert_to_tensor(self.matrix, dtype=y.dtype)
+            matrix = ops.convert_to_tensor(self._fixed)
         matrix = ops.cast(matrix, y.dtype)
         x = ops.zeros_like(self._back(y, matrix))
         sizes = ops.cast(self.step_sizes, y.dtype)

@@ -77,13 +77,14 @@ class SparseRecoveryObjective(Loss):
         if rows.ndim != 2 or not rows.size:
             raise ValueError(f"`matrix` must be of shape (m, n). Received: shape={rows.shape}")
         self.matrix = rows.tolist()
+        self._rows = rows  # Lists take long to convert.
         self.factor = check_number("factor", factor, minimum=0)
         self.penalty = check_choice("penalty", penalty, ("l1", "l0"))
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         x = upcast(y_pred)
         y = ops.cast(ops.convert_to_tensor(y_true), x.dtype)
-        matrix = ops.convert_to_tensor(self.matrix, dtype=x.dtype)
+        matrix = ops.cast(ops.convert_to_tensor(self._rows), x.dtype)
         m, n = matrix.shape
         if len(y.shape) != 2 or len(x.shape) != 2 or (y.shape[-1], x.shape[-1]) != (m, n):
             raise ValueError(

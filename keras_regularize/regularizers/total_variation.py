@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_regularize.configuration import Configured
@@ -79,6 +80,7 @@ class TotalVariation(Configured, keras.regularizers.Regularizer):
                 f"Received: exponent={exponent}, epsilon={epsilon}"
             )
         self.weights = None if weights is None else ops.convert_to_numpy(weights).tolist()
+        self._array = np.asarray(self.weights, float)  # Lists take long to convert.
 
     def __call__(self, x: Any) -> Any:
         x = upcast(x)
@@ -108,7 +110,7 @@ class TotalVariation(Configured, keras.regularizers.Regularizer):
         return root if self.exponent == 1 else root**self.exponent
 
     def _weights_for(self, x):
-        weights = ops.convert_to_tensor(self.weights, dtype=x.dtype)
+        weights = ops.cast(ops.convert_to_tensor(self._array), x.dtype)
         if len(weights.shape) == 2:
             weights = weights[..., None]
         alike = compatible((*weights.shape[:2], None), x.shape[1:])
