@@ -13,6 +13,7 @@ from benchmarks import (
     features,
     forecasting,
     imports,
+    inverse,
     losses,
     metrics,
     output_layers,
@@ -40,6 +41,7 @@ TABLES = {
     "forecasting": forecasting.table,
     "curvature": curvature.table,
     "contrastive": contrastive.table,
+    "inverse": inverse.table,
     "imports": imports.table,
 }
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import backend
-from keras_regularize.inverse._operators import as_operator, noise_like, norm_of
+from keras_regularize.inverse._operators import as_operator, noise_like, norm_of, repeat
 from keras_regularize.numerics import TINY, upcast
 from keras_regularize.validation import check_choice, check_integer, check_number, compatible
 
@@ -86,7 +86,7 @@ def _prior(layer, x, iterations, learning_rate):
         return y - rate * first / (1.0 - ops.power(0.9, k)) / scaled, first, second
 
     start = (x, ops.zeros_like(x), ops.zeros_like(x))
-    y = ops.fori_loop(0, iterations, step, start)[0]
+    y = repeat(iterations, step, start)[0]
     axes = tuple(range(1, len(x.shape)))
     value = ops.sum(x * y - 0.5 * x * x, axis=axes) - layer.potential(y)
     return value, y, ops.sqrt(ops.sum(ops.square(layer(y) - x), axis=axes))
@@ -265,9 +265,10 @@ def plug_and_play(
         z = denoised(x + u)
         return x, z, u + x - z
 
+    denoised(x)  # A model that is not built yet is built outside of the loop.
     if solver == "pgd":
-        return ops.fori_loop(0, iterations, descend, x)
-    return ops.fori_loop(0, iterations, alternate, (x, x, ops.zeros_like(x)))[1]
+        return repeat(iterations, descend, x)
+    return repeat(iterations, alternate, (x, x, ops.zeros_like(x)))[1]
 
 
 def _data_prox(point, back, operator, step_size, start):
@@ -290,4 +291,4 @@ def _data_prox(point, back, operator, step_size, start):
 
     residual = point + step_size * back - system(start)
     state = (start, residual, residual, inner(residual, residual))
-    return ops.fori_loop(0, 10, step, state)[0]
+    return repeat(10, step, state)[0]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.numerics import TINY, upcast
 from keras_regularize.validation import check_integer
 
@@ -40,12 +41,28 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
         )
     transposed = ops.transpose(matrix)
     if len(shape) == 1:
-        return LinearOperator(lambda x: x @ transposed, lambda r: r @ matrix)
+        return LinearOperator(lambda x: times(x, transposed), lambda r: times(r, matrix))
     before = tuple(y.shape[:-1])
     return LinearOperator(
-        lambda x: ops.reshape(x, (*before, n)) @ transposed,
-        lambda r: ops.reshape(r @ matrix, (*before, *shape)),
+        lambda x: times(ops.reshape(x, (*before, n)), transposed),
+        lambda r: ops.reshape(times(r, matrix), (*before, *shape)),
     )
+
+
+def times(x: Any, matrix: Any) -> Any:
+    """Rows, or one vector, times a matrix."""
+    return x @ matrix if len(x.shape) > 1 else (x[None] @ matrix)[0]
+
+
+def repeat(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:
+    """The state after `step(i, state)` for all `i` below `count`."""
+    return in_one_program(lambda state: ops.fori_loop(0, count, step, state), state)
+
+
+def in_one_program(loop: Callable[[Any], Any], state: Any) -> Any:
+    """`loop(state)`, which takes long where TensorFlow runs it operation by operation."""
+    # PyTorch has no programs, and would not keep what a gradient needs.
+    return loop(state) if backend.RUNS_ONE_BY_ONE else backend.compiled(loop)(state)
 
 
 def operator_norm(operator: Any, shape: Sequence[int] | None = None, iterations: int = 50) -> Any:
@@ -106,6 +123,6 @@ def norm_of(operator: LinearOperator, v: Any, iterations: int = 50) -> Any:
         v = operator.adjoint(operator.forward(v))
         return v / (ops.sqrt(ops.sum(v * v)) + TINY)
 
-    v = ops.fori_loop(0, iterations, step, v / ops.sqrt(ops.sum(v * v)))
+    v = repeat(iterations, step, v / ops.sqrt(ops.sum(v * v)))
     image = operator.forward(v)
     return ops.sqrt(ops.sum(image * image))

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.constraints.sparsity import hard_threshold, soft_threshold
-from keras_regularize.inverse._operators import operator_norm
+from keras_regularize.inverse._operators import operator_norm, repeat, times
 from keras_regularize.numerics import upcast
 from keras_regularize.validation import check_integer, check_number
 
@@ -62,7 +62,7 @@ def ista(
     def step(_, x):
         return soft_threshold(descend(x), threshold)
 
-    return ops.fori_loop(0, iterations, step, _zeros(y, matrix))
+    return repeat(iterations, step, _zeros(y, matrix))
 
 
 def fista(
@@ -121,7 +121,7 @@ def fista(
         return new, new + momentum[i] * (new - x)
 
     start = _zeros(y, matrix)
-    return ops.fori_loop(0, iterations, step, (start, start))[0]
+    return repeat(iterations, step, (start, start))[0]
 
 
 def iht(
@@ -174,7 +174,7 @@ def iht(
     def step(_, x):
         return hard_threshold(descend(x), threshold)
 
-    return ops.fori_loop(0, iterations, step, _zeros(y, matrix))
+    return repeat(iterations, step, _zeros(y, matrix))
 
 
 def _problem(measurements, matrix, factor, step_size, iterations):
@@ -200,13 +200,13 @@ def _descent(y, matrix, step_size):
     transposed, scaled = ops.transpose(matrix), step_size * matrix
 
     def descend(x):
-        return x - (x @ transposed - y) @ scaled
+        return x - times(times(x, transposed) - y, scaled)
 
     return descend
 
 
 def _zeros(y, matrix):
-    return ops.zeros_like(y @ matrix)
+    return ops.zeros_like(times(y, matrix))
 
 
 def _momentum(iterations):

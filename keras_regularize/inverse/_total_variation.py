@@ -5,7 +5,13 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.inverse._operators import as_operator, noise_like, norm_of
+from keras_regularize.inverse._operators import (
+    as_operator,
+    in_one_program,
+    noise_like,
+    norm_of,
+    repeat,
+)
 from keras_regularize.numerics import TINY, upcast
 from keras_regularize.ops.differences import (
     adjoint_differences,
@@ -133,7 +139,7 @@ def total_variation_denoise(
 
     start = (y, y, ops.zeros_like(y), ops.zeros_like(y))
     if tolerance is None:
-        return ops.fori_loop(0, iterations, step, start)[0]
+        return repeat(iterations, step, start)[0]
 
     def moving(i, change, state):
         x = state[0]
@@ -144,7 +150,8 @@ def total_variation_denoise(
         return i + 1, ops.sum(ops.square(new[0] - state[0])), new
 
     first = (ops.zeros((), "int32"), ops.sum(y * y) + 1.0, start)
-    return ops.while_loop(moving, advance, first)[2][0]
+    loop = in_one_program(lambda first: ops.while_loop(moving, advance, first), first)
+    return loop[2][0]
 
 
 def chambolle_pock(
@@ -247,7 +254,7 @@ def chambolle_pock(
         return new, 2.0 * new - x, p, down, right
 
     start = (x, x, ops.zeros_like(y), ops.zeros_like(x), ops.zeros_like(x))
-    return ops.fori_loop(0, iterations, step, start)[0]
+    return repeat(iterations, step, start)[0]
 
 
 def _project(down, right, radius):

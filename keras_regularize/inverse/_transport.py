@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_regularize.inverse._operators import repeat
 from keras_regularize.numerics import TINY, safe_sqrt, upcast
 from keras_regularize.validation import check_integer, check_number, compatible
 
@@ -109,7 +110,7 @@ def sum_of_norms_transport(
         ops.zeros((n, n, m), cost.dtype),
         ops.zeros((m, m, n), cost.dtype),
     )
-    return ops.relu(ops.fori_loop(0, iterations, step, start)[0]) * mass
+    return ops.relu(repeat(iterations, step, start)[0]) * mass
 
 
 def sum_of_norms_penalty(plan: Any, row_weights: Any, column_weights: Any) -> Any:
@@ -288,7 +289,7 @@ def sinkhorn(
         return f, log_b - ops.logsumexp(scores + f[:, None], axis=0)
 
     start = (ops.zeros_like(a), ops.zeros_like(b))
-    f, g = ops.fori_loop(0, iterations, step, start)
+    f, g = repeat(iterations, step, start)
     return ops.exp(scores + f[:, None] + g[None, :])
 
 

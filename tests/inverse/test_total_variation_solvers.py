@@ -73,7 +73,7 @@ def test_the_norm_of_an_operator():
     norm = np.linalg.norm(matrix, 2)
     np.testing.assert_allclose(kr.inverse.operator_norm(matrix), norm, rtol=1e-4)
     tensor = ops.convert_to_tensor(matrix)
-    pair = (lambda x: tensor @ x, lambda y: ops.transpose(tensor) @ y)
+    pair = (lambda x: ops.matmul(tensor, x), lambda y: ops.matmul(y, tensor))
     np.testing.assert_allclose(kr.inverse.operator_norm(pair, (5,)), norm, rtol=1e-4)
     with pytest.raises(ValueError, match="Functions need the `shape`"):
         kr.inverse.operator_norm(pair)
