@@ -76,8 +76,9 @@ for name, found in recovered.items():
     print(f"{name:28s} squared error {squared:.4f}   objective {lasso:.3f}")
 
 """
-On new signals, training on signals gives the smaller error, and leaves the objective where it is; training on
-measurements gives the smaller objective and needs no signals at all.
+On new signals, training on signals gives the smaller error, at a higher objective than before; training on measurements
+gives the smaller objective, nearly as small an error, and needs no signals at all. Eight iterations do not get as far
+as five hundred.
 
 ## A learned prior
 
