@@ -80,7 +80,8 @@ class TotalVariation(Configured, keras.regularizers.Regularizer):
                 f"Received: exponent={exponent}, epsilon={epsilon}"
             )
         self.weights = None if weights is None else ops.convert_to_numpy(weights).tolist()
-        self._array = np.asarray(self.weights, float)  # Lists take long to convert.
+        # Lists take long to convert.
+        self._array = None if weights is None else np.asarray(self.weights, float)
 
     def __call__(self, x: Any) -> Any:
         x = upcast(x)
