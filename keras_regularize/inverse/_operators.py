@@ -51,7 +51,9 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
 
 def times(x: Any, matrix: Any) -> Any:
     """Rows, or one vector, times a matrix."""
-    return x @ matrix if len(x.shape) > 1 else (x[None] @ matrix)[0]
+    if len(x.shape) > 1 or backend.RUNS_ONE_BY_ONE:  # A matrix of one row takes PyTorch longer.
+        return x @ matrix
+    return (x[None] @ matrix)[0]
 
 
 def repeat(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:
