@@ -17,6 +17,7 @@ from benchmarks import (
     generative,
     hyperparameters,
     imports,
+    inverse,
     losses,
     metrics,
     output_layers,
@@ -48,6 +49,7 @@ TABLES = {
     "generative": generative.table,
     "autoencoders": autoencoders.table,
     "hyperparameters": hyperparameters.table,
+    "inverse": inverse.table,
     "imports": imports.table,
 }
 

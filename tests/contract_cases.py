@@ -313,6 +313,14 @@ CASES = {
         "config": lambda: {"bits": 4, "symmetric": False, "per_channel": True},
         "check": lambda: {"skip": ("gradient",)},
     },
+    "layers.GaussianMixtureOfExperts": {"config": lambda: {"num_experts": 2}},
+    "layers.GradientOf": {
+        "config": lambda: {
+            "model": keras.Sequential(
+                [keras.layers.Dense(4, "tanh"), keras.layers.Dense(1, use_bias=False)]
+            )
+        }
+    },
     "layers.GaussianNaiveBayes": {"config": lambda: {"num_classes": 3}},
     "layers.ConditionalBoundary": {
         "config": lambda: {"classifier": keras.layers.Dense(3), "kernel_size": 3, "border": 0.2},
@@ -451,6 +459,9 @@ CASES = {
     },
     "losses.GaussianNegativeLogLikelihood": {
         "check": lambda: {"extremes": far(np.ones((4, 2)), 1)},
+    },
+    "losses.MixtureOfExpertsNLL": {
+        "check": lambda: {**mixtures(), "extremes": far(mixtures()["y_pred"], 2)}
     },
     "losses.MDCA": {"check": lambda: {"skip": BATCH_COUPLED}},
     "losses.ProbabilisticCalibration": {
@@ -864,6 +875,14 @@ CASES = {
     "regularizers.LDReg": {"check": lambda: {"skip": ("gradient",)}},
     # Without `factor` the lengths of features still count.
     "regularizers.TREG": {"check": lambda: {"skip": ("factor",)}},
+    # Of images, not of rows: saved and fitted in its own tests.
+    "regularizers.TotalVariation": {
+        "check": lambda: {
+            "activity": True,
+            "shapes": [(1, 1, 1, 2), (2, 3, 4, 1)],
+            "skip": ("saving", "jit"),
+        }
+    },
     "regularizers.attach": {"no_paper": True},
     "utils.AllBut": {"config": lambda: {"names": ["bias"]}, "no_paper": True},
 }

@@ -148,12 +148,18 @@ def run_loss(symbol, file, case):
         compare(gradient, expected["grad"]["y_pred"], case, "gradient")
 
 
+# Files with the mean over the batch that Keras adds to the loss of a model, which divides the sum.
+ADDED_BY_KERAS = {"regularizers.TotalVariation"}
+
+
 def run_regularizer(symbol, file, case):
     regularizer = symbol(**construct(case["config"]))
     w = array(case["call"]["w"])
     value, gradient = values_and_gradients(lambda w: regularizer(w))(w)
     if file.get("activity") and not DIVIDES:
         value, gradient = value * len(w), gradient * len(w)
+    if file["api"] in ADDED_BY_KERAS and DIVIDES:
+        value, gradient = value / len(w), gradient / len(w)
     compare(value, case["expect"]["value"], case, "value")
     compare(gradient, case["expect"]["grad"]["w"], case, "gradient")
 
@@ -167,6 +173,8 @@ def run_constraint(symbol, file, case):
 def run_function(symbol, file, case):
     config, call = construct(case.get("config", {})), array(case["call"])
     model = network(case["network"]) if "network" in case else None
+    if "weights" in case:
+        config["weights"] = case["weights"]
     if model is not None and "loss" in case:
         model.compile(loss=construct(case["loss"]))
     function = callable_of(symbol, file["api"], config, model)
@@ -378,6 +386,20 @@ RUNNERS = {
 # Other ways to the numbers: `{api: function(config, [network], **call)}`
 
 
+def chambolle_pock(config, y, matrix, **call):
+    """The minimizer."""
+    return kr.inverse.chambolle_pock(y, matrix, **call, **config, iterations=1000)
+
+
+def evaluate_prior(config, x):
+    """Of a layer with the weights of the case."""
+    weights = arrays(config.pop("weights"))
+    layer = kr.layers.LearnedProximal(**config)
+    layer.build(x.shape)
+    layer.set_weights(weights)
+    return kr.inverse.evaluate_prior(layer, x)
+
+
 def functional_entropy(config, model, inputs, noise):
     """The network of a case sees the modalities concatenated."""
     parts = [keras.Input(np.shape(part)[1:]) for part in inputs]
@@ -488,6 +510,8 @@ ADAPTERS = {
     "analysis.target_shift_weights": on_arrays(kr.analysis.target_shift_weights),
     "generative.black_box_cross_entropy": on_arrays(kr.generative.black_box_cross_entropy),
     "generative.black_box_square_loss": on_arrays(kr.generative.black_box_square_loss),
+    "inverse.chambolle_pock": chambolle_pock,
+    "inverse.evaluate_prior": evaluate_prior,
     "utils.t_batches": on_arrays(kr.utils.t_batches),
     "hyper.data_emphasized_elbo": data_emphasized_elbo,
     "losses.rationale_invariance": rationale_invariance,

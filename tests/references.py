@@ -33,6 +33,53 @@ REFERENCES = {
         )
     },
     "layers.NegativeQueue": "tests/models/test_multi_view.py::test_a_queue_of_negatives",
+    **{
+        f"inverse.{name}": f"tests/inverse/test_{file}.py::{test}"
+        for file, name, test in (
+            ("transport", "ClassTransport", "test_classes_stay_together"),
+            (
+                "learned_priors",
+                "convex_cnn",
+                "test_a_convolutional_prior_is_convex_trains_and_is_saved",
+            ),
+            ("total_variation_solvers", "operator_norm", "test_the_norm_of_an_operator"),
+            ("learned_priors", "plug_and_play", "test_both_solvers_find_the_minimum"),
+            (
+                "total_variation_solvers",
+                "radon_operator",
+                "test_projections_are_integrals_over_strips",
+            ),
+            (
+                "transport",
+                "sinkhorn",
+                "test_sinkhorn_against_the_linear_program_and_in_plain_numbers",
+            ),
+            (
+                "total_variation_solvers",
+                "space_variant_reconstruct",
+                "test_few_views_need_weights_that_know_the_edges",
+            ),
+        )
+    },
+    **{
+        f"activations.{name}_threshold": (
+            "tests/activations/test_thresholds.py::test_thresholds_by_their_definition"
+        )
+        for name in ("hard", "soft")
+    },
+    "analysis.moe_lasso_bound": ("tests/layers/test_mixture_of_experts.py::test_the_bound_by_hand"),
+    "callbacks.GammaSchedule": (
+        "tests/inverse/test_learned_priors.py::test_gamma_is_halved_stage_by_stage"
+    ),
+    "callbacks.IncrementalUnfolding": (
+        "tests/layers/test_unfolded.py::test_iterations_are_added_one_by_one"
+    ),
+    "layers.GaussianMixtureOfExperts": (
+        "tests/layers/test_mixture_of_experts.py::test_the_parameters_of_the_model"
+    ),
+    "layers.GradientOf": (
+        "tests/inverse/test_learned_priors.py::test_gradient_of_a_quadratic_is_linear"
+    ),
     "models.MomentumViews": ("tests/models/test_multi_view.py::test_averages_follow_once_a_step"),
     "models.MultiView": "tests/models/test_multi_view.py::test_views_together_or_one_by_one",
     "layers.CenterLoss": (

@@ -3,6 +3,7 @@
 from keras_regularize.activations._log_barrier import log_barrier_simplex
 from keras_regularize.activations._spherical import spherical_softmax, taylor_softmax
 from keras_regularize.activations._straight_through_sign import straight_through_sign
+from keras_regularize.activations._thresholds import hard_threshold, soft_threshold
 from keras_regularize.activations.infinite_depth import (
     Hermite,
     NormalizedSine,
@@ -19,10 +20,12 @@ __all__ = [
     "NormalizedSine",
     "SingularKernel",
     "entmax",
+    "hard_threshold",
     "hermite",
     "log_barrier_simplex",
     "normalized_sine",
     "singular_kernel",
+    "soft_threshold",
     "sparsemax",
     "spherical_softmax",
     "straight_through_sign",

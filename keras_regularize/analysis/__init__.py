@@ -7,6 +7,7 @@ from keras_regularize.analysis._fisher_diagonal import fisher_diagonal
 from keras_regularize.analysis._fit_power_law import fit_power_law
 from keras_regularize.analysis._gaussian_cutoff import gaussian_cutoff
 from keras_regularize.analysis._local_intrinsic_dimension import local_intrinsic_dimension
+from keras_regularize.analysis._moe_lasso_bound import moe_lasso_bound
 from keras_regularize.analysis._naive_bayes import naive_bayes_head
 from keras_regularize.analysis._off_policy_bound import off_policy_bound
 from keras_regularize.analysis._outlier_channels import outlier_channels
@@ -212,6 +213,7 @@ __all__ = [
     "minimax_linear_regret",
     "minimax_linear_representation",
     "max_softmax_score",
+    "moe_lasso_bound",
     "naive_bayes_head",
     "normalize_direction",
     "off_policy_bound",

@@ -1,7 +1,9 @@
 """Pass them to `fit(callbacks=[…])`."""
 
 from keras_regularize.callbacks.effective_learning_rate import EffectiveLearningRate
+from keras_regularize.callbacks.gamma_schedule import GammaSchedule
 from keras_regularize.callbacks.gradient_statistics import GradientStatistics
+from keras_regularize.callbacks.incremental_unfolding import IncrementalUnfolding
 from keras_regularize.callbacks.kl_annealing import KLAnnealing
 from keras_regularize.callbacks.learning_rate_finder import LearningRateFinder
 from keras_regularize.callbacks.one_cycle import OneCycle
@@ -27,4 +29,6 @@ __all__ = [
     "WarmRestarts",
     "WeightTrajectory",
     "GradientStatistics",
+    "GammaSchedule",
+    "IncrementalUnfolding",
 ]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize.callbacks.fitting import without_wrappers
+from keras_regularize.callbacks.fitting import all_layers, without_wrappers
 from keras_regularize.numerics import TINY
 from keras_regularize.optimizers.wrapper import chain
 from keras_regularize.utils.graphs import calls_of
@@ -75,7 +75,7 @@ class EffectiveLearningRate(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
         model = without_wrappers(self.model)
-        found = {layer.name: layer for layer in _all_layers(model) if hasattr(layer, "kernel")}
+        found = {layer.name: layer for layer in all_layers(model) if hasattr(layer, "kernel")}
         if self.layers is None:
             names = [name for name in _normalized(model) if name in found]
         else:
@@ -102,13 +102,6 @@ class EffectiveLearningRate(keras.callbacks.Callback):
             power = norm if adaptive else norm**2
             logs[f"{layer.name}_norm"] = norm
             logs[f"{layer.name}_effective_learning_rate"] = rate / max(power, TINY)
-
-
-def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
 
 
 def _normalized(model: keras.Model) -> Iterator[str]:

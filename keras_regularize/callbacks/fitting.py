@@ -1,5 +1,6 @@
 """What the callbacks read about the `fit` they are in."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -50,6 +51,14 @@ def without_wrappers(model: keras.Model) -> keras.Model:
     while isinstance(model, RegularizedModel):
         model = model.model
     return model
+
+
+def all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers of a model, those of models inside of it too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
 
 
 def build_optimizer(model: keras.Model) -> None:

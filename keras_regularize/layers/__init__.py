@@ -10,12 +10,14 @@ from keras_regularize.layers.heads.center_loss import CenterLoss
 from keras_regularize.layers.heads.cos_face import CosFace
 from keras_regularize.layers.heads.curricular_face import CurricularFace
 from keras_regularize.layers.heads.gaussian_mixture import GaussianMixture
+from keras_regularize.layers.heads.gaussian_mixture_of_experts import GaussianMixtureOfExperts
 from keras_regularize.layers.heads.gaussian_naive_bayes import GaussianNaiveBayes
 from keras_regularize.layers.heads.legendre_link import LegendreLink
 from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
 from keras_regularize.layers.jacobian_penalty import JacobianPenalty
+from keras_regularize.layers.learned_proximal import GradientOf, LearnedProximal
 from keras_regularize.layers.negative_queue import NegativeQueue
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
@@ -52,6 +54,7 @@ from keras_regularize.layers.self_tuning.self_tuning_conv2d import SelfTuningCon
 from keras_regularize.layers.self_tuning.self_tuning_dense import SelfTuningDense
 from keras_regularize.layers.student_t_clustering import StudentTClustering
 from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
+from keras_regularize.layers.unfolded import UnfoldedIHT, UnfoldedISTA
 
 __all__ = [
     "AffineCoupling",
@@ -104,4 +107,9 @@ __all__ = [
     "train_inverse_form",
     "BoostedLearner",
     "RandomFeatures",
+    "GaussianMixtureOfExperts",
+    "GradientOf",
+    "LearnedProximal",
+    "UnfoldedIHT",
+    "UnfoldedISTA",
 ]

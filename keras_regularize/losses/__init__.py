@@ -1,11 +1,8 @@
 """Pass them to `compile(loss=…)`; functions are pieces to build with.
 
-Each gives one value per sample, so sample weights, masks and several replicas work as with Keras' own.
-"""
+Each gives one value per sample, so sample weights, masks and several replicas work as with Keras' own."""
 
-from keras_regularize.losses._cluster_target_distribution import (
-    cluster_target_distribution,
-)
+from keras_regularize.losses._cluster_target_distribution import cluster_target_distribution
 from keras_regularize.losses._conditional_entropy import conditional_entropy
 from keras_regularize.losses.aggregate_response import AggregateResponse
 from keras_regularize.losses.boxes.ciou import CIoU
@@ -81,6 +78,7 @@ from keras_regularize.losses.forecasting.root_mean_squared_errors import (
 )
 from keras_regularize.losses.forecasting.soft_dtw import SoftDTW
 from keras_regularize.losses.images.edge_aware_smoothness import EdgeAwareSmoothness
+from keras_regularize.losses.images.elastic_gradient import ElasticGradient
 from keras_regularize.losses.images.scale_invariant_log import ScaleInvariantLog
 from keras_regularize.losses.images.scale_shift_invariant import ScaleShiftInvariant
 from keras_regularize.losses.images.ssim import SSIM
@@ -105,10 +103,10 @@ from keras_regularize.losses.probabilistic.gaussian_mixture import (
     GaussianMixtureCRPS,
     GaussianMixtureNegativeLogLikelihood,
 )
+from keras_regularize.losses.probabilistic.mixture_of_experts import MixtureOfExpertsNLL
 from keras_regularize.losses.probabilistic.optimal_sigma import OptimalSigmaGaussian
-from keras_regularize.losses.probabilistic.probabilistic_calibration import (
-    ProbabilisticCalibration,
-)
+from keras_regularize.losses.probabilistic.probabilistic_calibration import ProbabilisticCalibration
+from keras_regularize.losses.proximal_matching import ProximalMatching
 from keras_regularize.losses.ranking.list_mle import ListMLE
 from keras_regularize.losses.ranking.list_net import ListNet
 from keras_regularize.losses.ranking.pairwise_logistic import PairwiseLogistic
@@ -166,6 +164,7 @@ from keras_regularize.losses.segmentation.t_loss import TLoss
 from keras_regularize.losses.segmentation.topk_crossentropy import TopKCrossentropy
 from keras_regularize.losses.segmentation.unified_focal import UnifiedFocal
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
+from keras_regularize.losses.sparse_recovery_objective import SparseRecoveryObjective
 from keras_regularize.losses.weighted_sum import WeightedSum
 
 __all__ = [
@@ -312,4 +311,8 @@ __all__ = [
     "surrogate_contrastive_loss",
     "trades",
     "weighted_laplacian_penalty",
+    "ElasticGradient",
+    "MixtureOfExpertsNLL",
+    "ProximalMatching",
+    "SparseRecoveryObjective",
 ]

@@ -33,6 +33,7 @@ from keras_regularize.regularizers.orthogonality.soft_orthogonality import (
 from keras_regularize.regularizers.orthogonality.srip import SRIP
 from keras_regularize.regularizers.spectral import Spectral
 from keras_regularize.regularizers.spectral_decoupling import SpectralDecoupling
+from keras_regularize.regularizers.total_variation import TotalVariation
 from keras_regularize.regularizers.weight_distribution import WeightDistribution
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Spectral",
     "SpectralDecoupling",
     "TernaryCauchySchwarz",
+    "TotalVariation",
     "Uniformity",
     "Wasserstein",
     "WeightDistribution",
