@@ -74,8 +74,6 @@ FAMILIES = {
     "Forecasts and regression": [
         "losses.forecasting",
         "losses.regression",
-        "generative.pseudo_huber_schedule",
-        "generative.scheduled_pseudo_huber",
     ],
     "Probabilistic regression": [
         "losses.probabilistic",
@@ -255,6 +253,15 @@ FAMILIES = {
         "generative.AutoencoderSampler",
         "activations.straight_through_sign",
     ],
+    "Diffusion models": [
+        "models.diffusion",
+        "generative.ClosedFormDiffusion",
+        "generative.closed_form_sample",
+        "generative.closed_form_score",
+        "generative.closed_form_velocity",
+        "generative.nearest_neighbor_score",
+        "generative.langevin",
+    ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
@@ -303,6 +310,8 @@ ALSO = {
     "Augmentation and noise": "Cutout, dropout, stochastic depth, missing data, smoothing.",
     "Autoencoders": "Contractive and denoising autoencoders, scores of densities, nuclear norm of Jacobians, "
     "codes of bits.",
+    "Diffusion models": "Score matching, DDPM, DDIM, EDM, denoising, physics-informed generation, inverse "
+    "problems, Stein's unbiased risk estimate, sampling without training.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

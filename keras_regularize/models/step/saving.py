@@ -3,9 +3,10 @@
 from typing import Any
 
 from keras_regularize.models.step.hooks import Hooks
+from keras_regularize.models.step.seeds import SavedSeeds
 
 
-class Saving(Hooks):
+class Saving(SavedSeeds, Hooks):
     """Saves and loads, building first what the wrapped model allows to build."""
 
     def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
@@ -38,19 +39,3 @@ class Saving(Hooks):
     def summary(self, *args: Any, **kwargs: Any) -> None:
         self.ensure_built()
         super().summary(*args, **kwargs)
-
-    def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
-        for i, seed in enumerate(self._seed_states()):
-            store[f"seed_{i}"] = seed.numpy()
-
-    def load_own_variables(self, store: Any) -> None:
-        # Keras saves no seeds; without them training would not go on where it stopped.
-        seeds = {key: store[key] for key in store.keys() if key.startswith("seed_")}
-        super().load_own_variables({k: store[k] for k in store.keys() if k not in seeds})
-        for i, seed in enumerate(self._seed_states()):
-            if f"seed_{i}" in seeds:
-                seed.assign(seeds[f"seed_{i}"])
-
-    def _seed_states(self):
-        return [v for v in self.non_trainable_variables if v.name == "seed_generator_state"]
