@@ -22,6 +22,7 @@ from keras_regularize.models.diffusion.schedules import (
     DiffusionSchedule,
     per_sample,
 )
+from keras_regularize.models.step.averages import keep_apart
 from keras_regularize.models.step.seeds import SavedSeeds
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
@@ -205,7 +206,9 @@ class DenoisingDiffusion(Configured, SavedSeeds, keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         with backend.keep_weights_on_error(self):
-            return super().fit(*args, **kwargs)
+            history = super().fit(*args, **kwargs)
+        keep_apart(self)
+        return history
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         with backend.keep_weights_on_error(self):

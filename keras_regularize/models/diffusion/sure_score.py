@@ -21,6 +21,7 @@ from keras_regularize.models.diffusion.score_matching import (
     denoising_score_matching,
     risk_and_output,
 )
+from keras_regularize.models.step.averages import keep_apart
 from keras_regularize.models.step.callbacks import with_own_callbacks
 from keras_regularize.models.step.seeds import SavedSeeds
 from keras_regularize.numerics import upcast
@@ -192,7 +193,9 @@ class SUREScore(Configured, SavedSeeds, keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         args, kwargs = with_own_callbacks(self.training_callbacks(), self, args, kwargs)
         with backend.keep_weights_on_error(self):
-            return super().fit(*args, **kwargs)
+            history = super().fit(*args, **kwargs)
+        keep_apart(self)
+        return history
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         with backend.keep_weights_on_error(self):

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
+from keras_regularize.models.step.averages import keep_apart
 from keras_regularize.models.step.callbacks import with_own_callbacks
 from keras_regularize.models.step.data import seen
 from keras_regularize.models.step.hooks import Hooks
@@ -96,7 +97,9 @@ class Training(Hooks):
         own = [c for part in parts for c in getattr(part, "training_callbacks", list)()]
         args, kwargs = with_own_callbacks(own, self, (x, y, *args), kwargs)
         with backend.keep_weights_on_error(self):
-            return super().fit(*args, **kwargs)
+            history = super().fit(*args, **kwargs)
+        keep_apart(self)
+        return history
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
