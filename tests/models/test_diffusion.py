@@ -236,12 +236,14 @@ def test_other_wrappers_penalties_and_half_precision():
     found = []
     for wrap in (lambda model: model, kr.models.RegularizedModel):
         model = wrap(DenoisingDiffusion(net, STEPS, seed=0))
-        model.compile(keras.optimizers.SGD(0.0))
+        model.compile(
+            keras.optimizers.SGD(0.0), run_eagerly=True
+        )  # Compiled, TensorFlow draws others.
         found.append(float(model.train_on_batch(X, return_dict=True)["loss"]))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
     net.layers[-1].kernel.regularizer = None
     plain = DenoisingDiffusion(net, STEPS, seed=0)
-    plain.compile(keras.optimizers.SGD(0.0))
+    plain.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     penalty = 0.1 * np.sum(array(net.layers[-1].kernel) ** 2)
     loss = float(plain.train_on_batch(X, return_dict=True)["loss"])
     assert found[0] - loss == pytest.approx(penalty, rel=1e-3)
