@@ -12,7 +12,7 @@ from keras_regularize.models.diffusion.edm import (
     edm_sigmas,
     of_edm_target,
 )
-from keras_regularize.models.diffusion.schedules import DiffusionSchedule, loss_weights
+from keras_regularize.models.diffusion.schedules import loss_weights
 
 
 class Training(NamedTuple):
@@ -42,7 +42,7 @@ class DiscreteLevels:
 
     samplers = ("ddpm", "ddim")
 
-    def __init__(self, schedule: DiffusionSchedule, prediction, weighting, snr_clip, sigma_data):
+    def __init__(self, schedule, prediction, weighting, snr_clip, sigma_data):
         self.schedule, self.prediction = schedule, prediction
         self.most_steps = schedule.num_timesteps
         self.skip, self.out = schedule.of_estimate(prediction)

@@ -213,17 +213,17 @@ class PhysicsInformedDiffusion(DenoisingDiffusion):
         estimate = schedule.denoised(x_t, outputs["prediction"], times, self.prediction)
         if self.x0_estimation == "sample":
             estimate = self._sampled(x_t, estimate, times, conditions, training)
-        penalty = 0.0
+        terms = []
         if self.residual_weight > 0:
             value = log_likelihood(self.residual(estimate), times, schedule)
-            penalty = penalty + self.residual_weight * value
-        if self.inequality_weight > 0:
+            terms.append(self.residual_weight * value)
+        if self.inequality is not None and self.inequality_weight > 0:
             value = log_likelihood(ops.relu(self.inequality(estimate)), times, schedule)
-            penalty = penalty + self.inequality_weight * value
-        if self.objective_weight > 0:
-            penalty = penalty + self.objective_weight * sample_mean(self.objective(estimate))
-        if not isinstance(penalty, float):
-            outputs["penalty"] = penalty
+            terms.append(self.inequality_weight * value)
+        if self.objective is not None and self.objective_weight > 0:
+            terms.append(self.objective_weight * sample_mean(self.objective(estimate)))
+        if terms:
+            outputs["penalty"] = sum(terms)
         return outputs
 
     def _sampled(self, x_t, estimate, times, conditions, training):

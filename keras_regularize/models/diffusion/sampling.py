@@ -30,11 +30,12 @@ class Sampler:
             kept, random = _ancestral(grid, signal[i : i + 2], noise[i : i + 2])
             if not ancestral:
                 kept, random = noise[i + 1] / noise[i], 0.0
-            row = [grid.scale[i], grid.skip[i], grid.out[i], signal[i + 1] - signal[i] * kept, kept]
-            row = np.array([*row, random], "float32")
+            around = (grid.scale[i], grid.skip[i], grid.out[i])
+            moves = (signal[i + 1] - signal[i] * kept, kept, random)
+            row = np.array([*around, *moves], "float32")
             if heun and i + 1 < len(grid.time):
-                after = [grid.scale[i + 1], grid.skip[i + 1], grid.out[i + 1]]
-                after = np.array([*after, *_correction(grid, i)], "float32")
+                around = (grid.scale[i + 1], grid.skip[i + 1], grid.out[i + 1])
+                after = np.array([*around, *_correction(grid, i)], "float32")
                 x = self._heun(*fixed, x, *_tensors((time, row, grid.time[i + 1], after)))
             else:
                 z = np.zeros((), "float32")

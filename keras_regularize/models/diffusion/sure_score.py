@@ -145,7 +145,7 @@ class SUREScore(Configured, SavedSeeds, keras.Model):
     def build(self, input_shape: Any) -> None:
         """The network is built by itself, when it is first called."""
 
-    def score(self, x: Any, sigma: Any, training: bool = False) -> Any:
+    def score(self, x: Any, sigma: Any, training: bool | None = False) -> Any:
         """Scores of data `(batch, …)` at noise levels `(batch,)` or a number, in at least single precision."""
         x = upcast(x)
         sigma = ops.zeros_like(x[(slice(None), *(0,) * (len(x.shape) - 1))]) + ops.cast(
