@@ -151,12 +151,10 @@ class StepClock(keras.callbacks.Callback):
         float(logs["loss"])  # A number can only be had once the step is done.
 
 
-def fit_contestant(model, x, y):
+def fit_contestant(model, x, y, loss=None):
     """A function that fits one epoch and returns seconds per step."""
-    model.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
+    loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
     clock = StepClock()
 
     def run():
@@ -188,6 +186,32 @@ def measure(network=convolutional_network, names=tuple(METHODS), steps=10, round
     return race(contestants, rounds, on_turn=on_turn)
 
 
+def diffusion_network():
+    """Of noisy images and time steps, of the width of small diffusion models."""
+    keras.utils.set_random_seed(0)
+    x, t = keras.Input((32, 32, 3)), keras.Input((), dtype="int32")
+    hidden = layers.Conv2D(32, 3, padding="same")(x)
+    hidden = hidden + layers.Reshape((1, 1, 32))(layers.Embedding(1000, 32)(t))
+    for _ in range(3):
+        moved = layers.Conv2D(32, 3, padding="same")(keras.ops.silu(hidden))
+        hidden = hidden + moved
+    return keras.Model([x, t], layers.Conv2D(3, 3, padding="same")(keras.ops.silu(hidden)))
+
+
+def measure_diffusion(steps=10, rounds=5, on_turn=None):
+    """A step of a diffusion model, and one of its network on noisy images that are there already."""
+    generator = np.random.default_rng(0)
+    count = BATCH * (steps + SKIPPED)
+    x, noisy = generator.normal(size=(2, count, 32, 32, 3)).astype("float32")
+    times = generator.integers(0, 1000, count).astype("int32")
+    diffusion = kr.models.DenoisingDiffusion(diffusion_network())
+    contestants = {
+        "network": fit_contestant(diffusion_network(), [noisy, times], x, "mse"),
+        "DenoisingDiffusion": fit_contestant(diffusion, x, None, "mse"),
+    }
+    return race(contestants, rounds, on_turn=on_turn)
+
+
 def table(quick=False, on_turn=None, only=None):
     """The tables; `only` names rows to measure beside the first."""
     backend = keras.backend.backend()
@@ -198,7 +222,14 @@ def table(quick=False, on_turn=None, only=None):
         names = small_names = ("plain", *(name for name in METHODS if name in only))
     large = measure(names=names, steps=steps, rounds=rounds, on_turn=on_turn)
     small = measure(dense_network, small_names, 10 * steps, rounds, on_turn)
+    diffusion = measure_diffusion(steps, rounds, on_turn)
     return Group(
+        ratio_table(
+            f"{backend}: a step of fit, diffusion",
+            diffusion,
+            "network",
+            bars={"DenoisingDiffusion": 1.03},
+        ),
         ratio_table(
             f"{backend}: a step of fit, convolutional network",
             large,

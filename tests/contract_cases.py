@@ -78,6 +78,12 @@ def self_tuning_network():
     return keras.Model([x, h, values], kr.layers.SelfTuningDense(3)([z, h]))
 
 
+def denoiser():
+    """Of data and times."""
+    x, t = keras.Input((3,)), keras.Input((1,))
+    return keras.Model([x, t], keras.layers.Dense(3)(keras.layers.Concatenate()([x, t])))
+
+
 def teacher():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
@@ -622,6 +628,32 @@ CASES = {
         "config": lambda: {"units": 2},
         "check": lambda: {"skip": ("gradient",)},
     },
+    "models.DenoisingDiffusion": {
+        "config": lambda: {
+            "network": denoiser(),
+            "num_timesteps": 10,
+            "prediction": "v",
+            "weighting": "uniform",
+            "delta_schedule": "snr",
+            "seed": 1,
+        },
+    },
+    "models.PhysicsInformedDiffusion": {
+        "config": lambda: {
+            "network": denoiser(),
+            "residual": cube,
+            "num_timesteps": 10,
+            "residual_weight": 0.1,
+            "inequality": itself,
+            "inequality_weight": 0.2,
+            "x0_estimation": "sample",
+            "sample_steps": 1,
+            "prediction": "epsilon",
+        },
+    },
+    "models.SUREScore": {
+        "config": lambda: {"network": denoiser(), "noise_level": 0.3, "sigmas": [1.0, 0.5]},
+    },
     "models.Distillation": {
         "config": lambda: {"teacher": teacher(), "alpha": 0.5},
         "check": lambda: {"neutral": {"alpha": 1.0}},
@@ -888,7 +920,12 @@ CASES = {
 }
 
 # Models of inputs that no layer has, in a dictionary.
-DICTIONARIES = {"models.JODIE"}
+DICTIONARIES = {
+    "models.JODIE",
+    "models.DenoisingDiffusion",
+    "models.PhysicsInformedDiffusion",
+    "models.SUREScore",
+}
 
 
 def sequence(inputs, outputs):

@@ -340,6 +340,23 @@ REFERENCES = {
     "analysis.sign_autoencoder_limit": (
         "tests/models/test_autoencoders.py::test_the_limit_is_that_of_orthonormal_rows_and_tight_frames"
     ),
+    "generative.ClosedFormDiffusion": (
+        "tests/generative/test_closed_form.py::test_the_object_gives_what_the_functions_give"
+    ),
+    "generative.DiffusionSchedule": (
+        "tests/generative/test_diffusion_schedules.py::test_a_target_gives_the_data_back"
+    ),
+    "generative.langevin": (
+        "tests/models/test_sure_score.py::test_langevin_draws_from_the_prior_and_the_posterior"
+    ),
+    "models.DenoisingDiffusion": (
+        "tests/models/test_diffusion.py"
+        "::test_the_loss_is_the_weighed_error_of_the_estimate_of_the_data"
+    ),
+    "models.PhysicsInformedDiffusion": (
+        "tests/models/test_physics_informed.py::test_what_is_added_equals_the_formula"
+    ),
+    "models.SUREScore": "tests/models/test_sure_score.py::test_a_step_equals_the_formula",
     "generative.AutoencoderSampler": (
         "tests/models/test_autoencoders.py::test_chains_have_the_covariance_of_the_density"
     ),

@@ -85,8 +85,6 @@ FAMILIES = {
     "Forecasts and regression": [
         "losses.forecasting",
         "losses.regression",
-        "generative.pseudo_huber_schedule",
-        "generative.scheduled_pseudo_huber",
     ],
     "Probabilistic regression": [
         "losses.probabilistic",
@@ -315,6 +313,15 @@ FAMILIES = {
         "analysis.bures_critical_values",
         "metrics.FrechetDistance",
     ],
+    "Diffusion models": [
+        "models.diffusion",
+        "generative.ClosedFormDiffusion",
+        "generative.closed_form_sample",
+        "generative.closed_form_score",
+        "generative.closed_form_velocity",
+        "generative.nearest_neighbor_score",
+        "generative.langevin",
+    ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
@@ -372,6 +379,8 @@ ALSO = {
     "codes of bits.",
     "Variational autoencoders": "VAE, beta-VAE, KL annealing, free bits, posterior collapse, manifold learning, "
     "invertible networks, Wasserstein distance of normal distributions, FID.",
+    "Diffusion models": "Score matching, DDPM, DDIM, EDM, denoising, physics-informed generation, inverse "
+    "problems, Stein's unbiased risk estimate, sampling without training.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

@@ -21,6 +21,9 @@ from keras_regularize.models.autoencoders.sign_autoencoder import SignAutoencode
 from keras_regularize.models.autoencoders.vae import VAE
 from keras_regularize.models.data_emphasized_elbo import DataEmphasizedELBo
 from keras_regularize.models.depict import DEPICT
+from keras_regularize.models.diffusion.denoising_diffusion import DenoisingDiffusion
+from keras_regularize.models.diffusion.physics_informed import PhysicsInformedDiffusion
+from keras_regularize.models.diffusion.sure_score import SUREScore
 from keras_regularize.models.distillation import Distillation
 from keras_regularize.models.elastic_quantization import ElasticQuantization
 from keras_regularize.models.ens_loss import EnsLoss
@@ -102,6 +105,9 @@ __all__ = [
     "DataEmphasizedELBo",
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
+    "DenoisingDiffusion",
+    "PhysicsInformedDiffusion",
+    "SUREScore",
     "JacobianNuclearNorm",
     "SignAutoencoder",
     "Distillation",

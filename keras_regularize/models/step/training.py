@@ -1,7 +1,6 @@
 """The one train step of the package."""
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,8 @@ from keras import ops
 
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
+from keras_regularize.models.step.averages import keep_apart
+from keras_regularize.models.step.callbacks import with_own_callbacks
 from keras_regularize.models.step.data import seen
 from keras_regularize.models.step.hooks import Hooks
 from keras_regularize.models.step.inside import prepared, prepared_into
@@ -97,15 +98,15 @@ class Training(Hooks):
         elif validation is not None:
             validation, _, _ = prepared(self.innermost, validation)
         x = self._check(x, y, kwargs.get("class_weight"))
-        if own := [c for wrapper in self.wrappers() for c in wrapper.training_callbacks()]:
-            # Among the arguments by place there may be callbacks too.
-            given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **kwargs).arguments
-            kwargs = {name: given[name] for name in given if name not in ("self", "x", "y")}
-            args, kwargs["callbacks"] = (), [*own, *_listed(kwargs.get("callbacks"))]
         if validation is not None:
             kwargs["validation_data"] = self.check_validation(validation)
+        parts = [*self.wrappers(), self.innermost]
+        own = [c for part in parts for c in getattr(part, "training_callbacks", list)()]
+        args, kwargs = with_own_callbacks(own, self, (x, y, *args), kwargs)
         with backend.keep_weights_on_error(self):
-            return super().fit(x, y, *args, **kwargs)
+            history = super().fit(*args, **kwargs)
+        keep_apart(self)
+        return history
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
@@ -131,9 +132,3 @@ class Training(Hooks):
             self.check_data(x, label)
             self.check_columns(columns)
         return data
-
-
-def _listed(callbacks):
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return callbacks.callbacks
-    return callbacks if isinstance(callbacks, (list, tuple)) else [c for c in (callbacks,) if c]
