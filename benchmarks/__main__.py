@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import (
     alternatives,
+    audio,
     boxes_and_ranking,
     contrastive,
     curvature,
@@ -40,6 +41,7 @@ TABLES = {
     "forecasting": forecasting.table,
     "curvature": curvature.table,
     "contrastive": contrastive.table,
+    "audio": audio.table,
     "imports": imports.table,
 }
 

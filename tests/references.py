@@ -170,6 +170,27 @@ REFERENCES = {
     ),
     "constraints.HardThreshold": "tests/constraints/test_soft_threshold.py::test_hard_map",
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "generative.greedy_continuation": (
+        "tests/models/test_implicit_unlikelihood.py::test_continuations_are_those_of_a_loop"
+    ),
+    "generative.ngram_repeat_mask": (
+        "tests/losses/text/test_text_losses.py::test_repeats_are_those_of_a_loop"
+    ),
+    "losses.Perceptual": (
+        "tests/losses/audio/test_audio_losses.py::test_perceptual_loss_is_that_of_the_features"
+    ),
+    "metrics.Perplexity": (
+        "tests/metrics/test_text_metrics.py::test_perplexity_is_that_of_all_tokens"
+    ),
+    "metrics.TokenRepetition": (
+        "tests/metrics/test_text_metrics.py::test_token_repetition_is_that_of_a_loop"
+    ),
+    "metrics.UniqueTokens": (
+        "tests/metrics/test_text_metrics.py::test_unique_tokens_are_counted_once"
+    ),
+    "models.ImplicitUnlikelihood": (
+        "tests/models/test_implicit_unlikelihood.py::test_a_step_is_one_on_fixed_continuations"
+    ),
     "generative.sequential_cross_entropy": (
         "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
     ),

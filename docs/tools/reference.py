@@ -255,6 +255,20 @@ FAMILIES = {
         "generative.AutoencoderSampler",
         "activations.straight_through_sign",
     ],
+    "Text": [
+        "losses.text",
+        "metrics.text",
+        "models.ImplicitUnlikelihood",
+        "generative.greedy_continuation",
+        "generative.implicit_unlikelihood_loss",
+        "generative.ngram_repeat_mask",
+    ],
+    "Audio": [
+        "losses.audio",
+        "losses.Perceptual",
+        "metrics.LogSpectralDistance",
+        "generative.feature_matching_loss",
+    ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
@@ -303,6 +317,8 @@ ALSO = {
     "Augmentation and noise": "Cutout, dropout, stochastic depth, missing data, smoothing.",
     "Autoencoders": "Contractive and denoising autoencoders, scores of densities, nuclear norm of Jacobians, "
     "codes of bits.",
+    "Text": "Language models, repetition, perplexity, unlikelihood, reinforcement learning, captions.",
+    "Audio": "Waveforms, spectrograms, super-resolution, vocoders, perceptual losses.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

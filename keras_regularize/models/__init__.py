@@ -27,6 +27,7 @@ from keras_regularize.models.factored_spherical_classifier import FactoredSpheri
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.group_dro import GroupDRO
 from keras_regularize.models.hpm import HPM
+from keras_regularize.models.implicit_unlikelihood import ImplicitUnlikelihood
 from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
 from keras_regularize.models.multi_view import MomentumViews, MultiView
@@ -58,6 +59,7 @@ from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "ImplicitUnlikelihood",
     "ALP",
     "AMP",
     "ART",
