@@ -838,6 +838,7 @@ BASES = {
     "losses.Loss",
     "losses.RegionLoss",
     "losses.SegmentationLoss",
+    "models.AdversarialModel",
     "optimizers.OptimizerWrapper",
 }
 

@@ -302,6 +302,19 @@ def run_model(symbol, file, case):
         compare(got, expected, case, name)
 
 
+def run_gan(symbol, file, case):
+    networks = {name: network(case[name]) for name in ("generator", "discriminator")}
+    model = symbol(**networks, **construct(case["config"]))
+    model.compile(
+        *(construct(case[f"{name}_optimizer"], "optimizer") for name in networks),
+        run_eagerly=keras.backend.backend() != "jax",
+    )
+    for step in case["steps"]:
+        model.train_on_batch(array(step["x"]), array(step["y"]))
+    for name, net in networks.items():
+        compare(net.weights, case["expect"][f"{name}_weights"], case, name)
+
+
 def run_factored_classifier(symbol, case):
     """The last layer of the network is the output kernel; the loss is an argument of the model."""
     *layers, output = case["network"]
@@ -349,6 +362,7 @@ BILEVEL_PROBLEMS = {"l2_logistic": l2_logistic, "quadratic": quadratic}
 
 RUNNERS = {
     "bilevel": run_bilevel,
+    "gan": run_gan,
     "loss": run_loss,
     "regularizer": run_regularizer,
     "constraint": run_constraint,

@@ -337,6 +337,24 @@ REFERENCES = {
         "tests/models/test_elastic_quantization.py::test_the_objective_equals_the_formula"
     ),
     "models.EnsLoss": "tests/models/test_ens_loss.py::test_a_step_is_that_of_the_drawn_slopes",
+    "generative.adapt_then_unlearn": (
+        "tests/models/test_generative_adversarial.py::test_a_gan_forgets_what_it_was_shown"
+    ),
+    "models.GAN": "tests/models/test_generative_adversarial.py::test_a_step_is_that_of_the_formulas",
+    "models.ConditionalGAN": (
+        "tests/models/test_generative_adversarial.py::"
+        "test_the_penalty_of_a_linear_generator_is_that_of_its_condition"
+    ),
+    "models.DomainTransferNetwork": (
+        "tests/models/test_generative_adversarial.py::"
+        "test_domain_transfer_draws_and_leaves_the_features_as_they_are"
+    ),
+    "models.RepulsionGAN": (
+        "tests/models/test_generative_adversarial.py::"
+        "test_repulsion_moves_away_and_is_saved_with_its_references"
+    ),
+    "generative.UNetGenerator": "tests/models/test_generative_adversarial.py::test_the_networks_of_image_translation",
+    "generative.PatchDiscriminator": "tests/models/test_generative_adversarial.py::test_the_networks_of_image_translation",
     "models.Ensemble": "tests/models/test_ensemble.py::test_means",
     "models.FreeAdversarialTraining": (
         "tests/models/test_free_adversarial_training.py"

@@ -25,6 +25,12 @@ from keras_regularize.models.ens_loss import EnsLoss
 from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
+from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
+from keras_regularize.models.generative_adversarial.conditional_gan import ConditionalGAN
+from keras_regularize.models.generative_adversarial.domain_transfer import DomainTransferNetwork
+from keras_regularize.models.generative_adversarial.gan import GAN
+from keras_regularize.models.generative_adversarial.pix2pix import Pix2Pix
+from keras_regularize.models.generative_adversarial.repulsion_gan import RepulsionGAN
 from keras_regularize.models.group_dro import GroupDRO
 from keras_regularize.models.hpm import HPM
 from keras_regularize.models.implicit_unlikelihood import ImplicitUnlikelihood
@@ -60,6 +66,12 @@ from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
     "ImplicitUnlikelihood",
+    "AdversarialModel",
+    "ConditionalGAN",
+    "DomainTransferNetwork",
+    "GAN",
+    "RepulsionGAN",
+    "Pix2Pix",
     "ALP",
     "AMP",
     "ART",

@@ -6,9 +6,12 @@ import keras
 from keras import ops
 
 from keras_regularize.configuration import Configured
+from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.regularizers.anchors._reference import checked_array, difference
 from keras_regularize.validation import check_choice, check_number
+
+KINDS = ("exponential", "inverse", "negative")
 
 
 @export
@@ -69,14 +72,82 @@ class Repulsion(Configured, keras.regularizers.Regularizer):
         alpha: float = 1.0,
     ):
         self.reference = checked_array("reference", reference)
-        self.kind = check_choice("kind", kind, ("exponential", "inverse", "negative"))
+        self.kind = check_choice("kind", kind, KINDS)
         self.factor = check_number("factor", factor, minimum=0)
         self.alpha = check_number("alpha", alpha, above=0)
 
     def __call__(self, x: Any) -> Any:
         square = ops.sum(ops.square(difference(x, self.reference)))
-        if self.kind == "exponential":
-            return self.factor * ops.exp(-self.alpha * square)
-        if self.kind == "inverse":
-            return self.factor / (square + 1e-12)
-        return -self.factor * square
+        return self.factor * repulsion(square, self.kind, self.alpha)
+
+
+def repulsion(square: Any, kind: str, alpha: float) -> Any:
+    """The penalty for a squared distance."""
+    if kind == "exponential":
+        return ops.exp(-alpha * square)
+    if kind == "inverse":
+        return 1.0 / (square + 1e-12)
+    return -square
+
+
+def parameter_repulsion(
+    weights: Any,
+    references: Any,
+    kind: str = "exponential",
+    alpha: float = 1.0,
+    reduction: str = "sum",
+) -> Any:
+    r"""Penalty of all weights of a network together for being near those of others.
+
+    For $d$ the mean over the references of the squared distance, summed over all weights:
+
+    | kind | penalty |
+    |---|---|
+    | `"exponential"` | $\exp(-\alpha\, d)$ |
+    | `"inverse"` | $1 / (d + 10^{-12})$ |
+    | `"negative"` | $-d$, without bound |
+
+    Args:
+        weights: A list of tensors.
+        references: A list of one or more such lists of arrays.
+        kind: One of the table.
+        alpha: $\alpha > 0$; one over the first $d$ is a good size.
+        reduction: `"sum"`, or `"mean"` for the mean over the variables of the mean over their entries.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If an argument is out of range, or the references do not fit.
+
+    Cost: a pass over the weights for each reference.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_regularize as kr
+
+    kr.generative.parameter_repulsion([np.ones(3)], [[np.zeros(3)]], kind="inverse")  # 1/3
+    ```
+
+    Reference: As of `kr.regularizers.Repulsion`. The authors' code multiplies the distance by half the squared
+    number of references, a slip.
+    """
+    check_choice("kind", kind, KINDS)
+    check_number("alpha", alpha, above=0)
+    check_choice("reduction", reduction, ("sum", "mean"))
+    shapes = [tuple(ops.shape(w)) for w in weights]
+    if not references or any(shapes != [tuple(ops.shape(w)) for w in r] for r in references):
+        raise ValueError(
+            "Expected references of the shapes of the weights, at least one. "
+            f"Received: {shapes} and {[[tuple(ops.shape(w)) for w in r] for r in references]}"
+        )
+    total = ops.sum if reduction == "sum" else ops.mean
+    distances = [
+        total(ops.square(upcast(w) - ops.cast(r, upcast(w).dtype)))
+        for reference in references
+        for w, r in zip(weights, reference)
+    ]
+    count = len(references) * (len(shapes) if reduction == "mean" else 1)
+    return repulsion(sum(distances) / count, kind, alpha)

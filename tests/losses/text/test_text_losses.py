@@ -111,9 +111,7 @@ def test_what_text_losses_refuse(loss):
         kr.generative.implicit_unlikelihood_loss(LOGITS[:, :3, 0], IDS)
 
 
-def test_texts_of_no_token_and_of_many_ids():
-    for loss in (kr.losses.TokenUnlikelihood(), kr.losses.SequenceUnlikelihood()):
-        assert array(loss.call(ops.zeros((2, 0), "int32"), ops.zeros((2, 0, 4)))).shape == (2, 0)
-    ids = np.array([[40000, 7, 40000, 7]])  # No half precision holds these.
+def test_ids_that_half_precision_does_not_hold():
+    ids = np.array([[40000, 7, 40000, 7]])
     loss = kr.losses.TokenUnlikelihood(reduction="none", dtype="bfloat16")
     assert np.isfinite(array(ops.cast(loss(ids, np.zeros((1, 4, 50000))), "float32"))).all()

@@ -1,0 +1,1 @@
+"""Two networks with an optimizer each, trained against one another in one `fit`."""

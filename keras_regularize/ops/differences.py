@@ -1,0 +1,28 @@
+"""Differences of neighbouring pixels, and the map that is adjoint to them."""
+
+from typing import Any
+
+from keras import ops
+
+
+def forward_differences(images: Any, axis: int) -> Any:
+    """The next entry of `axis` less the present one, 0 at the last, in the shape of `images`."""
+    last = _part(images, axis, -1, None)
+    return ops.concatenate([_part(images, axis, 1, None), last], axis=axis) - images
+
+
+def adjoint_differences(dual: Any, axis: int) -> Any:
+    """The adjoint of `forward_differences`, for a `dual` whose last entries along `axis` are 0."""
+    first = _part(dual, axis, 0, 1)
+    return ops.concatenate([ops.zeros_like(first), _part(dual, axis, None, -1)], axis=axis) - dual
+
+
+def axes_of_space(rank: int) -> tuple[int, int]:
+    """Height and width of images `(…, height, width, channels)`, or of one `(height, width)`."""
+    return (-2, -1) if rank == 2 else (-3, -2)
+
+
+def _part(x, axis, start, stop):
+    index = [slice(None)] * len(x.shape)
+    index[axis] = slice(start, stop)
+    return x[tuple(index)]
