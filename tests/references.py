@@ -176,6 +176,15 @@ REFERENCES = {
     "generative.ngram_repeat_mask": (
         "tests/losses/text/test_text_losses.py::test_repeats_are_those_of_a_loop"
     ),
+    "generative.SpectralUNet": (
+        "tests/models/test_audio_super_resolution.py::test_an_untrained_network_interpolates"
+    ),
+    "generative.MultiScaleDiscriminator": (
+        "tests/models/test_audio_super_resolution.py::test_scales_and_maps_of_the_discriminator"
+    ),
+    "models.AudioSuperResolution": (
+        "tests/models/test_audio_super_resolution.py::test_objectives_are_the_formulas"
+    ),
     "losses.Perceptual": (
         "tests/losses/audio/test_audio_losses.py::test_perceptual_loss_is_that_of_the_features"
     ),

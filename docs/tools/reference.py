@@ -268,6 +268,9 @@ FAMILIES = {
         "losses.Perceptual",
         "metrics.LogSpectralDistance",
         "generative.feature_matching_loss",
+        "generative.SpectralUNet",
+        "generative.MultiScaleDiscriminator",
+        "models.AudioSuperResolution",
     ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }

@@ -1,5 +1,6 @@
 """What generative models are trained and judged by."""
 
+from keras_regularize.generative.audio import MultiScaleDiscriminator, SpectralUNet
 from keras_regularize.generative.autoencoder_sampler import AutoencoderSampler
 from keras_regularize.generative.black_box import (
     black_box_cross_entropy,
@@ -28,6 +29,8 @@ from keras_regularize.ops.ngrams import ngram_repeat_mask
 from keras_regularize.regularizers.anchors.repulsion import parameter_repulsion
 
 __all__ = [
+    "MultiScaleDiscriminator",
+    "SpectralUNet",
     "AutoencoderSampler",
     "PatchDiscriminator",
     "UNetGenerator",

@@ -26,6 +26,9 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
+from keras_regularize.models.generative_adversarial.audio_super_resolution import (
+    AudioSuperResolution,
+)
 from keras_regularize.models.generative_adversarial.conditional_gan import ConditionalGAN
 from keras_regularize.models.generative_adversarial.domain_transfer import DomainTransferNetwork
 from keras_regularize.models.generative_adversarial.gan import GAN
@@ -65,6 +68,7 @@ from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "AudioSuperResolution",
     "ImplicitUnlikelihood",
     "AdversarialModel",
     "ConditionalGAN",
