@@ -246,6 +246,21 @@ CASES = {
         "config": lambda: {"feature_extractor": small_extractor(), "layers": ["second", "first"]},
         "check": columns,
     },
+    "models.AudioSuperResolution": {
+        "config": lambda: {
+            "generator": kr.generative.SpectralUNet(16, 2, 8, 4, (2,)),
+            "discriminator": kr.generative.MultiScaleDiscriminator(1, 4, 0),
+        },
+        # What could be random are steps.
+        "check": lambda: {
+            "inputs": np.random.default_rng(0).normal(size=(4, 16, 1)),
+            "skip": ("randomness",),
+        },
+    },
+    "layers.ModuleController": {
+        "config": lambda: {"units": 4, "num_modules": 3, "num_heads": 2},
+        "check": lambda: {"inputs": np.random.default_rng(0).normal(size=(4, 3, 2))},
+    },
     "losses.PartOfSpeechLoss": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "models.ImplicitUnlikelihood": {
         "config": lambda: {

@@ -185,6 +185,9 @@ REFERENCES = {
     "models.AudioSuperResolution": (
         "tests/models/test_audio_super_resolution.py::test_objectives_are_the_formulas"
     ),
+    "layers.ModuleController": (
+        "tests/layers/test_module_controller.py::test_sequences_are_steps_with_a_growing_history"
+    ),
     "losses.Perceptual": (
         "tests/losses/audio/test_audio_losses.py::test_perceptual_loss_is_that_of_the_features"
     ),

@@ -259,6 +259,7 @@ FAMILIES = {
         "losses.text",
         "metrics.text",
         "models.ImplicitUnlikelihood",
+        "layers.ModuleController",
         "generative.greedy_continuation",
         "generative.implicit_unlikelihood_loss",
         "generative.ngram_repeat_mask",

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_regularize.configuration import Configured
-from keras_regularize.ops.spectrograms import check_resolution
+from keras_regularize.ops.spectrograms import check_resolution, periodic_hann, spectrum
 from keras_regularize.validation import check_integer
 
 _STRIDE = 4
@@ -181,10 +181,6 @@ class _Interpolation(Configured, layers.Layer):
         return (input_shape[0], input_shape[1] * self.upsampling, 1)
 
 
-def _hann(size):
-    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / size)
-
-
 @keras.saving.register_keras_serializable("keras_regularize.generative", name="Spectrum")
 class _Spectrum(Configured, layers.Layer):
     """The transform of a waveform `(batch, time, 1)`: `(batch, frames, fft_size / 2, 2)`, without the last bin."""
@@ -195,12 +191,10 @@ class _Spectrum(Configured, layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs[..., 0], "float32")
-        parts = ops.stft(
-            x, self.fft_size, self.hop_size, self.fft_size, window=_hann(self.fft_size)
-        )
+        parts = spectrum(x, self.fft_size, self.hop_size, self.fft_size)
         # Of the size of the waveform, whatever that of a frame.
-        spectrum = ops.stack(parts, axis=-1)[:, :, :-1] / self.fft_size**0.5
-        return ops.cast(spectrum, self.compute_dtype)
+        stacked = ops.stack(parts, axis=-1)[:, :, :-1] / self.fft_size**0.5
+        return ops.cast(stacked, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 1 + input_shape[1] // self.hop_size, self.fft_size // 2, 2)
@@ -215,6 +209,8 @@ class _Waveform(Configured, layers.Layer):
         self.fft_size, self.hop_size, self.length = fft_size, hop_size, length
 
     def call(self, inputs):
+        if inputs.shape[0] == 0:  # Which PyTorch does not transform.
+            return ops.zeros((0, self.length, 1), self.compute_dtype)
         x = ops.cast(inputs, "float32") * self.fft_size**0.5
         x = ops.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0)))
         waveform = ops.istft(
@@ -223,7 +219,7 @@ class _Waveform(Configured, layers.Layer):
             self.hop_size,
             self.fft_size,
             length=self.length,
-            window=_hann(self.fft_size),
+            window=periodic_hann(self.fft_size),
         )
         return ops.cast(waveform[..., None], self.compute_dtype)
 

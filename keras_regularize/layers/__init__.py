@@ -14,6 +14,7 @@ from keras_regularize.layers.heads.mag_face import MagFace
 from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
 from keras_regularize.layers.jacobian_penalty import JacobianPenalty
+from keras_regularize.layers.module_controller import ModuleController
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
 from keras_regularize.layers.noise.drop_path import DropPath
@@ -46,6 +47,7 @@ from keras_regularize.layers.student_t_clustering import StudentTClustering
 from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
 
 __all__ = [
+    "ModuleController",
     "AccordionBlock",
     "AdaFace",
     "ArcFace",

@@ -15,17 +15,27 @@ def check_resolution(fft_size, hop_size, window_length):
     return fft_size, hop_size, window_length
 
 
-def power_spectrogram(x, fft_size, hop_size, window_length):
-    """`|STFT|²` of waveforms `(batch, time)`: `(batch, frames, fft_size // 2 + 1)`.
+def periodic_hann(length):
+    """The window of Hann that sums to a constant over frames."""
+    # Not `window="hann"`: on TensorFlow that is another window where its length is odd.
+    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / length)
 
-    The window of Hann is periodic, in the middle of a frame, and signals are reflected at their ends.
+
+def spectrum(x, fft_size, hop_size, window_length):
+    """Real and imaginary part of the STFT of waveforms `(batch, time)`: `(batch, frames, fft_size // 2 + 1)`.
+
+    The window is in the middle of a frame, and signals are reflected at their ends.
     """
     if 0 in x.shape:  # Which PyTorch does not reflect.
         frames = 1 + x.shape[1] // hop_size
-        return ops.zeros((0, frames, fft_size // 2 + 1), x.dtype) + ops.sum(x)
-    # Not `window="hann"`: on TensorFlow that is another window where its length is odd.
-    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window_length) / window_length)
-    real, imaginary = ops.stft(x, window_length, hop_size, fft_size, window=window, center=True)
+        return (ops.zeros((0, frames, fft_size // 2 + 1), x.dtype) + ops.sum(x),) * 2
+    window = periodic_hann(window_length)
+    return ops.stft(x, window_length, hop_size, fft_size, window=window, center=True)
+
+
+def power_spectrogram(x, fft_size, hop_size, window_length):
+    """`|STFT|²` of waveforms; see `spectrum`."""
+    real, imaginary = spectrum(x, fft_size, hop_size, window_length)
     return real * real + imaginary * imaginary
 
 
