@@ -33,7 +33,8 @@ class ModuleController(Configured, layers.Layer):
         num_heads: Number of heads, at least 1.
         **kwargs: `name`, `dtype` and other arguments of `keras.layers.Layer`.
 
-    Input: `(batch, time, features)`, such as the state of the decoder, the image and the word, side by side.
+    Input: `(batch, time, features)`, such as the state of the decoder, the image and the word, side by side. On
+    TensorFlow `time` must be known, or the model compiled with `jit_compile=False`.
 
     Output: logits `(batch, time, num_modules)`.
 
@@ -49,7 +50,7 @@ class ModuleController(Configured, layers.Layer):
     import numpy as np
     import keras_regularize as kr
 
-    words = keras.Input((None,), dtype="int32")
+    words = keras.Input((6,), dtype="int32")
     states = keras.layers.GRU(16, return_sequences=True)(keras.layers.Embedding(20, 8)(words))
     choice = kr.layers.ModuleController(16, num_modules=4, num_heads=2, name="modules")(states)
     model = keras.Model(words, choice)

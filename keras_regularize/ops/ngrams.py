@@ -62,12 +62,11 @@ def repeated_ngrams(tokens: Any, ngram: int, counted: Any = None) -> tuple[Any, 
     check_integer("ngram", ngram, minimum=1)
     same = ops.logical_and(tokens[:, :, None] == tokens[:, None, :], earlier(tokens))
     counted = ops.ones_like(tokens, dtype="bool") if counted is None else counted
-    there = found = None
-    for k in range(ngram):
-        part = slice(k, k - ngram + 1 or None)
-        now, pairs = counted[:, part], same[:, part, part]
-        there = now if there is None else ops.logical_and(there, now)
-        found = pairs if found is None else ops.logical_and(found, pairs)
+    parts = [slice(k, k - ngram + 1 or None) for k in range(ngram)]
+    there, found = counted[:, parts[0]], same[:, parts[0], parts[0]]
+    for part in parts[1:]:
+        there = ops.logical_and(there, counted[:, part])
+        found = ops.logical_and(found, same[:, part, part])
     found = ops.logical_and(found, there[:, None, :])
     return ops.logical_and(ops.any(found, axis=-1), there), there
 

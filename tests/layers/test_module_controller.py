@@ -31,7 +31,7 @@ def test_learns_the_part_of_speech():
     y = np.where(np.arange(6) == 5, -1, tags)
     keras.utils.set_random_seed(0)
     layer = kr.layers.ModuleController(8, 3, 2)
-    model = keras.Sequential([keras.Input((None, 3)), layer])
+    model = keras.Sequential([keras.Input((6, 3)), layer])
     model.compile(keras.optimizers.Adam(0.03), kr.losses.PartOfSpeechLoss())
     model.fit(shown, y, batch_size=32, epochs=6, verbose=0)
     found = model.predict(shown, verbose=0).argmax(-1)

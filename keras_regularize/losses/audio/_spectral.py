@@ -23,14 +23,13 @@ class SpectralLoss(BatchCoupledLoss):
         here = present(counted, predicted[:, 0])
         total = 0.0
         for resolution in resolutions:
-            powers = [
+            target, power = (
                 maximum(power_spectrogram(x, *resolution), FLOOR) for x in (targets, predicted)
-            ]
+            )
             if convergence:
-                total = total + convergence * _convergence(*powers, here)
+                total = total + convergence * _convergence(target, power, here)
             if magnitude:
-                log_target, log_predicted = map(ops.log, powers)
-                error = mean(safe_abs(log_predicted - log_target), axis=(1, 2))
+                error = mean(safe_abs(ops.log(power) - ops.log(target)), axis=(1, 2))
                 total = total + 0.5 * magnitude * error
         return total / len(resolutions) + 0.0 * here, None
 
