@@ -117,6 +117,14 @@ class ModuleController(Configured, layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         batch, time = ops.shape(inputs)[:2]
+        if isinstance(time, int) and time > 0:
+            # Sentences are short; XLA has no gradient for a loop with such a memory on TensorFlow.
+            history, outputs = ops.zeros((batch, 1, self.units), self.compute_dtype), []
+            for t in range(time):
+                logits, combination = self.step(inputs[:, t], history)
+                history = ops.concatenate([history, combination[:, None]], axis=1)
+                outputs.append(logits)
+            return ops.stack(outputs, axis=1)
         positions = ops.arange(time + 1, dtype="int32")
         start = (
             ops.zeros((batch, self.num_modules), self.compute_dtype),

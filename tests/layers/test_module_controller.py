@@ -14,6 +14,9 @@ def test_sequences_are_steps_with_a_growing_history():
     keras.utils.set_random_seed(0)
     layer, x = kr.layers.ModuleController(6, 3, 2), normal(2, 4, 5)
     logits = array(layer(x))
+    model = keras.Sequential([keras.Input((None, 5)), layer])
+    model.compile(jit_compile=False)
+    np.testing.assert_allclose(model.predict(x, verbose=0), logits, rtol=1e-4, atol=1e-5)
     history = np.zeros((2, 1, 6), "float32")
     for t in range(4):
         expected, _ = layer.step(ops.convert_to_tensor(x[:, t]), ops.convert_to_tensor(history))
