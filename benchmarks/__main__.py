@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import (
     alternatives,
+    audio,
     autoencoders,
     boosting,
     boxes_and_ranking,
@@ -50,6 +51,7 @@ TABLES = {
     "autoencoders": autoencoders.table,
     "hyperparameters": hyperparameters.table,
     "inverse": inverse.table,
+    "audio": audio.table,
     "imports": imports.table,
 }
 

@@ -211,6 +211,36 @@ def dense_decoder():
     return keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
 
 
+def small_extractor():
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(n, "tanh", name=name) for n, name in ((4, "first"), (2, "second"))]
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
+def language_network():
+    """Eight tokens of which the last one decides, with batch statistics and penalties."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            layers.Embedding(4, 5),
+            layers.Dense(5, activation="tanh", kernel_regularizer=keras.regularizers.L2(0.01)),
+            layers.BatchNormalization(),
+            layers.Dense(4),
+        ]
+    )
+
+
+def texts(count=8, time=5):
+    return np.random.default_rng(0).integers(0, 4, (count, time)).astype("int32")
+
+
+def token_scores():
+    """Tokens of four texts, and scores of theirs."""
+    scores = np.random.default_rng(0).normal(size=(4, 5, 4))
+    return {"y_true": texts(4), "y_pred": scores}
+
+
 def missing_data_parts():
     layers = keras.layers
 
@@ -228,6 +258,58 @@ def missing_data_parts():
 
 
 CASES = {
+    "metrics.SequenceRepetition": {
+        "config": lambda: {"ngram": 2},
+        "check": lambda: {"y_true": texts(6), "y_pred": texts(6)},
+    },
+    "metrics.Perplexity": {"config": lambda: {"from_logits": True}, "check": token_scores},
+    "metrics.TokenRepetition": {"config": lambda: {"window": 2}, "check": token_scores},
+    "metrics.UniqueTokens": {
+        "config": lambda: {"vocabulary_size": 4},
+        "check": lambda: {"y_true": texts(6), "y_pred": texts(6)},
+    },
+    # One ratio for the batch.
+    **{
+        f"losses.{name}": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}}
+        for name in ("MultiResolutionSTFT", "SpectralConvergence")
+    },
+    "losses.Perceptual": {
+        "config": lambda: {"feature_extractor": small_extractor(), "layers": ["second", "first"]},
+        "check": columns,
+    },
+    "models.AudioSuperResolution": {
+        "config": lambda: {
+            "generator": kr.generative.SpectralUNet(16, 2, 8, 4, (2,)),
+            "discriminator": kr.generative.MultiScaleDiscriminator(1, 4, 0),
+        },
+        # What could be random are steps; in a model around it the discriminator has no gradient.
+        "check": lambda: {
+            "inputs": np.random.default_rng(0).normal(size=(4, 16, 1)),
+            "skip": ("randomness", "saving"),
+        },
+    },
+    "layers.ModuleController": {
+        "config": lambda: {"units": 4, "num_modules": 3, "num_heads": 2},
+        "check": lambda: {"inputs": np.random.default_rng(0).normal(size=(4, 3, 2))},
+    },
+    "losses.PartOfSpeechLoss": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
+    "models.ImplicitUnlikelihood": {
+        "config": lambda: {
+            "prefix_length": 2,
+            "continuation_length": 2,
+            "ngram": 1,
+            "policy_rate": 0.4,
+            "unlikelihood_rate": 0.4,
+            "seed": 1,
+        },
+        "check": lambda: {
+            "network": language_network,
+            "x": texts(),
+            "y": np.roll(texts(), -1, axis=1),
+            "neutral": {"policy_rate": 0.0, "unlikelihood_rate": 0.0},
+            "skip": RANDOM_STEP,
+        },
+    },
     "attacks.AutoAttack": {
         "config": lambda: {"attacks": ["apgd-t", "square"], "steps": 1, "queries": 2, "seed": 0},
         "check": lambda: attacked_images(),

@@ -234,6 +234,39 @@ REFERENCES = {
     ),
     "constraints.HardThreshold": "tests/constraints/test_soft_threshold.py::test_hard_map",
     "constraints.attach": "tests/constraints/test_constraints_attach.py::test_acts_in_fit",
+    "generative.greedy_continuation": (
+        "tests/models/test_implicit_unlikelihood.py::test_continuations_are_those_of_a_loop"
+    ),
+    "generative.ngram_repeat_mask": (
+        "tests/losses/text/test_text_losses.py::test_repeats_are_those_of_a_loop"
+    ),
+    "generative.SpectralUNet": (
+        "tests/models/test_audio_super_resolution.py::test_an_untrained_network_interpolates"
+    ),
+    "generative.MultiScaleDiscriminator": (
+        "tests/models/test_audio_super_resolution.py::test_scales_and_maps_of_the_discriminator"
+    ),
+    "models.AudioSuperResolution": (
+        "tests/models/test_audio_super_resolution.py::test_objectives_are_the_formulas"
+    ),
+    "layers.ModuleController": (
+        "tests/layers/test_module_controller.py::test_sequences_are_steps_with_a_growing_history"
+    ),
+    "losses.Perceptual": (
+        "tests/losses/audio/test_audio_losses.py::test_perceptual_loss_is_that_of_the_features"
+    ),
+    "metrics.Perplexity": (
+        "tests/metrics/test_text_metrics.py::test_perplexity_is_that_of_all_tokens"
+    ),
+    "metrics.TokenRepetition": (
+        "tests/metrics/test_text_metrics.py::test_token_repetition_is_that_of_a_loop"
+    ),
+    "metrics.UniqueTokens": (
+        "tests/metrics/test_text_metrics.py::test_unique_tokens_are_counted_once"
+    ),
+    "models.ImplicitUnlikelihood": (
+        "tests/models/test_implicit_unlikelihood.py::test_a_step_is_one_on_fixed_continuations"
+    ),
     "generative.sequential_cross_entropy": (
         "tests/generative/test_black_box.py::test_the_sequential_estimate_equals_a_loop"
     ),

@@ -322,6 +322,24 @@ FAMILIES = {
         "generative.nearest_neighbor_score",
         "generative.langevin",
     ],
+    "Text": [
+        "losses.text",
+        "metrics.text",
+        "models.ImplicitUnlikelihood",
+        "layers.ModuleController",
+        "generative.greedy_continuation",
+        "generative.implicit_unlikelihood_loss",
+        "generative.ngram_repeat_mask",
+    ],
+    "Audio": [
+        "losses.audio",
+        "losses.Perceptual",
+        "metrics.LogSpectralDistance",
+        "generative.feature_matching_loss",
+        "generative.SpectralUNet",
+        "generative.MultiScaleDiscriminator",
+        "models.AudioSuperResolution",
+    ],
     "Black-box generation": ["generative", "metrics.BlackBoxSquare"],
 }
 
@@ -381,6 +399,8 @@ ALSO = {
     "invertible networks, Wasserstein distance of normal distributions, FID.",
     "Diffusion models": "Score matching, DDPM, DDIM, EDM, denoising, physics-informed generation, inverse "
     "problems, Stein's unbiased risk estimate, sampling without training.",
+    "Text": "Language models, repetition, perplexity, unlikelihood, reinforcement learning, captions.",
+    "Audio": "Waveforms, spectrograms, super-resolution, vocoders, perceptual losses.",
     "Black-box generation": "Generators trained through a score that is not differentiable.",
 }
 

@@ -1,6 +1,7 @@
 """What generative models are trained and judged by."""
 
 from keras_regularize.generative._langevin import langevin
+from keras_regularize.generative.audio import MultiScaleDiscriminator, SpectralUNet
 from keras_regularize.generative.autoencoder_sampler import AutoencoderSampler
 from keras_regularize.generative.black_box import (
     black_box_cross_entropy,
@@ -14,9 +15,10 @@ from keras_regularize.generative.closed_form import (
     closed_form_velocity,
     nearest_neighbor_score,
 )
+from keras_regularize.generative.continuation import greedy_continuation
 from keras_regularize.generative.image_translation import PatchDiscriminator, UNetGenerator
-from keras_regularize.generative.pseudo_huber import pseudo_huber_schedule, scheduled_pseudo_huber
 from keras_regularize.generative.unlearning import adapt_then_unlearn
+from keras_regularize.losses.audio._feature_matching import feature_matching_loss
 from keras_regularize.losses.condition_lipschitz import condition_lipschitz_penalty
 from keras_regularize.losses.domain_transfer import (
     domain_transfer_discriminator_loss,
@@ -35,6 +37,7 @@ from keras_regularize.losses.probabilistic.vae import (
     balanced_vae_loss,
     gaussian_kl,
 )
+from keras_regularize.losses.text._implicit_unlikelihood import implicit_unlikelihood_loss
 from keras_regularize.models.autoencoders.charts import invertible_chart
 from keras_regularize.models.diffusion.edm import edm_preconditioning, edm_sigmas
 from keras_regularize.models.diffusion.physics_informed import physics_informed_loss
@@ -44,6 +47,7 @@ from keras_regularize.models.diffusion.pseudo_huber import (
 )
 from keras_regularize.models.diffusion.schedules import DiffusionSchedule, cosine_beta_schedule
 from keras_regularize.models.diffusion.score_matching import denoising_score_matching, sure
+from keras_regularize.ops.ngrams import ngram_repeat_mask
 from keras_regularize.regularizers.anchors.repulsion import parameter_repulsion
 
 __all__ = [
@@ -83,4 +87,10 @@ __all__ = [
     "nearest_neighbor_score",
     "physics_informed_loss",
     "sure",
+    "MultiScaleDiscriminator",
+    "SpectralUNet",
+    "feature_matching_loss",
+    "greedy_continuation",
+    "implicit_unlikelihood_loss",
+    "ngram_repeat_mask",
 ]

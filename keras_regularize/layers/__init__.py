@@ -18,6 +18,7 @@ from keras_regularize.layers.heads.neural_collapse import NeuralCollapse
 from keras_regularize.layers.heads.rationale_dense import RationaleDense
 from keras_regularize.layers.jacobian_penalty import JacobianPenalty
 from keras_regularize.layers.learned_proximal import GradientOf, LearnedProximal
+from keras_regularize.layers.module_controller import ModuleController
 from keras_regularize.layers.negative_queue import NegativeQueue
 from keras_regularize.layers.noise.cutout import Cutout
 from keras_regularize.layers.noise.drop_block import DropBlock
@@ -112,4 +113,5 @@ __all__ = [
     "LearnedProximal",
     "UnfoldedIHT",
     "UnfoldedISTA",
+    "ModuleController",
 ]

@@ -5,6 +5,9 @@ Each gives one value per sample, so sample weights, masks and several replicas w
 from keras_regularize.losses._cluster_target_distribution import cluster_target_distribution
 from keras_regularize.losses._conditional_entropy import conditional_entropy
 from keras_regularize.losses.aggregate_response import AggregateResponse
+from keras_regularize.losses.audio.log_stft_magnitude import LogSTFTMagnitude
+from keras_regularize.losses.audio.multi_resolution_stft import MultiResolutionSTFT
+from keras_regularize.losses.audio.spectral_convergence import SpectralConvergence
 from keras_regularize.losses.boxes.ciou import CIoU
 from keras_regularize.losses.boxes.diou import DIoU
 from keras_regularize.losses.boxes.giou import GIoU
@@ -93,6 +96,7 @@ from keras_regularize.losses.noisy_labels._early_learning import early_learning_
 from keras_regularize.losses.noisy_labels.bi_tempered import BiTempered
 from keras_regularize.losses.noisy_labels.symmetric_crossentropy import SymmetricCrossentropy
 from keras_regularize.losses.noisy_labels.z_error import ZErrorBCE, ZErrorMSE
+from keras_regularize.losses.perceptual import Perceptual
 from keras_regularize.losses.probabilistic.distributions import gaussian_mixture_cdf
 from keras_regularize.losses.probabilistic.ensemble_crps import EnsembleCRPS
 from keras_regularize.losses.probabilistic.gaussian import (
@@ -165,6 +169,9 @@ from keras_regularize.losses.segmentation.topk_crossentropy import TopKCrossentr
 from keras_regularize.losses.segmentation.unified_focal import UnifiedFocal
 from keras_regularize.losses.smoothed_ips import SmoothedIPS
 from keras_regularize.losses.sparse_recovery_objective import SparseRecoveryObjective
+from keras_regularize.losses.text.part_of_speech import PartOfSpeechLoss
+from keras_regularize.losses.text.sequence_unlikelihood import SequenceUnlikelihood
+from keras_regularize.losses.text.token_unlikelihood import TokenUnlikelihood
 from keras_regularize.losses.weighted_sum import WeightedSum
 
 __all__ = [
@@ -315,4 +322,11 @@ __all__ = [
     "MixtureOfExpertsNLL",
     "ProximalMatching",
     "SparseRecoveryObjective",
+    "Perceptual",
+    "SpectralConvergence",
+    "LogSTFTMagnitude",
+    "MultiResolutionSTFT",
+    "PartOfSpeechLoss",
+    "SequenceUnlikelihood",
+    "TokenUnlikelihood",
 ]

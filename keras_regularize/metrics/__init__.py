@@ -14,6 +14,7 @@ from keras_regularize.metrics.images.absolute_relative_error import AbsoluteRela
 from keras_regularize.metrics.images.peak_signal_to_noise_ratio import PeakSignalToNoiseRatio
 from keras_regularize.metrics.images.ssim import SSIM
 from keras_regularize.metrics.images.threshold_accuracy import ThresholdAccuracy
+from keras_regularize.metrics.log_spectral_distance import LogSpectralDistance
 from keras_regularize.metrics.panoptic_quality import PanopticQuality
 from keras_regularize.metrics.probabilistic_calibration import ProbabilisticCalibrationError
 from keras_regularize.metrics.ranking.mean_reciprocal_rank import MeanReciprocalRank
@@ -21,6 +22,10 @@ from keras_regularize.metrics.ranking.ndcg import NDCG
 from keras_regularize.metrics.ranking.recall_at_k import RecallAtK
 from keras_regularize.metrics.selective import Coverage, SelectiveAccuracy
 from keras_regularize.metrics.shot_mae import ShotMAE
+from keras_regularize.metrics.text.perplexity import Perplexity
+from keras_regularize.metrics.text.sequence_repetition import SequenceRepetition
+from keras_regularize.metrics.text.token_repetition import TokenRepetition
+from keras_regularize.metrics.text.unique_tokens import UniqueTokens
 
 __all__ = [
     "FrechetDistance",
@@ -46,4 +51,9 @@ __all__ = [
     "ShotMAE",
     "ThresholdAccuracy",
     "WorstGroupAccuracy",
+    "LogSpectralDistance",
+    "Perplexity",
+    "SequenceRepetition",
+    "TokenRepetition",
+    "UniqueTokens",
 ]

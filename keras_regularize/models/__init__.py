@@ -31,6 +31,9 @@ from keras_regularize.models.ensemble import Ensemble
 from keras_regularize.models.factored_spherical_classifier import FactoredSphericalClassifier
 from keras_regularize.models.functional_entropy import FunctionalEntropyRegularization
 from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
+from keras_regularize.models.generative_adversarial.audio_super_resolution import (
+    AudioSuperResolution,
+)
 from keras_regularize.models.generative_adversarial.conditional_gan import ConditionalGAN
 from keras_regularize.models.generative_adversarial.domain_transfer import DomainTransferNetwork
 from keras_regularize.models.generative_adversarial.gan import GAN
@@ -39,6 +42,7 @@ from keras_regularize.models.generative_adversarial.repulsion_gan import Repulsi
 from keras_regularize.models.group_dro import GroupDRO
 from keras_regularize.models.grow_net import GrowNet
 from keras_regularize.models.hpm import HPM
+from keras_regularize.models.implicit_unlikelihood import ImplicitUnlikelihood
 from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
 from keras_regularize.models.multi_view import MomentumViews, MultiView
@@ -72,6 +76,8 @@ from keras_regularize.models.weight_penalty import WeightPenalty
 from keras_regularize.models.with_labels import WithLabels
 
 __all__ = [
+    "AudioSuperResolution",
+    "ImplicitUnlikelihood",
     "AdversarialModel",
     "ConditionalGAN",
     "DomainTransferNetwork",

@@ -1,0 +1,1 @@
+"""Losses of waveforms and of what networks see in them."""
