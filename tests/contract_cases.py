@@ -782,6 +782,7 @@ CASES = {
             "skip": RANDOM_STEP,
         },
     },
+    "models.AdversarialModel": {"config": lambda: players(2, 4, 4)},
     "models.ConditionalGAN": {
         "config": lambda: {**players(3, 2, 3), "latent_dim": 2, "condition_noise": 0.1}
     },

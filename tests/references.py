@@ -645,7 +645,6 @@ REFERENCES = {
     "models.RepresentationGame": (
         "tests/analysis/test_representations.py::test_the_game_comes_to_its_closed_form"
     ),
-    "models.GrowNet": ("tests/models/test_grow_net.py::test_targets_are_newton_steps_of_the_loss"),
     "analysis.LogBarrierFTRL": "tests/analysis/test_bandits.py::test_the_policy_is_the_minimum",
     "analysis.KernelClassifier": (
         "tests/analysis/test_kernels.py::test_the_classifier_solves_for_its_coefficients"

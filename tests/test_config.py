@@ -25,6 +25,7 @@ ELSEWHERE = {
     "models.Distillation": {"loss", "layers"},
     "models.ELRPlus": {"model_a"},
     "models.FunctionalEntropyRegularization": {"inputs"},
+    "models.RepulsionGAN": {"reference_weights"},
     # Those of the attack that the model makes.
     "models.RobustSelfSupervised": {"gamma", "step_size", "layer"},
     "models.VAT": {"epsilon", "finite_difference", "iterations", "layer", "seed"},
@@ -43,6 +44,10 @@ OWN_CONFIG = {
     "models.RobustSelfSupervised",
     "models.VAT",
     "models.RegularizedModel",  # Two networks take the place of its `model`.
+    "models.RepulsionGAN",  # Its references are in the file of the weights.
+    # With the weights of a model that is not trained.
+    "losses.Perceptual",
+    "metrics.FrechetDistance",
 }
 
 

@@ -18,7 +18,7 @@ from keras_regularize.generative.closed_form import (
 from keras_regularize.generative.continuation import greedy_continuation
 from keras_regularize.generative.image_translation import PatchDiscriminator, UNetGenerator
 from keras_regularize.generative.unlearning import adapt_then_unlearn
-from keras_regularize.losses.audio._feature_matching import feature_matching_loss
+from keras_regularize.losses.audio.feature_matching import feature_matching_loss
 from keras_regularize.losses.condition_lipschitz import condition_lipschitz_penalty
 from keras_regularize.losses.domain_transfer import (
     domain_transfer_discriminator_loss,
@@ -37,7 +37,7 @@ from keras_regularize.losses.probabilistic.vae import (
     balanced_vae_loss,
     gaussian_kl,
 )
-from keras_regularize.losses.text._implicit_unlikelihood import implicit_unlikelihood_loss
+from keras_regularize.losses.text.implicit_unlikelihood import implicit_unlikelihood_loss
 from keras_regularize.models.autoencoders.charts import invertible_chart
 from keras_regularize.models.diffusion.edm import edm_preconditioning, edm_sigmas
 from keras_regularize.models.diffusion.physics_informed import physics_informed_loss

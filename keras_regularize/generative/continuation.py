@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_regularize.autodiff import Forward, backend
 from keras_regularize.autodiff.functional import read_values
-from keras_regularize.models._continuation import continued, inputs_of, tokens_of
+from keras_regularize.models.continuation import continued, inputs_of, tokens_of
 from keras_regularize.validation import check_integer
 
 

@@ -110,7 +110,8 @@ def PatchDiscriminator(
     kr.generative.PatchDiscriminator((256, 256, 3), (256, 256, 3), filters=8).output_shape  # (None, 30, 30, 1)
     ```
 
-    Reference: As of `kr.generative.UNetGenerator`.
+    Reference: Phillip Isola, Jun-Yan Zhu, Tinghui Zhou and Alexei Efros, *Image-to-Image Translation with
+    Conditional Adversarial Networks*, CVPR 2017, arXiv:1611.07004.
     """
     check_integer("filters", filters, minimum=1)
     check_integer("num_layers", num_layers, minimum=0)

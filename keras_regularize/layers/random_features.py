@@ -63,12 +63,6 @@ class RandomFeatures(Configured, keras.layers.Layer):
         self.scale = check_number("scale", scale, above=0)
         self.seed = check_integer("seed", seed, optional=True)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("units", "scale", "seed")
-        own = {name: getattr(self, name) for name in names}
-        own["activation"] = keras.activations.serialize(self.activation)
-        return super().get_config() | own
-
     def build(self, input_shape: Any) -> None:
         width = input_shape[-1]
         if width is None:

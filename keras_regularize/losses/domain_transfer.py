@@ -101,8 +101,8 @@ def domain_transfer_generator_loss(
     )  # 2 log 3
     ```
 
-    Reference: As of `kr.generative.domain_transfer_discriminator_loss`. The digits' weights are 15, 15 and 0,
-    those of faces 100, 1 and 0.05.
+    Reference: Yaniv Taigman, Adam Polyak and Lior Wolf, *Unsupervised Cross-Domain Image Generation*, ICLR 2017,
+    arXiv:1611.02200. The digits' weights are 15, 15 and 0, those of faces 100, 1 and 0.05.
     """
     for name, weight in (
         ("constancy_weight", constancy_weight),

@@ -57,9 +57,10 @@ def discriminator_loss(real_logits: Any, fake_logits: Any, kind: str = "non_satu
     ```
 
     Reference: Ian Goodfellow and others, *Generative Adversarial Nets*, NeurIPS 2014, arXiv:1406.2661. Least
-    squares: Mao and others, 2016, arXiv:1611.04076. Hinge: Lim and Ye, *Geometric GAN*, 2017, arXiv:1705.02894.
-    Wasserstein: Arjovsky, Chintala and Bottou, 2017, arXiv:1701.07875. Relativistic: Jolicoeur-Martineau, 2018,
-    arXiv:1807.00734.
+    squares: Xudong Mao and others, *Least Squares Generative Adversarial Networks*, ICCV 2017, arXiv:1611.04076.
+    Hinge: Jae Hyun Lim and Jong Chul Ye, *Geometric GAN*, 2017, arXiv:1705.02894. Martin Arjovsky, Soumith Chintala
+    and Léon Bottou, *Wasserstein GAN*, 2017, arXiv:1701.07875. Alexia Jolicoeur-Martineau, *The relativistic
+    discriminator: a key element missing from standard GAN*, ICLR 2019, arXiv:1807.00734.
     """
     real, fake = _logits(real_logits, fake_logits, kind)
     if kind in ("minimax", "non_saturating"):
@@ -111,7 +112,11 @@ def generator_loss(fake_logits: Any, real_logits: Any = None, kind: str = "non_s
     kr.generative.generator_loss(np.array([-1.0, 0.0]), kind="hinge")  # 0.5
     ```
 
-    Reference: As of `kr.generative.discriminator_loss`.
+    Reference: Ian Goodfellow and others, *Generative Adversarial Nets*, NeurIPS 2014, arXiv:1406.2661. Least
+    squares: Xudong Mao and others, *Least Squares Generative Adversarial Networks*, ICCV 2017, arXiv:1611.04076.
+    Hinge: Jae Hyun Lim and Jong Chul Ye, *Geometric GAN*, 2017, arXiv:1705.02894. Martin Arjovsky, Soumith Chintala
+    and Léon Bottou, *Wasserstein GAN*, 2017, arXiv:1701.07875. Alexia Jolicoeur-Martineau, *The relativistic
+    discriminator: a key element missing from standard GAN*, ICLR 2019, arXiv:1807.00734.
     """
     if real_logits is None and kind.startswith("relativistic"):
         raise ValueError(f"`kind={kind!r}` needs `real_logits`.")

@@ -1,18 +1,19 @@
 """The distance of two samples in the eyes of a network."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops, tree
 
 from keras_regularize.autodiff import Forward
 from keras_regularize.losses.loss import Loss
 from keras_regularize.numerics import mean, safe_abs, upcast
 from keras_regularize.registration import export
+from keras_regularize.utils.frozen_models import (
+    deserialize_with_weights,
+    serialize_with_weights,
+)
 from keras_regularize.validation import check_choice, check_number, compatible
 
 
@@ -134,23 +135,15 @@ class Perceptual(Loss):
         return total
 
     def get_config(self) -> dict[str, Any]:
-        buffer = io.BytesIO()
-        np.savez(buffer, *self.feature_extractor.get_weights())
         return {
             **super().get_config(),
-            "feature_extractor": keras.saving.serialize_keras_object(self.feature_extractor),
+            "feature_extractor": serialize_with_weights(self.feature_extractor),
             "layers": self.layers,
             "weights": self.weights,
             "distance": self.distance,
-            "state": base64.b64encode(buffer.getvalue()).decode(),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> "Perceptual":
-        config = dict(config)
-        state = config.pop("state", None)
-        loss = super().from_config(config, custom_objects)
-        if state is not None:
-            with np.load(io.BytesIO(base64.b64decode(state))) as arrays:
-                loss.feature_extractor.set_weights([arrays[name] for name in arrays.files])
-        return loss
+        extractor = deserialize_with_weights(config["feature_extractor"], custom_objects)
+        return cls(**{**config, "feature_extractor": extractor})

@@ -1,17 +1,19 @@
 """How far the features of generated data are from those of real data."""
 
-import base64
-import io
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_regularize.metrics._samples import position_weights
 from keras_regularize.numerics import maximum, upcast
 from keras_regularize.ops.bures import bures_distance
 from keras_regularize.registration import export
+from keras_regularize.utils.frozen_models import (
+    deserialize_with_weights,
+    serialize_with_weights,
+)
 
 
 @export
@@ -91,24 +93,17 @@ class FrechetDistance(keras.metrics.Metric):
         self._squares = self.add_variable((2, size, size), "zeros", "float32", name="squares")
 
     def get_config(self) -> dict[str, Any]:
-        """With the weights of the extractor: those that Keras saves are of the model alone."""
-        file = io.BytesIO()
-        np.savez(file, *self.feature_extractor.get_weights())
         return {
             **super().get_config(),
-            "feature_extractor": keras.saving.serialize_keras_object(self.feature_extractor),
-            "weights": base64.b64encode(file.getvalue()).decode(),
+            "feature_extractor": serialize_with_weights(self.feature_extractor),
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "FrechetDistance":
-        given = dict(config)
-        weights = given.pop("weights", None)
-        extractor = keras.saving.deserialize_keras_object(given.pop("feature_extractor"))
-        if weights is not None:
-            with np.load(io.BytesIO(base64.b64decode(weights))) as file:
-                extractor.set_weights([file[name] for name in file.files])
-        return cls(extractor, **given)
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Any = None
+    ) -> "FrechetDistance":
+        extractor = deserialize_with_weights(config["feature_extractor"], custom_objects)
+        return cls(**{**config, "feature_extractor": extractor})
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds real and generated data."""

@@ -8,9 +8,9 @@ from keras import ops
 from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import masked_sample_mean, per_sample
 from keras_regularize.labels import pick
-from keras_regularize.losses.text._implicit_unlikelihood import implicit_unlikelihood_loss
+from keras_regularize.losses.text.implicit_unlikelihood import implicit_unlikelihood_loss
 from keras_regularize.losses.text.sequence_unlikelihood import SequenceUnlikelihood
-from keras_regularize.models._continuation import continued, inputs_of, tokens_of
+from keras_regularize.models.continuation import continued, inputs_of, tokens_of
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import mean
 from keras_regularize.registration import export

@@ -12,7 +12,7 @@ from keras import ops, tree
 from keras_regularize import autodiff
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
-from keras_regularize.layers.self_tuning._response import RESPONSE
+from keras_regularize.layers.self_tuning.response import RESPONSE
 from keras_regularize.models._paired_batches import Arrays, batches, paired
 from keras_regularize.models.hyperparameters import Hyperparameter, perturbation_entropy
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -101,7 +101,7 @@ class SelfTuningNetwork(RegularizedModel):
 
     Reference: Matthew MacKay, Paul Vicol, Jon Lorraine, David Duvenaud and Roger Grosse, *Self-Tuning Networks:
     Bilevel Optimization of Hyperparameters using Structured Best-Response Functions*, ICLR 2019,
-    arXiv:1903.03088. `style="delta"`: Juhan Bae and Roger Grosse, *Delta-STN: Efficient Bilevel Optimization for
+    arXiv:1903.03088. The style `delta`: Juhan Bae and Roger Grosse, *Delta-STN: Efficient Bilevel Optimization for
     Neural Networks using Structured Response Jacobians*, NeurIPS 2020, arXiv:2010.13514.
     """
 

@@ -84,7 +84,7 @@ class SpaceFolding(RegularizedModel):
         self.factor = factor
         self.steps = check_integer("steps", steps, minimum=2)
         self.sharpness = check_number("sharpness", sharpness, above=0)
-        self.layers_named = (
+        self.initial_layers = (
             None if layers is None else [getattr(layer, "name", layer) for layer in layers]
         )
 
@@ -128,18 +128,9 @@ class SpaceFolding(RegularizedModel):
 
     def _layers_with_units(self):
         net = self.innermost
-        if self.layers_named is not None:
-            return [net.get_layer(name) for name in self.layers_named]
+        if self.initial_layers is not None:
+            return [net.get_layer(name) for name in self.initial_layers]
         return layers_with_units(net)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "factor": keras.saving.serialize_keras_object(self.factor),
-            "steps": self.steps,
-            "sharpness": self.sharpness,
-            "layers": self.layers_named,
-        }
 
 
 def layers_with_units(model: keras.Model) -> list[keras.layers.Layer]:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize.layers.self_tuning._response import Responding
+from keras_regularize.layers.self_tuning.response import Responding
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.layers.self_tuning._response import Responding
+from keras_regularize.layers.self_tuning.response import Responding
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer
 

@@ -1,5 +1,7 @@
 """What the losses of spectrograms have in common."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_regularize.losses._coupled import BatchCoupledLoss, present
@@ -13,7 +15,7 @@ FLOOR = 1e-7
 class SpectralLoss(BatchCoupledLoss):
     """A weighted sum of spectral convergence and the error of log-magnitudes, averaged over resolutions."""
 
-    def terms(self):
+    def terms(self) -> Any:
         """`(resolutions, weight of the convergence, weight of the magnitudes)`."""
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_regularize.losses.audio._feature_matching import feature_matching_loss
+from keras_regularize.losses.audio.feature_matching import feature_matching_loss
 from keras_regularize.losses.audio.multi_resolution_stft import MultiResolutionSTFT
 from keras_regularize.losses.generative_adversarial import discriminator_loss
 from keras_regularize.models.generative_adversarial._inputs import check_alike, check_samples

@@ -131,8 +131,9 @@ def parameter_repulsion(
     kr.generative.parameter_repulsion([np.ones(3)], [[np.zeros(3)]], kind="inverse")  # 1/3
     ```
 
-    Reference: As of `kr.regularizers.Repulsion`. The authors' code multiplies the distance by half the squared
-    number of references, a slip.
+    Reference: Piyush Tiwary, Atri Guha, Subhodip Panda and Prathosh A. P., *Adapt then Unlearn: Exploring
+    Parameter Space Semantics for Unlearning in Generative Adversarial Networks*, 2023, arXiv:2309.14054. The
+    authors' code multiplies the distance by half the squared number of references, a slip.
     """
     check_choice("kind", kind, KINDS)
     check_number("alpha", alpha, above=0)
