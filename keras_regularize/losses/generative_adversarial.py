@@ -58,8 +58,9 @@ def discriminator_loss(real_logits: Any, fake_logits: Any, kind: str = "non_satu
 
     Reference: Ian Goodfellow and others, *Generative Adversarial Nets*, NeurIPS 2014, arXiv:1406.2661. Least
     squares: Xudong Mao and others, *Least Squares Generative Adversarial Networks*, ICCV 2017,
-    arXiv:1611.04076. Hinge: Jae Hyun Lim and Jong Chul Ye, *Geometric GAN*, 2017, arXiv:1705.02894. Martin Arjovsky,
-    Soumith Chintala and Léon Bottou, *Wasserstein GAN*, 2017, arXiv:1701.07875. Alexia Jolicoeur-Martineau, *The relativistic
+    arXiv:1611.04076. Hinge: Jae Hyun Lim and Jong Chul Ye, *Geometric GAN*, 2017, arXiv:1705.02894. Martin
+    Arjovsky, Soumith Chintala and Léon Bottou, *Wasserstein GAN*, 2017, arXiv:1701.07875. Alexia
+    Jolicoeur-Martineau, *The relativistic
     discriminator: a key element missing from standard GAN*, ICLR 2019, arXiv:1807.00734.
     """
     real, fake = _logits(real_logits, fake_logits, kind)
@@ -114,8 +115,9 @@ def generator_loss(fake_logits: Any, real_logits: Any = None, kind: str = "non_s
 
     Reference: Ian Goodfellow and others, *Generative Adversarial Nets*, NeurIPS 2014, arXiv:1406.2661. Least
     squares: Xudong Mao and others, *Least Squares Generative Adversarial Networks*, ICCV 2017,
-    arXiv:1611.04076. Hinge: Jae Hyun Lim and Jong Chul Ye, *Geometric GAN*, 2017, arXiv:1705.02894. Martin Arjovsky,
-    Soumith Chintala and Léon Bottou, *Wasserstein GAN*, 2017, arXiv:1701.07875. Alexia Jolicoeur-Martineau, *The relativistic
+    arXiv:1611.04076. Hinge: Jae Hyun Lim and Jong Chul Ye, *Geometric GAN*, 2017, arXiv:1705.02894. Martin
+    Arjovsky, Soumith Chintala and Léon Bottou, *Wasserstein GAN*, 2017, arXiv:1701.07875. Alexia
+    Jolicoeur-Martineau, *The relativistic
     discriminator: a key element missing from standard GAN*, ICLR 2019, arXiv:1807.00734.
     """
     if real_logits is None and kind.startswith("relativistic"):
