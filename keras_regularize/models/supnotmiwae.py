@@ -7,12 +7,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.configuration import Configured
 from keras_regularize.labels import split_labels
 from keras_regularize.layers import ObservationDropout
 from keras_regularize.losses.probabilistic.supnotmiwae import supnotmiwae_loss
+from keras_regularize.models.step.standalone import OwnLoss
 from keras_regularize.numerics import as_float, log_probabilities, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number, compatible
@@ -23,7 +23,7 @@ _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
 @export
-class SupNotMIWAE(Configured, keras.Model):
+class SupNotMIWAE(Configured, OwnLoss):
     r"""Classifies data with missing values, and fills them in, by one model that is trained on arrays with NaN.
 
     A variational autoencoder imputes: from the observed values an encoder draws codes $z_1, \dots, z_K$, and from
@@ -173,22 +173,6 @@ class SupNotMIWAE(Configured, keras.Model):
         decoder = dense("decoder", latent_size, 2 * features)
         missing_model = dense("missing_model", features, features)
         return cls(encoder, decoder, classifier, missing_model, **kwargs)
-
-    def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
-        """As `keras.Model.compile`, without a loss: it is the bound."""
-        if loss is not None:
-            raise ValueError(
-                f"`{type(self).__name__}` trains by a bound of its own, `compile` takes no loss. "
-                f"Received: loss={loss!r}"
-            )
-        super().compile(optimizer, None, *args, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Class probabilities `(batch, classes)`; arguments as of `keras.Model.predict`."""
@@ -345,14 +329,6 @@ class SupNotMIWAE(Configured, keras.Model):
 
     # Training
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        with backend.keep_weights_on_error(self):
-            return super().fit(*args, **kwargs)
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        with backend.keep_weights_on_error(self):
-            return super().train_on_batch(*args, **kwargs)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if y is None:
             raise ValueError(f"`{type(self).__name__}` needs labels `y`. Received: y=None")
@@ -365,8 +341,7 @@ class SupNotMIWAE(Configured, keras.Model):
         loss = masked_sample_mean(
             ops.mean(bound, axis=0), y_pred["class_probabilities"], sample_weight
         )
-        penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in self.losses]
-        return sum(penalties, loss) / backend.num_replicas()
+        return self.with_penalties(loss)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["class_probabilities"], sample_weight)

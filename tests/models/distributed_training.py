@@ -133,8 +133,6 @@ def train_on_views(loss, rows=slice(None), batch_size=16):
 #: Each other sample of the whole batch is a negative.
 LOSSES_OF_VIEWS = {
     "NTXent": lambda: kr.losses.NTXent(0.5),
-    "SupCon": lambda: kr.losses.SupCon(0.5),
-    "InfoNCE": lambda: kr.losses.InfoNCE(0.5),
     "VICReg": lambda: kr.losses.VICReg(),
 }
 

@@ -185,7 +185,7 @@ def test_tables_and_half_precision():
 
 def test_what_it_cannot_train_is_refused():
     model = model_of_steps()
-    with pytest.raises(ValueError, match="`compile` takes no loss"):
+    with pytest.raises(ValueError, match="`compile` takes none"):
         model.compile("sgd", "mse")
     model.compile("sgd", run_eagerly=True)
     with pytest.raises(ValueError, match="needs labels"):

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.losses.probabilistic.mixture_vae import (
     mixture_vae_loss,
@@ -16,7 +15,7 @@ from keras_regularize.losses.probabilistic.mixture_vae import (
     weighted_elbos,
 )
 from keras_regularize.losses.probabilistic.vae import squared_errors
-from keras_regularize.models.autoencoders._own_loss import OwnLoss
+from keras_regularize.models.autoencoders._reconstructing import Reconstructing
 from keras_regularize.models.autoencoders.charts import PairChart
 from keras_regularize.numerics import as_float, maximum, upcast
 from keras_regularize.registration import export
@@ -30,7 +29,7 @@ _CANDIDATES, _NEAREST = 100, 100
 
 
 @export
-class MixtureVAE(OwnLoss):
+class MixtureVAE(Reconstructing):
     r"""Learns a manifold of any topology by a mixture of autoencoders, each with a chart of a part of it.
 
     A single autoencoder with codes of $d$ dimensions cannot cover a circle or a sphere without a tear. Here $K$
@@ -321,8 +320,7 @@ class MixtureVAE(OwnLoss):
         else:
             values = ops.sum(ops.cast(y, y_pred.dtype) * y_pred, axis=-1)
         loss = masked_sample_mean(values, values, sample_weight)
-        penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in self.losses]
-        return sum(penalties, loss) / backend.num_replicas()
+        return self.with_penalties(loss)
 
     def get_config(self) -> dict[str, Any]:
         names = (

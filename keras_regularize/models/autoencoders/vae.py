@@ -5,7 +5,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.compiled_losses import masked_sample_mean
 from keras_regularize.configuration import Configured
 from keras_regularize.layers.noise.gaussian_sampling import add_kl_weight, drawn
@@ -17,7 +16,7 @@ from keras_regularize.losses.probabilistic.vae import (
     squared_errors,
     sum_per_sample,
 )
-from keras_regularize.models.autoencoders._own_loss import OwnLoss
+from keras_regularize.models.autoencoders._reconstructing import Reconstructing
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.targets import align_targets
@@ -37,7 +36,7 @@ _MEANS = (
 
 
 @export
-class VAE(Configured, OwnLoss):
+class VAE(Configured, Reconstructing):
     r"""Learns to draw data like its own: an autoencoder whose codes are normal and close to standard normal.
 
     `fit(x)` minimizes, per sample,
@@ -251,8 +250,7 @@ class VAE(Configured, OwnLoss):
         weight = ops.cast(self.kl_weight, values.dtype)
         values = values + weight * ops.cast(self._divergence(y_pred), values.dtype)
         loss = masked_sample_mean(values, outputs, sample_weight)
-        penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in self.losses]
-        return sum(penalties, loss) / backend.num_replicas()
+        return self.with_penalties(loss)
 
     def _variance(self, error):
         """$\\gamma^2$ for a batch of this mean squared error."""

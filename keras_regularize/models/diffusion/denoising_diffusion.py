@@ -22,15 +22,14 @@ from keras_regularize.models.diffusion.schedules import (
     DiffusionSchedule,
     per_sample,
 )
-from keras_regularize.models.step.averages import keep_apart
-from keras_regularize.models.step.seeds import SavedSeeds
+from keras_regularize.models.step.standalone import Standalone
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number, compatible
 
 
 @export
-class DenoisingDiffusion(Configured, SavedSeeds, keras.Model):
+class DenoisingDiffusion(Configured, Standalone):
     r"""Trains a network to take noise off data, at all levels of noise, and draws new data with it.
 
     Each step of `fit(x)` draws a time $t$ and noise $\epsilon$ for every sample, shows the network
@@ -170,11 +169,6 @@ class DenoisingDiffusion(Configured, SavedSeeds, keras.Model):
             )
         super().compile(optimizer, loss, *args, **kwargs)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     def build(self, input_shape: Any) -> None:
         """The network is built by itself, when it is first called."""
 
@@ -204,16 +198,6 @@ class DenoisingDiffusion(Configured, SavedSeeds, keras.Model):
 
     # Training
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        with backend.keep_weights_on_error(self):
-            history = super().fit(*args, **kwargs)
-        keep_apart(self)
-        return history
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        with backend.keep_weights_on_error(self):
-            return super().train_on_batch(*args, **kwargs)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         refuse_labels(self, y)
         target, prediction = y_pred["target"], y_pred["prediction"]
@@ -231,7 +215,7 @@ class DenoisingDiffusion(Configured, SavedSeeds, keras.Model):
             schedule.alphas_cumprod,
         )
         values = scheduled_pseudo_huber(target, prediction, delta, loss.scaling)
-        return with_penalties(self, values if weight is None else weight * values)
+        return self.with_penalties(ops.mean(values if weight is None else weight * values))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         weight = joint_weight(None, sample_weight)
@@ -349,13 +333,6 @@ def joint_weight(weight, sample_weight):
         raise ValueError(f"Expected one weight per sample. Received: sample_weight.shape={shape}")
     sample_weight = ops.reshape(sample_weight, (-1,))
     return sample_weight if weight is None else weight * sample_weight
-
-
-def with_penalties(model, values):
-    """What a `compute_loss` gives out for values per sample: their mean, and the penalties of the model."""
-    loss = ops.mean(values)
-    penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in model.losses]
-    return sum(penalties, loss) / backend.num_replicas()
 
 
 def check_conditions(conditions, num_samples):

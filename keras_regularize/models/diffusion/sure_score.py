@@ -13,7 +13,6 @@ from keras_regularize.models.diffusion.denoising_diffusion import (
     joint_weight,
     refuse_labels,
     split_inputs,
-    with_penalties,
 )
 from keras_regularize.models.diffusion.schedules import per_sample
 from keras_regularize.models.diffusion.score_matching import (
@@ -21,16 +20,14 @@ from keras_regularize.models.diffusion.score_matching import (
     denoising_score_matching,
     risk_and_output,
 )
-from keras_regularize.models.step.averages import keep_apart
-from keras_regularize.models.step.callbacks import with_own_callbacks
-from keras_regularize.models.step.seeds import SavedSeeds
+from keras_regularize.models.step.standalone import OwnLoss
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_integer, check_number, check_numbers
 
 
 @export
-class SUREScore(Configured, SavedSeeds, keras.Model):
+class SUREScore(Configured, OwnLoss):
     r"""Learns the scores of data at many noise levels where all data there are have noise themselves.
 
     The network gives out $s(x; \sigma)$. At the level $\sigma_w$ of the noise in the data $y$ it is a denoiser,
@@ -126,22 +123,6 @@ class SUREScore(Configured, SavedSeeds, keras.Model):
             name="epoch",
         )
 
-    def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
-        """As `keras.Model.compile`, without a loss."""
-        if loss is not None:
-            raise ValueError(
-                f"`{type(self).__name__}` trains by a loss of its own, `compile` takes none. "
-                f"Received: loss={loss!r}"
-            )
-        super().compile(optimizer, None, *args, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     def build(self, input_shape: Any) -> None:
         """The network is built by itself, when it is first called."""
 
@@ -190,17 +171,6 @@ class SUREScore(Configured, SavedSeeds, keras.Model):
         )
         return [begins]
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        args, kwargs = with_own_callbacks(self.training_callbacks(), self, args, kwargs)
-        with backend.keep_weights_on_error(self):
-            history = super().fit(*args, **kwargs)
-        keep_apart(self)
-        return history
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        with backend.keep_weights_on_error(self):
-            return super().train_on_batch(*args, **kwargs)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         refuse_labels(self, y)
         factor = self.score_weight * (
@@ -208,7 +178,7 @@ class SUREScore(Configured, SavedSeeds, keras.Model):
         )
         values = y_pred["risk"] + factor * y_pred["score_matching"]
         weight = joint_weight(None, sample_weight)
-        return with_penalties(self, values if weight is None else weight * values)
+        return self.with_penalties(ops.mean(values if weight is None else weight * values))
 
     def predict_step(self, *arguments: Any) -> Any:
         return backend.predict_step(self, self.network, arguments)

@@ -12,13 +12,13 @@ from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.models.step.objective import scaled
 from keras_regularize.models.step.optimizers import Optimizers, scaled_optimizer
-from keras_regularize.models.step.seeds import SavedSeeds
+from keras_regularize.models.step.standalone import Standalone
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer
 
 
 @export
-class AdversarialModel(Configured, SavedSeeds, keras.Model):
+class AdversarialModel(Configured, Standalone):
     r"""Trains a generator and a discriminator against each other, with an optimizer each, in one `fit`.
 
     The base of `kr.models.GAN` and its siblings, for methods of your own. A step draws
@@ -235,9 +235,6 @@ class AdversarialModel(Configured, SavedSeeds, keras.Model):
             return {}
         return keras.saving.serialize_keras_object(self._compile_arguments)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """What objectives log, and the compiled metrics."""
@@ -268,8 +265,7 @@ class AdversarialModel(Configured, SavedSeeds, keras.Model):
         for name in ("class_weight", "sample_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{type(self).__name__}` takes no `{name}`.")
-        with backend.keep_weights_on_error(self):
-            return super().fit(*args, **kwargs)
+        return super().fit(*args, **kwargs)
 
     def train_step(self, *arguments: Any) -> Any:
         return backend.train_step(self, self._step, arguments)

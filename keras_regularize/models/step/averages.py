@@ -8,6 +8,7 @@ def keep_apart(model):
 
     On JAX Keras 3.15 leaves both in one array, which the next `fit` or `predict` then deletes under the other.
     """
-    if getattr(model.optimizer, "use_ema", False):
+    optimizers = getattr(model.optimizer, "optimizers", [model.optimizer])
+    if any(getattr(getattr(o, "inner_optimizer", o), "use_ema", False) for o in optimizers):
         for variable in model.trainable_variables:
             variable.assign(ops.copy(variable.value))

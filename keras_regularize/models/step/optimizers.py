@@ -40,7 +40,8 @@ class Optimizers(keras.optimizers.Optimizer):
     def build(self, variables: Any = None) -> None:
         own = self._own()
         for name, optimizer in self.by_name.items():
-            optimizer.build(own[name])
+            if not optimizer.built:
+                optimizer.build(own[name])
         self.built = True
 
     @property
