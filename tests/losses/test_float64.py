@@ -20,8 +20,12 @@ LOSSES = [
     for key in SYMBOLS
     if isinstance(SYMBOLS[key], type)
     and issubclass(SYMBOLS[key], keras.losses.Loss)
-    # Computes by a loss of Keras, whose own means are float32 on PyTorch.
-    and key != "losses.AggregateResponse"
+    and key
+    not in {
+        "losses.AggregateResponse",  # Computes by a loss of Keras, whose own means are float32 on PyTorch.
+        "losses.Perceptual",  # Computes by a model, of a dtype of its own.
+        "losses.MultiResolutionSTFT",  # Logarithms of small magnitudes are not smooth enough; its parts are here.
+    }
 ]
 HEADS = ["AdaFace", "ArcFace", "CosFace", "CurricularFace", "MagFace"]
 H = 1e-6
