@@ -56,7 +56,8 @@ class ModularCaptioner(Configured, keras.Model):
         **kwargs: `name` and other arguments of `keras.Model`.
 
     Input: a dictionary of `"features"`, `(batch, regions, features)`, such as those of a detector, and captions
-    `"tokens"`, ids `(batch, time)` padded by 0 to one known length.
+    `"tokens"`, ids `(batch, time)` padded by 0. On TensorFlow `time` must be known, or the model compiled with
+    `jit_compile=False`.
 
     Output: a dictionary of logits, `"tokens"` `(batch, time + 1, vocabulary_size)` for each word in view of those
     before it and for the end of the longest captions, and `"part_of_speech"` `(batch, time, 4)`.
@@ -151,25 +152,28 @@ class ModularCaptioner(Configured, keras.Model):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         tokens = ops.cast(inputs["tokens"], "int32")
-        time = tokens.shape[1]
-        if time is None:
-            raise ValueError(
-                "Expected captions padded to one known length, as steps are written out. "
-                f"Received: tokens of shape {tuple(tokens.shape)}"
-            )
+        batch, time = ops.shape(tokens)
         image, state = self._begin(inputs["features"], time + 1)
-        given, hidden, choices = ops.pad(tokens, ((0, 0), (1, 0))), [], []
-        for t in range(time + 1):  # XLA has no gradient for a loop of them on TensorFlow.
-            state, choice = self._step(given[:, t], t, state, image)
-            hidden.append(state[2])
-            choices.append(choice)
-        words = self._words(ops.stack(hidden, axis=1))
-        return {"tokens": words, "part_of_speech": ops.stack(choices, axis=1)[:, :time]}
+
+        def step(carry, ids):
+            _, state, t = carry
+            state, choice = self._step(ids[0], t, state, image)
+            output = ops.concatenate([state[2], choice], axis=-1)
+            return (output, state, t + 1), output
+
+        nothing = ops.zeros((batch, self.units + _MODULES), state[0].dtype)
+        given = ops.transpose(ops.pad(tokens, ((0, 0), (1, 0))))
+        start = (nothing, state, ops.zeros((), "int32"))
+        outputs = ops.moveaxis(backend.scan_with_gradient(step, start, (given,)), 0, 1)
+        return {
+            "tokens": self._words(outputs[:, :, : self.units]),
+            "part_of_speech": outputs[:, :time, self.units :],
+        }
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
         batch, time = input_shape["tokens"]
         return {
-            "tokens": (batch, time + 1, self.vocabulary_size),
+            "tokens": (batch, time and time + 1, self.vocabulary_size),
             "part_of_speech": (batch, time, _MODULES),
         }
 

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_regularize as kr
+from keras_regularize.autodiff import backend
 from tests.helpers import array, normal, number, softmax
 
 FEATURES = normal(4, 3, 2)
@@ -19,9 +20,9 @@ def captioner(optimizer=None, **options):
     keras.utils.set_random_seed(0)
     model = kr.models.ModularCaptioner(5, 4, 2, **options)
     model.compile(optimizer or keras.optimizers.SGD(0.1))
-    model(INPUTS)
-    for weight in model.trainable_variables:  # Further from 0, so that words differ.
-        weight.assign(2.0 * weight)
+    model.build({name: x.shape for name, x in INPUTS.items()})
+    # Further from 0, so that words differ.
+    model.set_weights([2.0 * w for w in model.get_weights()])
     return model
 
 
@@ -38,7 +39,7 @@ def lstm(cell, x, state):
 
 def logits_of_a_loop(model, features, tokens):
     """Logits of the words and of the modules for one image."""
-    units = model.units
+    units, choose = model.units, backend.compiled(model.controller.step)
     kernel, bias = model._regions.get_weights()
     regions = [np.maximum(v @ kernel + bias, 0).reshape(4, units) for v in features]
     kernel, bias = model._image.get_weights()
@@ -47,13 +48,13 @@ def logits_of_a_loop(model, features, tokens):
     keys, key_bias = model._keys.get_weights()
     (query,), (scores,) = model._query.get_weights(), model._scores.get_weights()
     h = g = (np.zeros(units), np.zeros(units))
-    heard, words, choices = [np.zeros(units)], [], []
-    for token in [0, *tokens]:
+    heard, words, choices = np.zeros((len(tokens) + 2, units)), [], []
+    for t, token in enumerate([0, *tokens]):
         x = np.concatenate([g[0], image, np.maximum(embedding[token], 0)])
         h = lstm(model._first, x, h)
-        given = (ops.convert_to_tensor(np.asarray(t, "float32")[None]) for t in (x, heard))
-        choice, combination = (array(t)[0] for t in model.controller.step(*given))
-        heard.append(combination)
+        given = (ops.convert_to_tensor(v[None].astype("float32")) for v in (x, heard))
+        there = ops.convert_to_tensor(np.arange(len(heard)) <= t)
+        choice, heard[t + 1] = (array(v)[0] for v in choose(*given, there))
         asked = (h[0] @ query).reshape(4, units)
         found = []
         for k in range(4):
@@ -91,10 +92,14 @@ def test_logits_and_losses_are_the_formulas():
     assert weighted == pytest.approx(0.75 * np.mean(captions[:-1]), rel=1e-4)
     step = np.mean(captions) + 0.1 * np.mean(syntax)
     assert float(np.asarray(model.train_on_batch(INPUTS, CLASSES))) == pytest.approx(step, rel=1e-4)
-    small = np.maximum(CLASSES, 0).astype("uint8")
+
+
+def test_small_integers_are_classes_too():
+    model, classes = captioner(), np.maximum(CLASSES, 0)
     outputs = model(INPUTS)
     losses = [
-        number(model.compute_loss(INPUTS, y, outputs)) for y in (small, small.astype("int32"))
+        number(model.compute_loss(INPUTS, classes.astype(dtype), outputs))
+        for dtype in ("int32", "uint8")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
