@@ -228,7 +228,7 @@ class ModularCaptioner(Configured, keras.Model):
         query = ops.reshape(self._query(h), (-1, 1, _MODULES, self.units))
         attention = ops.softmax(self._scores(ops.tanh(keys + query)), axis=1)
         found = ops.einsum("brk,brku->bku", attention, regions)
-        places = ops.arange(history.shape[1], dtype="int32")
+        places = ops.arange(ops.shape(history)[1], dtype="int32")
         choice, combination = self.controller.step(x, history, places <= t)
         history = ops.where((places == t + 1)[None, :, None], combination[:, None], history)
         found = ops.reshape(
