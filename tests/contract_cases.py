@@ -292,6 +292,9 @@ CASES = {
         "config": lambda: {"units": 4, "num_modules": 3, "num_heads": 2},
         "check": lambda: {"inputs": np.random.default_rng(0).normal(size=(4, 3, 2))},
     },
+    "models.ModularCaptioner": {
+        "config": lambda: {"vocabulary_size": 5, "units": 4, "num_heads": 2}
+    },
     "losses.PartOfSpeechLoss": {"check": lambda: {"skip": (*BATCH_COUPLED, "sample weights")}},
     "models.ImplicitUnlikelihood": {
         "config": lambda: {
@@ -1005,6 +1008,7 @@ CASES = {
 # Models of inputs that no layer has, in a dictionary.
 DICTIONARIES = {
     "models.JODIE",
+    "models.ModularCaptioner",
     "models.DenoisingDiffusion",
     "models.PhysicsInformedDiffusion",
     "models.SUREScore",

@@ -249,6 +249,9 @@ REFERENCES = {
     "models.AudioSuperResolution": (
         "tests/models/test_audio_super_resolution.py::test_objectives_are_the_formulas"
     ),
+    "models.ModularCaptioner": (
+        "tests/models/test_modular_captioner.py::test_logits_and_losses_are_the_formulas"
+    ),
     "layers.ModuleController": (
         "tests/layers/test_module_controller.py::test_sequences_are_steps_with_a_growing_history"
     ),

@@ -327,6 +327,7 @@ FAMILIES = {
         "metrics.text",
         "models.ImplicitUnlikelihood",
         "layers.ModuleController",
+        "models.ModularCaptioner",
         "generative.greedy_continuation",
         "generative.implicit_unlikelihood_loss",
         "generative.ngram_repeat_mask",

@@ -46,6 +46,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `join_last(left, right)` | two tensors side by side in the last axis, in the fewest operations |
 | `recur(step, start, inputs)` | rows that are computed from the two rows before them |
 | `scan(step, carry, inputs, reverse)` | stacked outputs, shaped as `carry[0]`, of `step(carry, rows)` |
+| `scan_with_gradient(step, carry, inputs)` | the same for few rows, with a gradient under XLA everywhere |
 | `with_gradient(forward, backward)` | a function with a gradient of its own; JAX has no forward mode for it |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
 | `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |

@@ -217,3 +217,14 @@ def largest(x):
 def cumulative_logsumexp(x):
     """`log Σ_{j ≤ i} exp(x_j)` over the last axis."""
     return tf.math.cumulative_logsumexp(x, axis=-1)
+
+
+def scan_with_gradient(step, carry, inputs):
+    """`scan` with steps written out where their number is known: XLA has no gradient for its loop."""
+    if not inputs[0].shape[0]:
+        return scan(step, carry, inputs)
+    outputs = []
+    for given in zip(*(tf.unstack(x) for x in inputs)):
+        carry, output = step(carry, given)
+        outputs.append(output)
+    return tf.stack(outputs)

@@ -432,6 +432,9 @@ def scan(step, carry, inputs, reverse=False):
     return torch.stack(outputs[::-1] if reverse else outputs)
 
 
+scan_with_gradient = scan
+
+
 def log_softmax(x):
     """Over the last axis, in one call of the dozen that Keras makes."""
     return torch.log_softmax(x, dim=-1) if torch.is_tensor(x) else keras.ops.log_softmax(x)

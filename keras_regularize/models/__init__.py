@@ -45,6 +45,7 @@ from keras_regularize.models.hpm import HPM
 from keras_regularize.models.implicit_unlikelihood import ImplicitUnlikelihood
 from keras_regularize.models.jodie import JODIE
 from keras_regularize.models.manifold_smooth import ManifoldSmooth
+from keras_regularize.models.modular_captioner import ModularCaptioner
 from keras_regularize.models.multi_view import MomentumViews, MultiView
 from keras_regularize.models.noisy_labels.co_teaching import CoTeaching
 from keras_regularize.models.noisy_labels.elr import ELR
@@ -133,6 +134,7 @@ __all__ = [
     "InputGradientPenalty",
     "LookSAM",
     "ManifoldSmooth",
+    "ModularCaptioner",
     "MomentumSAM",
     "MomentumViews",
     "MultiView",
