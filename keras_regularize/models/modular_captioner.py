@@ -11,8 +11,7 @@ from keras_regularize.autodiff.functional import read_values
 from keras_regularize.configuration import Configured
 from keras_regularize.layers import ModuleController
 from keras_regularize.losses import PartOfSpeechLoss
-from keras_regularize.models.step.averages import keep_apart
-from keras_regularize.models.step.callbacks import with_own_callbacks
+from keras_regularize.models.step.standalone import OwnLoss
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
@@ -22,7 +21,7 @@ _NEVER = -1e30  # A log-probability whose sums stay finite.
 
 
 @export
-class ModularCaptioner(Configured, keras.Model):
+class ModularCaptioner(Configured, OwnLoss):
     r"""Describes images word by word, with a module for each part of speech and a controller that weighs them.
 
     At step $t$ each of four modules attends to the regions of the image by projections of its own, and a
@@ -271,40 +270,12 @@ class ModularCaptioner(Configured, keras.Model):
 
     # Training
 
-    def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
-        """As `keras.Model.compile`, without a loss."""
-        if loss is not None:
-            raise ValueError(
-                "`ModularCaptioner` has a loss of its own, `compile` takes none. "
-                f"Received: loss={loss!r}"
-            )
-        super().compile(optimizer, None, *args, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     def training_callbacks(self) -> list[keras.callbacks.Callback]:
         """The callback that tells the model the epoch."""
         begins = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self.epoch.assign(epoch)
         )
         return [begins]
-
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`, with the syntax loss in the first epochs."""
-        args, kwargs = with_own_callbacks(self.training_callbacks(), self, args, kwargs)
-        with backend.keep_weights_on_error(self):
-            history = super().fit(*args, **kwargs)
-        keep_apart(self)
-        return history
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        with backend.keep_weights_on_error(self):
-            return super().train_on_batch(*args, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if sample_weight is not None and len(sample_weight.shape) != 1:
@@ -324,8 +295,7 @@ class ModularCaptioner(Configured, keras.Model):
             syntax = self._cross_entropy(classes, y_pred["part_of_speech"], sample_weight)
             on = ops.convert_to_tensor(self.epoch) < self.syntax_epochs
             loss = loss + ops.where(on, self.syntax_weight * syntax, ops.zeros_like(syntax))
-        penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in self.losses]
-        return sum(penalties, loss) / backend.num_replicas()
+        return self.with_penalties(loss)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["part_of_speech"], sample_weight)

@@ -70,7 +70,7 @@ def test_iterations_are_added_one_by_one():
 
 
 @pytest.mark.rotating
-def test_signals_and_measurements_teach_different_things():
+def test_what_signals_and_what_measurements_teach():
     """Orderings of the paper: what each is trained on is best, and both beat the constant steps."""
     matrix, x, y = problem(256, 16, 32)
     results = {}
