@@ -339,6 +339,7 @@ CASES = {
     "constraints.SoftThreshold": {"check": lambda: {"skip": ("idempotent",)}},
     "constraints.attach": {"no_paper": True},
     "hyper.AccuracyPredictor": {"config": lambda: {"bits": [2, 4], "units": 8}},
+    "hyper.NetworkAutoencoder": {"config": lambda: {"units": 2, "depths": [1], "hidden_units": 4}},
     "layers.AccordionBlock": {"config": lambda: {"hidden_units": 6, "units": 2, "factor": 0.1}},
     # Other samples of the batch are negatives; a sample of weight 0 is none.
     **{

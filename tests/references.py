@@ -291,6 +291,12 @@ REFERENCES = {
     "hyper.tune_l2": (
         "tests/hyper/test_bilevel.py::test_tune_l2_finds_the_best_of_a_grid_of_ridge_regressions"
     ),
+    "hyper.NetworkAutoencoder": (
+        "tests/hyper/test_search_network.py::test_outputs_are_those_of_a_loop_over_the_vector"
+    ),
+    "hyper.search_network": (
+        "tests/hyper/test_search_network.py::test_the_objective_is_that_of_the_formula"
+    ),
     "hyper.search_bits": ("tests/hyper/test_search_bits.py::test_finds_the_best_of_all_rows"),
     "hyper.weight_decay_search": (
         "tests/hyper/test_weight_decay_search.py::test_the_search_is_that_of_a_loop"

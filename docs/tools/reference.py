@@ -267,6 +267,8 @@ FAMILIES = {
         "callbacks.ThresholdPruning",
         "callbacks.RelativeImportancePruning",
         "analysis.relative_importance",
+        "hyper.NetworkAutoencoder",
+        "hyper.search_network",
     ],
     "Few bits": [
         "regularizers.cauchy_schwarz",

@@ -1,6 +1,7 @@
 """Called to choose what a network is trained or run with: bits for every layer, the weight decay, any penalty."""
 
 from keras_regularize.hyper._search_bits import search_bits
+from keras_regularize.hyper._search_network import search_network
 from keras_regularize.hyper._weight_decay_search import weight_decay_search
 from keras_regularize.hyper.accuracy_predictor import AccuracyPredictor
 from keras_regularize.hyper.bilevel._hypergradient import hypergradient
@@ -9,6 +10,7 @@ from keras_regularize.hyper.bilevel._tune_l2 import tune_l2
 from keras_regularize.hyper.bilevel.hoag import HOAG
 from keras_regularize.hyper.bilevel.maid import MAID
 from keras_regularize.hyper.bilevel.objectives import l2_penalty, objective
+from keras_regularize.hyper.network_autoencoder import NetworkAutoencoder
 from keras_regularize.models.data_emphasized_elbo import (
     data_emphasized_elbo,
     gaussian_prior_kl,
@@ -26,6 +28,7 @@ __all__ = [
     "MAID",
     "AccuracyPredictor",
     "Hyperparameter",
+    "NetworkAutoencoder",
     "constrain",
     "data_emphasized_elbo",
     "gaussian_prior_kl",
@@ -36,6 +39,7 @@ __all__ = [
     "optimal_prior_variance",
     "perturbation_entropy",
     "search_bits",
+    "search_network",
     "tune_l2",
     "unconstrain",
     "weight_decay_search",
