@@ -15,6 +15,7 @@ TOKENS = np.array([[1, 4, 2], [3, 0, 0], [2, 2, 1], [0, 0, 0]], "int32")
 CLASSES = np.array([[0, 1, 3], [2, 0, 0], [-1, 1, 0], [0, 0, 0]], "int32")
 # TensorFlow takes long to trace the steps, which it writes out: where that is not the point it does not.
 EAGER = keras.backend.backend() == "tensorflow"
+JIT = "auto" if keras.backend.backend() == "jax" else False
 INPUTS = {"features": FEATURES, "tokens": TOKENS}
 
 
@@ -159,7 +160,7 @@ def test_learns_to_describe_images():
     tokens = np.stack([np.ones(96), 2 + thing, 5 + does, np.zeros(96)], axis=1).astype("int32")
     keras.utils.set_random_seed(0)
     model = kr.models.ModularCaptioner(8, 16, 2, syntax_weight=1.0)
-    model.compile(keras.optimizers.Adam(0.03), run_eagerly=EAGER)
+    model.compile(keras.optimizers.Adam(0.03), jit_compile=JIT)
     classes = np.tile(np.array([0, 1, 2, -1], "int32"), (96, 1))
     model.fit({"features": shown, "tokens": tokens}, classes, batch_size=24, epochs=8, verbose=0)
     assert np.mean(model.generate(shown, 4) == tokens) > 0.9
