@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_regularize.metrics._samples import position_weights
-from keras_regularize.numerics import maximum, upcast
+from keras_regularize.numerics import upcast
 from keras_regularize.ops.bures import bures_distance
 from keras_regularize.registration import export
 from keras_regularize.utils.frozen_models import (
@@ -41,7 +41,7 @@ class FrechetDistance(keras.metrics.Metric):
     Call arguments:
         y_true: Real data `(batch, …)`.
         y_pred: Generated data `(batch, …)`.
-        sample_weight: Weights `(batch,)`, or a scalar; they count as numbers of samples. Data of weight 0 do not
+        sample_weight: Weights `(batch,)`, or a scalar; only their proportions matter. Data of weight 0 do not
             count.
 
     Returns:
@@ -89,6 +89,7 @@ class FrechetDistance(keras.metrics.Metric):
         size = shape[1]
         # Number, mean and squares around it, of real and of generated data.
         self._numbers = self.add_variable((2,), "zeros", "float32", name="numbers")
+        self._square_weights = self.add_variable((2,), "zeros", "float32", name="square_weights")
         self._means = self.add_variable((2, size), "zeros", "float32", name="means")
         self._squares = self.add_variable((2, size, size), "zeros", "float32", name="squares")
 
@@ -108,19 +109,24 @@ class FrechetDistance(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds real and generated data."""
         moments = [self._moments(data, sample_weight) for data in (y_true, y_pred)]
-        number, mean, squares = (ops.stack(parts) for parts in zip(*moments))
+        number, square, mean, squares = (ops.stack(parts) for parts in zip(*moments))
         known, total = self._numbers.value, self._numbers.value + number
         share = number / ops.where(total > 0, total, 1.0)
         step = mean - self._means.value
         between = step[:, :, None] * step[:, None, :] * (known * share)[:, None, None]
         self._numbers.assign(total)
+        self._square_weights.assign(self._square_weights.value + square)
         self._means.assign(self._means.value + step * share[:, None])
         self._squares.assign(self._squares.value + squares + between)
 
     def result(self):
         """The distance of the data so far."""
         means, numbers = self._means.value, self._numbers.value
-        covariances = self._squares.value / maximum(numbers - 1.0, 1.0)[:, None, None]
+        # Without bias, whatever the size of the weights: of n samples of one weight, n - 1 times that.
+        free = numbers - self._square_weights.value / ops.where(numbers > 0, numbers, 1.0)
+        some = free > 1e-6 * numbers
+        covariances = ops.where(some, 1.0 / ops.where(some, free, 1.0), 0.0)[:, None, None]
+        covariances = covariances * self._squares.value
         apart = ops.sum(ops.square(means[0] - means[1]))
         return apart + bures_distance(covariances[0], covariances[1])
 
@@ -136,4 +142,5 @@ class FrechetDistance(keras.metrics.Metric):
         number = ops.sum(weight)
         mean = ops.sum(weight[:, None] * features, axis=0) / ops.where(number > 0, number, 1.0)
         centred = features - mean
-        return number, mean, ops.matmul(ops.transpose(centred * weight[:, None]), centred)
+        square = ops.sum(weight * weight)
+        return number, square, mean, ops.matmul(ops.transpose(centred * weight[:, None]), centred)
