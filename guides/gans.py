@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 
-EPOCHS = 40
+EPOCHS = 30
 
 """
 ## Eight clusters
@@ -208,6 +208,7 @@ for line, (name, samples) in zip(axes, pictures.items()):
         axis.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=-1, vmax=1)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
+figure.suptitle("Zeros and ones, trained and after forgetting", fontsize=10)
 figure.tight_layout()
 plt.show()
 
