@@ -80,13 +80,18 @@ figure.tight_layout()
 plt.show()
 
 """
+In this short training all three find all clusters, and the penalties bring more samples near one: 44 % and 43 %, against
+31 % without. (Of the least of such games, a point against a slope, one can prove more: without a penalty the players circle
+around the solution for ever, with R1 they come to it.)
+
 The losses of such a game say little: each falls when the other player is weak. Look at samples, or give `compile` a metric:
 it is called with real and generated samples, as `kr.metrics.FrechetDistance` needs them.
 
 ## The other half of a digit
 
 `Pix2Pix` translates: here the left half of a digit into the whole. Absolute error alone gives the median of what the
-half may belong to, which is pale; the discriminator sees half and whole together and asks that they look like a digit.
+half may belong to, where pictures vary much a pale one; the discriminator sees half and whole together and asks that they
+look like a digit.
 """
 
 digits = load_digits()
@@ -152,6 +157,9 @@ figure.tight_layout()
 plt.show()
 
 """
+The price is a little more error, 0.30 against 0.28. On pictures of 8 × 8 pixels even absolute error draws edges nearly as
+sharp as those of the digits; what the discriminator adds shows at larger sizes.
+
 ## Forgetting a digit
 
 A generator of zeros and ones is to forget the ones. `generative.adapt_then_unlearn` first adapts it to a few undesired
@@ -213,6 +221,9 @@ figure.tight_layout()
 plt.show()
 
 """
+Forgetting takes the ones from 43 % to 20 %; desired samples alone come to 22 %, so that on so small a problem the repulsion
+adds next to nothing. It is for large generators, which a few epochs of desired samples hardly move.
+
 ## Which one
 
 - `GAN(…, loss="relativistic", penalty="r1_r2")` to generate; turn `penalty_factor` up until training is steady.
