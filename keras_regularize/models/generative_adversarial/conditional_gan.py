@@ -50,8 +50,7 @@ class ConditionalGAN(GAN):
 
     Raises:
         ValueError: If an argument is out of range, samples are missing, no floating tensor or of another shape
-        than
-            those of the generator.
+            than those of the generator.
 
     Cost: that of `GAN`, and one pass of the generator more, or for `"jacobian"` as many as a condition has
     numbers.

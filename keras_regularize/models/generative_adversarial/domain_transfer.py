@@ -43,8 +43,7 @@ class DomainTransferNetwork(AdversarialModel):
 
     Raises:
         ValueError: If an argument is out of range, pictures are missing or no floating tensor, or those of the
-        target
-            domain have another shape than what is generated.
+            target domain have another shape than what is generated.
 
     Cost: four passes of the generator, five of the discriminator and five of the feature extractor, of which the
     step of the generator differentiates two, two and one.

@@ -59,8 +59,7 @@ class GAN(AdversarialModel):
 
     Raises:
         ValueError: If an argument is out of range, samples are no floating tensor or have labels, or they have
-        another
-            shape than those of the generator.
+            another shape than those of the generator.
 
     Cost: per step `discriminator_steps` forward passes of the generator and forward-backward passes of two batches
     through the discriminator, then a forward-backward pass of both. R1 and R2 add a double backward pass of a
