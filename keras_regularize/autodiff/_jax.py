@@ -233,4 +233,6 @@ def cumulative_logsumexp(x):
     return jax.lax.cumlogsumexp(x, axis=x.ndim - 1)
 
 
-scan_with_gradient = scan
+def scan_with_gradient(step, carry, inputs):
+    """`scan`, which has a gradient here."""
+    return scan(step, carry, inputs)

@@ -108,7 +108,10 @@ def test_what_is_refused_before_training():
 
 @pytest.mark.rotating
 def test_greedy_text_repeats_itself_less():
-    """A chain in which each token has four successors: beside the same training on the data alone."""
+    """A chain in which each token has four successors: beside the same training on the data alone.
+
+    The price is a perplexity of a tenth more.
+    """
     generator = np.random.default_rng(0)
     followers = generator.permuted(np.tile(np.arange(12), (12, 1)), axis=1)[:, :4]
     text = generator.integers(0, 12, (256, 17))
@@ -134,7 +137,7 @@ def test_greedy_text_repeats_itself_less():
         return net, float(metric.result()), logs["perplexity"]
 
     start, _, _ = trained(0.0, 0.0, 20)
-    _, plain, plain_perplexity = trained(0.0, 0.0, 8, start)
-    _, repeats, perplexity = trained(0.15, 0.15, 8, start)
+    _, plain, plain_perplexity = trained(0.0, 0.0, 12, start)
+    _, repeats, perplexity = trained(0.25, 0.25, 12, start)
     assert repeats < plain - 0.2
-    assert perplexity < 1.1 * plain_perplexity
+    assert perplexity < 1.15 * plain_perplexity
