@@ -117,14 +117,6 @@ class ModuleController(Configured, layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         batch, time = ops.shape(inputs)[:2]
-        if isinstance(time, int) and time > 0:
-            # Sentences are short; XLA has no gradient for a loop with such a memory on TensorFlow.
-            history, outputs = ops.zeros((batch, 1, self.units), self.compute_dtype), []
-            for t in range(time):
-                logits, combination = self.step(inputs[:, t], history)
-                history = ops.concatenate([history, combination[:, None]], axis=1)
-                outputs.append(logits)
-            return ops.stack(outputs, axis=1)
         positions = ops.arange(time + 1, dtype="int32")
         start = (
             ops.zeros((batch, self.num_modules), self.compute_dtype),
@@ -139,7 +131,8 @@ class ModuleController(Configured, layers.Layer):
             history = ops.where(here, combination[:, None], history)
             return (logits, history, position + 1), logits
 
-        return ops.moveaxis(backend.scan(step, start, (ops.moveaxis(inputs, 1, 0),)), 0, 1)
+        steps = (ops.moveaxis(inputs, 1, 0),)
+        return ops.moveaxis(backend.scan_with_gradient(step, start, steps), 0, 1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.num_modules)
