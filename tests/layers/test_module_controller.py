@@ -10,6 +10,7 @@ from tests.helpers import array, normal
 
 
 @pytest.mark.everywhere
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis 3")  # A history of one.
 def test_sequences_are_steps_with_a_growing_history():
     keras.utils.set_random_seed(0)
     layer, x = kr.layers.ModuleController(6, 3, 2), normal(2, 4, 5)
