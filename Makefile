@@ -21,6 +21,8 @@ test-full: SHARE :=
 
 # The suite compiles thousands of tiny programs and runs each a few times: compiled quickly is better than compiled
 # well. Flags of the pinned version of JAX; a test run without them is slower and must pass as well.
+# Compiling the tests and the package anew in each of the many processes takes ten seconds each, wherever this is set.
+test test-full test-oldest test-latest: export PYTHONDONTWRITEBYTECODE :=
 test test-full test-oldest test-latest: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test test-full test-oldest test-latest: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 

@@ -193,7 +193,6 @@ def documented():
     return names
 
 
-@pytest.mark.rotating
 @pytest.mark.parametrize("key", documented())
 def test_documentation(key):
     paper = key in SYMBOLS and not CASES.get(key, {}).get("no_paper", False)

@@ -20,19 +20,42 @@ def documented(path):
 
 
 def references():
+    """Names and sections of all docstrings that have one."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for name, text in documented(path):
             for section in re.findall(r"^(References?:.*?)(?=\n\n|\Z)", text, re.M | re.S):
-                yield pytest.param(" ".join(section.split()), id=f"{path.stem}.{name}")
+                yield f"{path.stem}.{name}", " ".join(section.split())
 
 
-@pytest.mark.parametrize("section", list(references()))
-def test_reference(section):
+def faults(section):
     heading, _, text = section.partition(": ")
-    assert heading == "Reference"
-    assert FORM.fullmatch(text), "expected `authors, *title*, venue year, arXiv:id`"
     works = re.findall(WORK, text)
-    assert text.count("*") == 2 * len(works), "a title is followed by venue and year"
-    identified = sum("arXiv:" in work for work in works)
-    assert text.count("arXiv:") == identified, "an identifier belongs to a title and a year"
-    assert not re.search(r"[\"“”]|et al\.", text.replace('`"', "").replace('"`', ""))
+    if heading != "Reference":
+        yield "expected `Reference: `"
+    if not FORM.fullmatch(text):
+        yield "expected `authors, *title*, venue year, arXiv:id`"
+    if text.count("*") != 2 * len(works):
+        yield "a title is followed by venue and year"
+    if text.count("arXiv:") != sum("arXiv:" in work for work in works):
+        yield "an identifier belongs to a title and a year"
+    if re.search(r"[\"“”]|et al\.", text.replace('`"', "").replace('"`', "")):
+        yield "no quotation marks and no `et al.`"
+
+
+@pytest.mark.once
+def test_references():
+    sections = list(references())
+    assert len(sections) > 300
+    assert [(name, fault) for name, section in sections for fault in faults(section)] == []
+
+
+@pytest.mark.once
+def test_faults_are_found():
+    good = "Reference: Ann Lee, *A title*, ICML 2020, arXiv:2001.00001."
+    assert list(faults(good)) == []
+    for changed in (
+        "References: Ann",
+        "Reference: A. Lee et al., *A",
+        "Reference: Ann Lee, *A title*, arXiv:2001",
+    ):
+        assert list(faults(changed + good.removeprefix("Reference: Ann")))

@@ -6,9 +6,6 @@ import pytest
 
 import keras_regularize as kr
 
-# `make test-oldest` goes without: a KerasHub of that age asks for other parts as well.
-keras_hub = pytest.importorskip("keras_hub")
-
 # Of Keras, for every model with a `compile` of its own.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*was not called as part of model loading:UserWarning"
@@ -18,6 +15,16 @@ WORDS = ["the", "quick", "brown", "fox", "a", "good", "bad", "film", "old", "new
 SENTENCES = ["the quick fox", "a good film", "a bad film", "the old brown fox"]
 LABELS = np.array([0, 1, 0, 1])
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.fixture(autouse=True)
+def keras_hub_is_there():
+    """Imported by the first test, since it takes seconds that every process would spend on collection.
+
+    `make test-oldest` goes without: a KerasHub of that age asks for other parts as well.
+    """
+    global keras_hub
+    keras_hub = pytest.importorskip("keras_hub")
 
 
 def text_classifier():
