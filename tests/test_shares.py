@@ -36,11 +36,11 @@ def test_torch_runs_all_and_the_others_samples_of_it():
     kept = divided(items)
     assert kept["torch"] == set(items)
     assert not kept["tensorflow"] & kept["jax"]
-    for backend, share in (("tensorflow", 100), ("jax", 50)):
-        assert abs(len([i for i in kept[backend] if i.nodeid.startswith("alone")]) - share) < 30
-    # Whatever the first case: one of eight in a row, two of sixteen.
-    tests = [item.nodeid.partition("[")[0] for item in kept["tensorflow"]]
-    assert tests.count("test_8") == 1 and tests.count("test_16") == 2
+    for backend in ("tensorflow", "jax"):
+        assert abs(len([i for i in kept[backend] if i.nodeid.startswith("alone")]) - 50) < 30
+        # Whatever the first case: one of sixteen in a row.
+        tests = [item.nodeid.partition("[")[0] for item in kept[backend]]
+        assert tests.count("test_16") == 1 and tests.count("test_8") <= 1
 
 
 def test_the_samples_are_of_cases_that_see_every_value_of_every_parameter():
@@ -59,9 +59,9 @@ def test_the_checks_of_a_contract():
     assert all(not shares.checks_left_out(symbol, checks, "torch") for symbol in symbols)
     for backend in ("tensorflow", "jax"):
         left_out = [shares.checks_left_out(symbol, checks, backend) for symbol in symbols]
-        assert all("finite" not in names and len(names - {"gradient"}) == 3 for names in left_out)
+        assert all("finite" not in names and len(names - {"gradient"}) >= 3 for names in left_out)
         for check in ("config", "labels", "empty batch", "saving"):
-            assert 60 < sum(check not in names for names in left_out) < 140
+            assert 30 < sum(check not in names for names in left_out) < 70
     for symbol in symbols:  # One of the two.
         left_out = [shares.checks_left_out(symbol, checks, b) for b in ("tensorflow", "jax")]
         assert sum("gradient" in names for names in left_out) == 1
