@@ -84,6 +84,11 @@ def add_last(x, indices, values):
     return x + ops.where(places, ops.cast(values, x.dtype)[..., None], 0.0)
 
 
+def with_slopes(plain, slopes, x, y):
+    """`plain(x, y)`: a compiler joins the passes of its derivative by itself."""
+    return plain(x, y)
+
+
 def log_softmax(x):
     """Over the last axis."""
     return keras.ops.log_softmax(x, axis=-1)

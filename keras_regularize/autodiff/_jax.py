@@ -24,6 +24,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     scan,
     stack,
     take_last,
+    with_slopes,
 )
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
 

@@ -25,6 +25,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     scan,
     stack,
     take_last,
+    with_slopes,
 )
 
 # Whether a compiled step may differentiate through a gradient.

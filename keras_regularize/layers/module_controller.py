@@ -109,7 +109,9 @@ class ModuleController(Configured, layers.Layer):
         query = self._query(inputs)
         mask = None if there is None else there[None, None, :]
         # Asked for its scores, the layer computes them itself: JAX cannot compile its own in float16 on CPUs.
-        heard, _ = self._attention(query[:, None], history, attention_mask=mask, return_attention_scores=True)
+        heard, _ = self._attention(
+            query[:, None], history, attention_mask=mask, return_attention_scores=True
+        )
         heard = heard[:, 0]
         hidden = self._norms[0](query + heard)
         hidden = self._norms[1](hidden + self._narrow(self._wide(hidden)))
