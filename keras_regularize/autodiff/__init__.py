@@ -36,6 +36,9 @@ derivatives and `Forward`, this is what it may use of it:
 | `dense(gradient)` | a gradient as one tensor, also that of an embedding |
 | `take_last(values, indices)` | `values[…, indices]` along the last axis |
 | `add_last(x, indices, values)` | `x` with values added at `indices` of the last axis |
+| `put_last(x, indices, values)` | `x` with the values put at `indices` of the last axis |
+| `norms(x, axis)` | Euclidean norms if they can be looked at and are of usual size, else `None` |
+| `total(x)` | the sum of all entries |
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |

@@ -89,6 +89,22 @@ def with_slopes(plain, slopes, x, y):
     return plain(x, y)
 
 
+def put_last(x, indices, values):
+    """`x` with the entries at `indices (…)` of the last axis replaced by `values (…)`."""
+    ops = keras.ops
+    places = ops.equal(indices[..., None], ops.arange(x.shape[-1], dtype="int32"))
+    return ops.where(places, values[..., None], x)
+
+
+def norms(x, axis):
+    """`None`: norms cannot be looked at where a step is compiled."""
+
+
+def total(x):
+    """The sum of all entries."""
+    return keras.ops.sum(x)
+
+
 def log_softmax(x):
     """Over the last axis."""
     return keras.ops.log_softmax(x, axis=-1)

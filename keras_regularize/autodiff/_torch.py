@@ -456,6 +456,24 @@ def clip_in_place(x, low=None, high=None):
     return x.clamp_(low, high)
 
 
+def put_last(x, indices, values):
+    """`x` with the entries at `indices (…)` of the last axis replaced by `values (…)`."""
+    return x.scatter(-1, indices.long()[..., None], values[..., None])
+
+
+def norms(x, axis):
+    """Euclidean norms, with the axis kept, if they can be looked at and none is 0, infinite or near to it."""
+    found = torch.linalg.vector_norm(x, dim=axis, keepdim=True)
+    known = peek(found)
+    usual = known is not None and known.size and known.min() > 1e-10 and known.max() < 1e15
+    return found if usual else None
+
+
+def total(x):
+    """The sum of all entries, in one call of the few that Keras makes."""
+    return x.sum()
+
+
 def squared_norm(x):
     """`Σ_k x_k²` over the last axis, without an array of squares."""
     return torch.linalg.vector_norm(x, dim=-1).square()
