@@ -38,10 +38,12 @@ derivatives and `Forward`, this is what it may use of it:
 | `add_last(x, indices, values)` | `x` with values added at `indices` of the last axis |
 | `put_last(x, indices, values)` | `x` with the values put at `indices` of the last axis |
 | `norms(x, axis)` | Euclidean norms if they can be looked at and are of usual size, else `None` |
+| `power(x, exponent)` | to the power of a number |
 | `total(x)` | the sum of all entries |
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |
+| `one_hot_ids(rows)` | ids of one-hot rows if they can be looked at, else `None` |
 | `largest(x)` | the largest entry of each row, without gradient, and its position |
 | `cumulative_logsumexp(x)` | `log Σ_{j ≤ i} exp(x_j)` over the last axis |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |

@@ -100,6 +100,11 @@ def norms(x, axis):
     """`None`: norms cannot be looked at where a step is compiled."""
 
 
+def power(x, exponent):
+    """`x` to the power of a number."""
+    return keras.ops.power(x, exponent)
+
+
 def total(x):
     """The sum of all entries."""
     return keras.ops.sum(x)
@@ -119,6 +124,10 @@ def first_maximum(x):
     last = x.shape[-1] - 1
     tops = x >= ops.amax(x, axis=-1, keepdims=True)
     return ops.amin(ops.where(tops, ops.arange(last + 1, dtype="int32"), last), axis=-1)
+
+
+def one_hot_ids(rows):
+    """`None`: rows cannot be looked at where a step is compiled."""
 
 
 def looked_at(tensors):

@@ -20,6 +20,8 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     looked_at,
     no_recording,
     norms,
+    one_hot_ids,
+    power,
     put_last,
     random_states,
     recur,

@@ -9,11 +9,12 @@ it, and `x *= …` works in place.
 from keras import ops
 
 from keras_regularize.autodiff import backend
-from keras_regularize.labels import Labels, mean_under, pick
+from keras_regularize.labels import Labels, mean_under, pick, short_labels
 
 
 def by_slopes(formula, slopes, labels, logits):
     """`formula(labels, logits)`, by slopes where that is cheaper."""
+    labels = short_labels(labels)
     by_rows = labels.rows is not None
 
     def of(y):
