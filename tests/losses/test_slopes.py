@@ -86,3 +86,14 @@ def test_second_derivatives_are_those_of_the_formula(name, monkeypatch):
     found = curvature()
     monkeypatch.setattr(backend, "with_slopes", lambda plain, slopes, x, y: plain(x, y))
     torch.testing.assert_close(found, curvature())
+
+
+def test_one_hot_rows_are_read_as_ids():
+    ids = np.array([[0, 3], [4, 4]])
+    rows = np.eye(CLASSES, dtype="float32")[ids]
+    np.testing.assert_array_equal(backend.one_hot_ids(ops.convert_to_tensor(rows)), ids)
+    two, smooth, twice = rows.copy(), 0.9 * rows + 0.02, 2 * rows
+    two[0, 0, 1] = 1.0
+    for other in (two, smooth, twice, rows - rows, np.full_like(rows, np.nan)):
+        assert backend.one_hot_ids(ops.convert_to_tensor(other)) is None
+    assert backend.one_hot_ids(ops.convert_to_tensor(rows).requires_grad_()) is None
