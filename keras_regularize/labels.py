@@ -162,6 +162,12 @@ def spoil(values, labels):
     return values if labels.outside is None else ops.where(labels.outside, np.nan, values)
 
 
+def short_labels(labels):
+    """Labels as ids if their rows are seen to be one-hot: a look-up takes the place of passes over all classes."""
+    ids = None if labels.rows is None else backend.one_hot_ids(labels.rows)
+    return labels if ids is None else labels._replace(ids=ids, rows=None)
+
+
 def label_rows(y_true, y_pred):
     """Labels as float rows `(…, classes)` like `y_pred`."""
     labels = class_labels(y_true, y_pred)

@@ -36,9 +36,14 @@ derivatives and `Forward`, this is what it may use of it:
 | `dense(gradient)` | a gradient as one tensor, also that of an embedding |
 | `take_last(values, indices)` | `values[…, indices]` along the last axis |
 | `add_last(x, indices, values)` | `x` with values added at `indices` of the last axis |
+| `put_last(x, indices, values)` | `x` with the values put at `indices` of the last axis |
+| `norms(x, axis)` | Euclidean norms if they can be looked at and are of usual size, else `None` |
+| `power(x, exponent)` | to the power of a number |
+| `total(x)` | the sum of all entries |
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |
+| `one_hot_ids(rows)` | ids of one-hot rows if they can be looked at, else `None` |
 | `largest(x)` | the largest entry of each row, without gradient, and its position |
 | `cumulative_logsumexp(x)` | `log Σ_{j ≤ i} exp(x_j)` over the last axis |
 | `exact_segment_sums(columns, segments, count)` | sums by segment in double precision, or `None` |
@@ -48,6 +53,11 @@ derivatives and `Forward`, this is what it may use of it:
 | `scan(step, carry, inputs, reverse)` | stacked outputs, shaped as `carry[0]`, of `step(carry, rows)` |
 | `scan_with_gradient(step, carry, inputs)` | the same for few rows, with a gradient under XLA everywhere |
 | `with_gradient(forward, backward)` | a function with a gradient of its own; JAX has no forward mode for it |
+| `with_slopes(plain, slopes, x, y)` | `plain(x, y)`, or that with its gradient where nothing is compiled |
+| `softmax_into(room, x)` | softmax over the last axis, written into an array; in slopes only |
+| `add_last_in_place(x, indices, values)` | `add_last` into the array itself; in slopes only |
+| `clip_in_place(x, low, high)` | brings entries between bounds, in the array itself; in slopes only |
+| `squared_norm(x)` | `Σ_k x_k²` over the last axis without an array of squares; in slopes only |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
 | `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |
 | `DIVIDES_IN_FLOAT32` | whether Keras' means of losses divide float64 in float32 |

@@ -84,6 +84,32 @@ def add_last(x, indices, values):
     return x + ops.where(places, ops.cast(values, x.dtype)[..., None], 0.0)
 
 
+def with_slopes(plain, slopes, x, y):
+    """`plain(x, y)`: a compiler joins the passes of its derivative by itself."""
+    return plain(x, y)
+
+
+def put_last(x, indices, values):
+    """`x` with the entries at `indices (…)` of the last axis replaced by `values (…)`."""
+    ops = keras.ops
+    places = ops.equal(indices[..., None], ops.arange(x.shape[-1], dtype="int32"))
+    return ops.where(places, values[..., None], x)
+
+
+def norms(x, axis):
+    """`None`: norms cannot be looked at where a step is compiled."""
+
+
+def power(x, exponent):
+    """`x` to the power of a number."""
+    return keras.ops.power(x, exponent)
+
+
+def total(x):
+    """The sum of all entries."""
+    return keras.ops.sum(x)
+
+
 def log_softmax(x):
     """Over the last axis."""
     return keras.ops.log_softmax(x, axis=-1)
@@ -98,6 +124,10 @@ def first_maximum(x):
     last = x.shape[-1] - 1
     tops = x >= ops.amax(x, axis=-1, keepdims=True)
     return ops.amin(ops.where(tops, ops.arange(last + 1, dtype="int32"), last), axis=-1)
+
+
+def one_hot_ids(rows):
+    """`None`: rows cannot be looked at where a step is compiled."""
 
 
 def looked_at(tensors):

@@ -19,11 +19,17 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     log_softmax,
     looked_at,
     no_recording,
+    norms,
+    one_hot_ids,
+    power,
+    put_last,
     random_states,
     recur,
     scan,
     stack,
     take_last,
+    total,
+    with_slopes,
 )
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
 

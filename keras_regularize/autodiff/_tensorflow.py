@@ -20,11 +20,17 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     log_softmax,
     looked_at,
     no_recording,
+    norms,
+    one_hot_ids,
+    power,
+    put_last,
     random_states,
     recur,
     scan,
     stack,
     take_last,
+    total,
+    with_slopes,
 )
 
 # Whether a compiled step may differentiate through a gradient.

@@ -126,6 +126,55 @@ def with_gradient(forward, backward):
     return lambda *inputs: _WithGradient.apply(forward, backward, *inputs)
 
 
+# Entries of a piece of an array for each thread: what is made of one stays in the caches of usual processors.
+_PIECE = 2**19
+
+
+class _WithSlopes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, plain, slopes, x, y):
+        values, ctx.found = _by_pieces(slopes, x, y)
+        ctx.plain, ctx.slopes = plain, slopes
+        ctx.save_for_backward(x, y)
+        return values
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, y = ctx.saved_tensors
+        if torch.is_grad_enabled():  # The gradient is to be differentiated itself.
+            values = ctx.plain(x, y)
+            (gradient,) = torch.autograd.grad(values, x, cotangent, create_graph=True)
+            return None, None, gradient, None
+        found, ctx.found = ctx.found, None
+        if found is None:  # Given away before.
+            _, found = _by_pieces(ctx.slopes, x, y)
+        return None, None, found.mul_(cotangent[..., None]), None
+
+
+def _by_pieces(slopes, x, y):
+    """Values and slopes, a few rows at a time where there are many: fresh memory costs more than arithmetic."""
+    room, classes = torch.empty_like(x, memory_format=torch.contiguous_format), x.shape[-1]
+    size = max(1, _PIECE * torch.get_num_threads() // classes)
+    if x.numel() < 2 * size * classes:
+        return slopes(x, y, room), room
+    rows, places = x.reshape(-1, classes), room.view(-1, classes)
+    y = y.reshape(-1, *y.shape[x.ndim - 1 :])
+    pieces = zip(rows.split(size), y.split(size), places.split(size))
+    return torch.cat([slopes(*piece) for piece in pieces]).reshape(x.shape[:-1]), room
+
+
+def with_slopes(plain, slopes, x, y):
+    """`plain(x, y)`, a value for each row; by `slopes(x, y, room)` where that is cheaper.
+
+    `x` is `(…, classes)` and `y (…)` or like `x`. `slopes` gives the values and writes their gradients into
+    `room`, an array like `x`. It runs without a record, on some of the rows at a time.
+    """
+    recorded = x.requires_grad and torch.is_grad_enabled() and not y.requires_grad
+    if not (recorded and x.numel()) or peek(x) is None:
+        return plain(x, y)
+    return _WithSlopes.apply(plain, slopes, x, y)
+
+
 def compiled(fn):
     """`fn` itself, without a record of what it did."""
     return torch.no_grad()(fn)
@@ -393,6 +442,53 @@ def add_last(x, indices, values):
     return x.scatter_add(-1, indices.long()[..., None], values[..., None])
 
 
+def add_last_in_place(x, indices, values):
+    """`add_last` into an `x` that nothing else needs."""
+    indices = indices.long()[..., None]
+    if isinstance(values, float):
+        return x.scatter_(-1, indices, values, reduce="add")
+    values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
+    return x.scatter_add_(-1, indices, values[..., None])
+
+
+def clip_in_place(x, low=None, high=None):
+    """`x`, which nothing else needs, with its entries brought up to `low` and down to `high`."""
+    return x.clamp_(low, high)
+
+
+def put_last(x, indices, values):
+    """`x` with the entries at `indices (…)` of the last axis replaced by `values (…)`."""
+    return x.scatter(-1, indices.long()[..., None], values[..., None])
+
+
+def norms(x, axis):
+    """Euclidean norms, with the axis kept, if they can be looked at and none is 0, infinite or near to it."""
+    found = torch.linalg.vector_norm(x, dim=axis, keepdim=True)
+    known = peek(found)
+    usual = known is not None and known.size and known.min() > 1e-10 and known.max() < 1e15
+    return found if usual else None
+
+
+def power(x, exponent):
+    """`x` to the power of a number, as which Keras does not pass it on: a square takes it five times as long."""
+    return x**exponent
+
+
+def total(x):
+    """The sum of all entries, in one call of the few that Keras makes."""
+    return x.sum()
+
+
+def squared_norm(x):
+    """`Σ_k x_k²` over the last axis, without an array of squares."""
+    return torch.linalg.vector_norm(x, dim=-1).square()
+
+
+def softmax_into(room, x):
+    """The softmax over the last axis, written into an array."""
+    return torch.softmax(x, dim=-1, out=room)
+
+
 def log_add_exp(a, b):
     """`log(exp(a) + exp(b))`, in one operation of the ten that Keras makes."""
     return torch.logaddexp(a, b)
@@ -446,6 +542,17 @@ def first_maximum(x):
     """Position of the largest entry of the last axis, of several the first."""
     values = peek(x)  # NumPy finds it in a tenth of torch's time.
     return x.detach().argmax(dim=-1) if values is None else torch.as_tensor(values.argmax(axis=-1))
+
+
+def one_hot_ids(rows):
+    """The ids `(…)` of one-hot rows, or `None`: of rows that are none, and of those that cannot be looked at."""
+    values = None if rows.requires_grad else peek(rows)
+    if values is None or not values.size or values.shape[-1] < 2:
+        return None
+    ids = values.argmax(axis=-1)
+    tops = np.take_along_axis(values, ids[..., None], axis=-1)
+    one_hot = (tops == 1).all() and np.count_nonzero(values != 0) == ids.size
+    return torch.as_tensor(ids) if one_hot else None
 
 
 def exact_segment_sums(columns, segments, count):

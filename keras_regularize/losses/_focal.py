@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import mean_under, pick
 from keras_regularize.numerics import GUARD, maximum
 
@@ -18,4 +19,4 @@ def log_probability_and_error(log_p, ids, rows):
 def focusing(error, gamma):
     """`error ** gamma`, with a finite slope at 0; `error` is not negative."""
     # Below an exponent of 1 the slope at 0 is infinite.
-    return ops.power(maximum(error, GUARD) if gamma < 1 else error, gamma)
+    return backend.power(maximum(error, GUARD) if gamma < 1 else error, gamma)

@@ -71,7 +71,7 @@ class Loss(Configured, keras.losses.Loss):
                 backend.carries_mask(y_pred) or backend.carries_mask(values) or 0 in values.shape
             ):
                 # Keras' reduction in one operation of its twenty, which matters where nothing is compiled.
-                return ops.sum(self._convert(values)) / math.prod(values.shape)
+                return backend.total(self._convert(values)) / math.prod(values.shape)
         return self._reduced(values, self.reduction, y_pred, sample_weight)
 
     def _convert(self, x):

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
+from keras_regularize.labels import pick
 from keras_regularize.layers.heads.labels import class_ids, features_and_labels, features_shape
 from keras_regularize.numerics import arctan2, matmul, safe_sqrt, unit_vectors, upcast
 from keras_regularize.validation import check_integer, check_number
@@ -99,7 +101,20 @@ def at_label(ids, units):
 
 def replace_own(cosine, ids, own):
     """The cosines with those of the labels replaced."""
-    return ops.where(at_label(ids, cosine.shape[-1]), own[..., None], cosine)
+    inside, ids = _inside(ids, cosine)
+    return backend.put_last(cosine, ids, ops.where(inside, own, pick(cosine, ids)))
+
+
+def add_to_own(cosine, ids, values):
+    """The cosines with numbers, which have no gradient, added to those of the labels."""
+    inside, ids = _inside(ids, cosine)
+    return backend.add_last(cosine, ids, ops.where(inside, values, 0.0))
+
+
+def _inside(ids, cosine):
+    """Where there is a label, and ids with a 0 where there is none."""
+    inside = ops.logical_and(ids >= 0, ids < cosine.shape[-1])
+    return inside, ops.where(inside, ids, 0)
 
 
 def cosine_of(angle):
@@ -125,8 +140,10 @@ def _columns(kernel, ids, nearest, sub_centers):
     """The directions `(batch, d)` of the labels, of several the nearest."""
     ids = ops.clip(ids, 0, kernel.shape[-1] // sub_centers - 1)
     if nearest is not None:
-        own = ops.take_along_axis(nearest, ops.expand_dims(ids, -1), axis=-1)
-        ids = ids * sub_centers + ops.cast(ops.squeeze(own, axis=-1), ids.dtype)
+        ids = ids * sub_centers + ops.cast(pick(nearest, ids), ids.dtype)
+    if backend.RUNS_ONE_BY_ONE:  # A dozen operations of `ops.take` there.
+        places = ops.broadcast_to(ids, (kernel.shape[0], *ids.shape))
+        return ops.transpose(backend.take_last(kernel, places))
     return ops.transpose(ops.take(kernel, ids, axis=1))
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras import ops
-
 from keras_regularize.layers.heads._cosine_head import (
     ClassMargins,
     CosineHead,
-    at_label,
+    add_to_own,
 )
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer
@@ -88,8 +86,5 @@ class CosFace(CosineHead):
         self.margin = self.margins.config
 
     def with_margin(self, cosine, samples):
-        label = at_label(samples.ids, self.units)
         margin = self.margins.of(samples.ids, cosine.dtype)
-        if not isinstance(margin, float):
-            margin = ops.expand_dims(margin, -1)
-        return cosine - margin * ops.cast(label, cosine.dtype)
+        return add_to_own(cosine, samples.ids, -margin)

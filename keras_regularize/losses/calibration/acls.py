@@ -1,7 +1,10 @@
 """Adaptive and conditional label smoothing."""
 
+import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
+from keras_regularize.losses._slopes import below_margin, by_slopes, crossentropy_slopes
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.registration import export
 from keras_regularize.scores import class_logits, crossentropy, relative, shifted
@@ -86,7 +89,9 @@ class ACLS(ClassLoss):
         self.margin = check_number("margin", margin, minimum=0)
 
     def values(self, labels, y_pred):
-        logits = class_logits(y_pred)
+        return by_slopes(self._formula, self._slopes, labels, class_logits(y_pred))
+
+    def _formula(self, labels, logits):
         values = crossentropy(labels, *relative(logits))
         x, top = shifted(logits)
         # A term of weight 0 is left out: at a forbidden class it would be 0 times infinity.
@@ -98,4 +103,25 @@ class ACLS(ClassLoss):
             # 0 within the margin; the tops themselves are not below a margin of at least 0, so they need no mask.
             under = ops.sum(ops.square(ops.soft_shrink(x, self.margin)), axis=-1)
             values = values + self.alpha * self.negative_factor / (x.shape[-1] - 1) * under
+        return values
+
+    def _slopes(self, labels, logits, room):
+        values, first, top = crossentropy_slopes(labels, logits, room)
+        factor = self.alpha * self.positive_factor
+        if factor > 0:
+            over = ops.relu(top - self.margin)
+            tops = backend.peek(logits) == backend.peek(top)[..., None]
+            if np.count_nonzero(tops) == tops[..., 0].size:  # No ties.
+                values += factor * ops.square(over)
+                backend.add_last_in_place(room, first, 2.0 * factor * over)
+            else:
+                tops = ops.convert_to_tensor(tops, logits.dtype)
+                values += factor * ops.square(over) * ops.sum(tops, axis=-1)
+                room += tops * (2.0 * factor * over)[..., None]
+        factor = self.alpha * self.negative_factor / (logits.shape[-1] - 1)
+        if factor > 0:
+            below = below_margin(logits, top, self.margin)
+            values += factor * backend.squared_norm(below)
+            below *= 2.0 * factor
+            room += below
         return values

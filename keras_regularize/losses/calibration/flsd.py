@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_regularize.labels import split_labels
+from keras_regularize.labels import short_labels
 from keras_regularize.losses._focal import focusing, log_probability_and_error
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
@@ -83,8 +83,9 @@ class FLSD(ClassLoss):
         self.threshold = check_number("threshold", threshold, minimum=0, maximum=1)
 
     def values(self, labels, y_pred):
+        labels = short_labels(labels)
         log_p = log_probabilities(y_pred, from_logits=True)
-        log_pt, error = log_probability_and_error(log_p, *split_labels(labels, log_p))
+        log_pt, error = log_probability_and_error(log_p, labels.ids, labels.rows)
         weight = ops.where(
             error > 1.0 - self.threshold,
             focusing(error, self.low_confidence_gamma),

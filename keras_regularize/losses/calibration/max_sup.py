@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_regularize.autodiff import backend
+from keras_regularize.losses._slopes import by_slopes, crossentropy_slopes
 from keras_regularize.losses.calibration._maximum import crossentropy_from_maximum
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.registration import export
@@ -85,8 +87,20 @@ class MaxSup(ClassLoss):
         self.factor = check_number("factor", factor, minimum=0)
 
     def values(self, labels, y_pred):
-        crossentropy, x, top = crossentropy_from_maximum(labels, class_logits(y_pred))
+        return by_slopes(self._formula, self._slopes, labels, class_logits(y_pred))
+
+    def _formula(self, labels, logits):
+        crossentropy, x, top = crossentropy_from_maximum(labels, logits)
         if self.factor == 0:
             return crossentropy
         mean = ops.sum(x, axis=-1) / x.shape[-1]  # `ops.mean` rounds float64 to float32 on torch.
         return self.factor * (top - mean) + crossentropy
+
+    def _slopes(self, labels, logits, room):
+        values, first, top = crossentropy_slopes(labels, logits, room)
+        if self.factor == 0:
+            return values
+        factor = self.factor / logits.shape[-1]
+        room -= factor
+        backend.add_last_in_place(room, first, self.factor)
+        return values - factor * ops.sum(logits - top[..., None], axis=-1)

@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
+from keras_regularize.losses._slopes import by_slopes, crossentropy_slopes
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
@@ -90,12 +92,26 @@ class SpectralDecoupling(ClassLoss):
 
     def values(self, labels, y_pred):
         logits = upcast(y_pred)
+        if logits.shape[-1] == 1:
+            return self._formula(labels, logits)
+        return by_slopes(self._formula, self._slopes, labels, logits)
+
+    def _formula(self, labels, logits):
         label = label_log_probability(labels, logits, from_logits=True)
         if self.factor == 0:
             return -label
         distance = logits if self.target == 0 else logits - self._target(labels, logits)
         size = ops.sum(distance * distance, axis=-1) / logits.shape[-1]
         return self.factor * size - label
+
+    def _slopes(self, labels, logits, room):
+        values, *_ = crossentropy_slopes(labels, logits, room)
+        if self.factor == 0:
+            return values
+        factor = self.factor / logits.shape[-1]
+        distance = logits if self.target == 0 else logits - self._target(labels, logits)
+        room += (2.0 * factor) * distance
+        return values + factor * backend.squared_norm(distance)
 
     def _target(self, labels, logits):
         if not isinstance(self.target, list):

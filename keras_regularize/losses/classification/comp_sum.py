@@ -1,6 +1,6 @@
 """Comp-sum losses: a family around cross-entropy."""
 
-from keras_regularize.labels import mean_under, pick
+from keras_regularize.labels import mean_under, pick, short_labels
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import log_probabilities, safe_expm1
 from keras_regularize.registration import export
@@ -85,6 +85,7 @@ class CompSum(ClassLoss):
         self.tau = check_number("tau", tau, minimum=0)
 
     def values(self, labels, y_pred):
+        labels = short_labels(labels)
         log_p = log_probabilities(y_pred, True)
         if labels.rows is None:
             return comp_sum_of(pick(log_p, labels.ids), self.tau)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from keras import ops
 
+from keras_regularize.labels import short_labels
 from keras_regularize.losses._focal import focusing, log_probability_and_error
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
@@ -106,6 +107,7 @@ class PolyLoss(ClassLoss):
         self.from_logits = bool(from_logits)
 
     def values(self, labels, y_pred):
+        labels = short_labels(labels)
         log_p = log_probabilities(y_pred, self.from_logits)
         log_pt, rest = log_probability_and_error(log_p, labels.ids, labels.rows)
         if self.label_smoothing:

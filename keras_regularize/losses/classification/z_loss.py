@@ -2,7 +2,9 @@
 
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import at_label
+from keras_regularize.losses._slopes import by_slopes
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import GUARD, standardized
 from keras_regularize.registration import export
@@ -84,7 +86,9 @@ class ZLoss(ClassLoss):
         self.shift = check_number("shift", shift)
 
     def values(self, labels, y_pred):
-        logits = class_logits(y_pred)
+        return by_slopes(self._formula, self._slopes, labels, class_logits(y_pred))
+
+    def _formula(self, labels, logits):
         mean = ops.sum(ops.stop_gradient(logits), axis=-1, keepdims=True) / logits.shape[-1]
         centred = logits - mean
         variance = ops.sum(ops.square(ops.stop_gradient(centred)), axis=-1) / logits.shape[-1]
@@ -93,3 +97,27 @@ class ZLoss(ClassLoss):
         # One operation forward and one backward on torch, but on logits far from 0 it would round.
         zeta = ops.where(none, 0.0, at_label(labels, standardized(centred)))
         return ops.softplus(self.scale * (self.shift - zeta)) / self.scale
+
+    def _slopes(self, labels, logits, room):
+        classes = logits.shape[-1]
+        mean = ops.sum(logits, axis=-1) / classes
+        centred = logits - mean[..., None]
+        centred -= (
+            ops.sum(centred, axis=-1, keepdims=True) / classes
+        )  # What the mean was rounded by.
+        variance = backend.squared_norm(centred) / classes
+        none = variance <= GUARD * ops.square(mean) + GUARD**2
+        deviation = ops.sqrt(ops.where(none, 1.0, variance))
+        zeta = ops.where(none, 0.0, at_label(labels, centred) / deviation)
+        lack = self.scale * (self.shift - zeta)
+        slope = ops.where(none, 0.0, -ops.sigmoid(lack) / deviation)
+        factor = (-slope * zeta / (deviation * classes))[..., None]
+        if labels.rows is None:
+            room[...] = centred * factor
+            room -= (slope / classes)[..., None]
+            backend.add_last_in_place(room, labels.ids, slope)
+        else:
+            room[...] = slope[..., None] * labels.rows
+            room -= (slope * ops.sum(labels.rows, axis=-1) / classes)[..., None]
+            room += centred * factor
+        return ops.softplus(lack) / self.scale

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import at_label
+from keras_regularize.losses._slopes import by_slopes, crossentropy_slopes
 from keras_regularize.losses.imbalance._counts import (
     check_classes,
     check_counts,
@@ -99,6 +100,9 @@ class LDAM(ClassLoss):
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
+        return by_slopes(self._formula, self._slopes, labels, logits)
+
+    def _formula(self, labels, logits):
         # Shifted first: large logits would round the margins away.
         scores = self.scale * shifted(logits)[0]
         if labels.rows is None:
@@ -107,3 +111,14 @@ class LDAM(ClassLoss):
         else:
             scores = scores - ops.multiply(labels.rows, self._margins)
         return -at_label(labels, backend.log_softmax(scores))
+
+    def _slopes(self, labels, logits, room):
+        scores, _ = shifted(logits)
+        scores *= self.scale
+        if labels.rows is None:
+            backend.add_last_in_place(scores, labels.ids, -entries(self._margins, labels.ids))
+        else:
+            scores -= ops.multiply(labels.rows, self._margins)
+        values, *_ = crossentropy_slopes(labels, scores, room)
+        room *= self.scale
+        return values

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
+from keras_regularize.losses._slopes import by_slopes, crossentropy_slopes
 from keras_regularize.losses.imbalance._counts import check_classes, check_counts, constants
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.registration import export
@@ -86,6 +87,15 @@ class LogitAdjusted(ClassLoss):
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
+        return by_slopes(self._formula, self._slopes, labels, logits)
+
+    def _formula(self, labels, logits):
         # Shifted first: large logits would round the prior away.
         adjusted = ops.add(shifted(logits)[0], self._shift)
         return -label_log_probability(labels, adjusted, from_logits=True)
+
+    def _slopes(self, labels, logits, room):
+        adjusted, _ = shifted(logits)
+        adjusted += ops.convert_to_tensor(self._shift, adjusted.dtype)
+        values, *_ = crossentropy_slopes(labels, adjusted, room)
+        return values

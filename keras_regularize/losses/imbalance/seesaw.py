@@ -7,7 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff import backend
-from keras_regularize.labels import label_ids
+from keras_regularize.labels import label_ids, pick
+from keras_regularize.losses._slopes import by_slopes, crossentropy_slopes
 from keras_regularize.losses.imbalance._counts import (
     check_classes,
     check_counts,
@@ -97,6 +98,9 @@ class Seesaw(ClassLoss):
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
+        return by_slopes(self._formula, self._slopes, labels, logits)
+
+    def _formula(self, labels, logits):
         ids = label_ids(labels, logits)
         # Large logits would round the weights away, log-probabilities do not.
         log_p = backend.log_softmax(logits)
@@ -109,3 +113,20 @@ class Seesaw(ClassLoss):
         compensation = self.q * ops.relu(constant - maximum(own, math.log(0.01)))
         adjusted = log_p + (compensation - mitigation)
         return -label_log_probability(labels, adjusted, from_logits=True)
+
+    def _slopes(self, labels, logits, room):
+        ids = label_ids(labels, logits)
+        first = backend.first_maximum(logits)
+        x = logits - pick(logits, first)[..., None]
+        normalizer = -ops.log(pick(backend.softmax_into(room, x), first))
+        least = normalizer + maximum(pick(x, ids) - normalizer, math.log(0.01))
+        adjusted = x - least[..., None]
+        backend.clip_in_place(adjusted, low=0.0)
+        adjusted *= self.q
+        adjusted += x
+        # The logarithm of M and a number per sample, which no softmax sees.
+        log_counts = ops.convert_to_tensor(self._log_counts, logits.dtype)
+        own_count = ops.convert_to_tensor(entries(self._log_counts, ids), logits.dtype)
+        adjusted += ops.minimum(log_counts, own_count[..., None])
+        values, *_ = crossentropy_slopes(labels, adjusted, room)
+        return values

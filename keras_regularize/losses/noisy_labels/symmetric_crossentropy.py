@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from keras_regularize.labels import mean_under
+from keras_regularize.labels import mean_under, short_labels
 from keras_regularize.losses._focal import log_probability_and_error
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import log_probabilities
@@ -82,6 +82,7 @@ class SymmetricCrossentropy(ClassLoss):
         self.from_logits = bool(from_logits)
 
     def values(self, labels, y_pred):
+        labels = short_labels(labels)
         log_p = log_probabilities(y_pred, self.from_logits)
         rows = labels.rows
         if rows is None:

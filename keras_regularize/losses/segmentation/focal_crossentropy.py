@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_regularize.labels import pick
+from keras_regularize.labels import pick, short_labels
 from keras_regularize.losses._focal import focusing
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.losses.segmentation.region_loss import check_weights, weighted
@@ -70,6 +70,7 @@ class FocalCrossentropy(ClassLoss):
         self.from_logits = bool(from_logits)
 
     def values(self, labels, y_pred):
+        labels = short_labels(labels)
         log_p = log_probabilities(y_pred, self.from_logits)
         weights = weighted(ops.ones_like(log_p[:1]), self.class_weights)
         if labels.rows is not None:
