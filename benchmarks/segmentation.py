@@ -88,6 +88,52 @@ def transforms():
     return {"scipy distance_transform_edt": scipy, "euclidean_distance_transform": ours}
 
 
+def heads(rounds, on_turn):
+    """Layers with a loss of their own, which see the labels, each beside the step without it."""
+    ops, rng = keras.ops, np.random.default_rng(0)
+    features = ops.convert_to_tensor(rng.normal(size=(4, 64, 64, 16)).astype("float32"))
+    ids = ops.convert_to_tensor(rng.integers(0, 4, (4, 64, 64)))
+    edges = ops.convert_to_tensor(rng.integers(0, 2, (4, 64, 64, 1)).astype("float32"))
+    classifier = keras.layers.Conv2D(4, 1)
+    boundary = kr.layers.ConditionalBoundary(classifier)
+    network = kr.layers.inverse_form_network(tile_size=16, units=[64, 16])
+    inverse = kr.layers.InverseForm(network, tiles=[4, 4])
+
+    def of_pixels(y, z):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return loss(y, classifier(z))
+
+    def of_boundaries(y, z):
+        logits = boundary([z, y], training=True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return loss(y, logits) + sum(boundary.losses)
+
+    def of_edges(y, z):
+        return ops.mean((ops.sigmoid(z[..., :1]) - y) ** 2)
+
+    def of_forms(y, z):
+        p = inverse([ops.sigmoid(z[..., :1]), y], training=True)
+        return ops.mean((p - y) ** 2) + sum(inverse.losses)
+
+    pairs = (
+        {
+            "keras SparseCategoricalCrossentropy": contestant(of_pixels, ids, features),
+            "with ConditionalBoundary": contestant(of_boundaries, ids, features),
+        },
+        {
+            "squared errors of edges": contestant(of_edges, edges, features),
+            "with InverseForm": contestant(of_forms, edges, features),
+        },
+    )
+    tables = []
+    for runs in pairs:
+        plain, name = runs
+        timings = race(runs, rounds, warmups=2, on_turn=on_turn)
+        title = f"torch: a step {name}, 4 maps of 64 × 64"
+        tables.append(ratio_table(title, timings, plain))
+    return tables
+
+
 def table(quick=False, on_turn=None):
     if keras.backend.backend() != "torch" or importlib.util.find_spec("monai") is None:
         return Text(
@@ -127,4 +173,4 @@ def table(quick=False, on_turn=None):
             bars={"euclidean_distance_transform": 3.0},
         )
     )
-    return Group(*tables)
+    return Group(*tables, *heads(rounds, on_turn))

@@ -131,8 +131,9 @@ def _all(values, condition, ignore_class):
         values = values.astype("float32")
     if ignore_class is not None:
         values = values[values != ignore_class]
-    ends = (values.min(), values.max()) if values.dtype.kind != "f" and values.size else (values,)
-    return all(condition(end).all() for end in ends)
+    if values.dtype.kind != "f" and values.size:
+        values = np.array((values.min(), values.max()))
+    return condition(values).all()
 
 
 def check_labels(labels, y_pred):

@@ -40,6 +40,8 @@ derivatives and `Forward`, this is what it may use of it:
 | `norms(x, axis)` | Euclidean norms if they can be looked at and are of usual size, else `None` |
 | `power(x, exponent)` | to the power of a number |
 | `total(x)` | the sum of all entries |
+| `channels_first(x)` | `x (batch, …, channels)` as `(batch, channels, pixels)`, in the fewest operations |
+| `class_maps(ids, classes, dtype)` | one-hot `(batch, classes, pixels)` of ids `(batch, …)` |
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
 | `log_softmax(x)` | over the last axis, in the fewest operations |
 | `first_maximum(x)` | position of the largest entry of the last axis, of several the first |

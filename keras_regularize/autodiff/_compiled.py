@@ -1,6 +1,7 @@
 """What is the same on JAX and TensorFlow, where steps are compiled: operations of Keras, which compilers join."""
 
 import contextlib
+import math
 
 import keras
 
@@ -37,6 +38,19 @@ def take_last(values, indices):
 def carries_mask(x):
     """Whether a tensor may carry a mask of Keras."""
     return True
+
+
+def channels_first(x):
+    """`x (batch, …, channels)` as `(batch, channels, pixels)`."""
+    pixels = math.prod(keras.ops.shape(x)[1:-1])
+    return keras.ops.transpose(keras.ops.reshape(x, (-1, pixels, x.shape[-1])), (0, 2, 1))
+
+
+def class_maps(ids, classes, dtype):
+    """One-hot `(batch, classes, pixels)` of ids `(batch, …)`."""
+    ids = keras.ops.reshape(ids, (-1, 1, math.prod(keras.ops.shape(ids)[1:])))
+    each = keras.ops.arange(classes, dtype=ids.dtype)[:, None]
+    return keras.ops.cast(keras.ops.equal(ids, each), dtype)
 
 
 def log_add_exp(a, b):

@@ -10,6 +10,8 @@ import tensorflow as tf
 from keras_regularize.autodiff._compiled import (  # noqa: F401
     add_last,
     carries_mask,
+    channels_first,
+    class_maps,
     exact_segment_sums,
     first_maximum,
     hessian_products,

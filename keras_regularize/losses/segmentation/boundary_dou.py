@@ -78,5 +78,5 @@ class BoundaryDoU(SegmentationLoss):
         alpha = minimum(alpha, self.maximum_alpha)
         overlap = self.total(p * y)
         squares = self.total(p * p) + self.total(y * y)
-        difference = squares - 2.0 * overlap + s
-        return mean(ratio(difference, squares - (1.0 + alpha) * overlap + s), axis=-1)
+        difference = squares - 2.0 * overlap
+        return mean(ratio(difference, squares - (1.0 + alpha) * overlap, s), axis=-1)

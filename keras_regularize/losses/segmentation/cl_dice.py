@@ -96,7 +96,7 @@ class ClDice(RegionLoss):
 
         def on_lines(mask, other):
             lines = ops.reshape(skeleton(pixels.in_space(mask), self.iterations), ops.shape(mask))
-            return ratio(self.total(lines * other) + self.smooth, self.total(lines) + self.smooth)
+            return ratio(self.total(lines * other), self.total(lines), self.smooth)
 
         precision, sensitivity = on_lines(p, y), on_lines(y, p)
         return 1.0 - ratio(2.0 * precision * sensitivity, precision + sensitivity)

@@ -101,4 +101,4 @@ def dice_coefficients(loss, pixels):
     """The Dice coefficients of the classes, `(batch, classes)` or `(1, classes)`."""
     p, y = pixels.probabilities, pixels.labels
     overlap, predicted, size = loss.total(p * y), loss.total(p), loss.total(y)
-    return ratio(2.0 * overlap + loss.smooth, predicted + size + loss.smooth)
+    return ratio(2.0 * overlap, predicted + size, loss.smooth)

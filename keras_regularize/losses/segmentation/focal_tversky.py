@@ -83,5 +83,7 @@ class FocalTversky(RegionLoss):
         overlap, predicted, size = self.overlaps(pixels)
         wrong = self.false_positive_weight * (predicted - overlap)
         wrong = wrong + self.false_negative_weight * (size - overlap)
-        index = ratio(overlap + self.smooth, overlap + wrong + self.smooth)
+        index = ratio(overlap, overlap + wrong, self.smooth)
+        if self.gamma == 1:
+            return 1.0 - index
         return ops.power(maximum(1.0 - index, 1e-7), self.gamma)

@@ -69,7 +69,7 @@ class GeneralizedDice(RegionLoss):
     def image_values(self, pixels):
         overlap, predicted, size = self.overlaps(self.of_classes(pixels))
         present = size > 0
-        weights = ops.where(present, 1.0 / ops.where(present, size, 1.0), 0.0)
+        weights = 1.0 / ops.where(present, size, float("inf"))
         if self.weighting == "square":
             weights = weights * weights
         elif self.weighting == "uniform":
@@ -78,6 +78,6 @@ class GeneralizedDice(RegionLoss):
         weights = ops.stop_gradient(ops.where(present, weights, largest))
 
         def over_classes(x):
-            return ops.sum(weights * x, axis=-1) + self.smooth
+            return ops.sum(weights * x, axis=-1)
 
-        return 1.0 - ratio(over_classes(2.0 * overlap), over_classes(predicted + size))
+        return 1.0 - ratio(over_classes(2.0 * overlap), over_classes(predicted + size), self.smooth)

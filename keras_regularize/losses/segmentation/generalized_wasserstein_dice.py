@@ -81,6 +81,7 @@ class GeneralizedWassersteinDice(SegmentationLoss):
                 f"Received: distance_matrix={distance_matrix!r}"
             )
         self.distance_matrix = matrix.tolist()
+        self._from_label = matrix.T / matrix.max()
         self.weighting = check_choice("weighting", weighting, ("default", "GDL"))
         self.smooth = check_number("smooth", smooth, minimum=0)
 
@@ -92,16 +93,16 @@ class GeneralizedWassersteinDice(SegmentationLoss):
                 f"`distance_matrix` has the distances of {len(self.distance_matrix)} classes. Received: "
                 f"predictions of {y.shape[1]} classes"
             )
-        matrix = np.array(self.distance_matrix) / np.max(self.distance_matrix)
-        from_label = matmul(ops.convert_to_tensor(matrix.T, dtype=y.dtype), y)
+        from_label = matmul(ops.convert_to_tensor(self._from_label, dtype=y.dtype), y)
         distance = ops.sum(from_label * p, axis=1, keepdims=True)
         if self.weighting == "default":
             alpha = ops.sum(y[:, 1:], axis=1, keepdims=True)
         else:
             alpha = ops.sum(y / (self.total(y)[..., None] + 1.0), axis=1, keepdims=True)
-        hits = 2.0 * self.total(alpha * (1.0 - distance))
+        size, wrong = self.total(alpha), self.total(alpha * distance)
+        hits = 2.0 * (size - wrong)
         if self.weighting == "default":
             whole = hits + self.total(distance)
         else:
-            whole = self.total(alpha * (2.0 - distance))
-        return 1.0 - ratio(hits + self.smooth, whole + self.smooth)[:, 0]
+            whole = 2.0 * size - wrong
+        return 1.0 - ratio(hits, whole, self.smooth)[:, 0]

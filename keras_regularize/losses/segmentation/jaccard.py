@@ -52,4 +52,4 @@ class Jaccard(RegionLoss):
 
     def class_values(self, pixels):
         overlap, predicted, size = self.overlaps(pixels)
-        return 1.0 - ratio(overlap + self.smooth, predicted + size - overlap + self.smooth)
+        return 1.0 - ratio(overlap, predicted + size - overlap, self.smooth)

@@ -7,12 +7,14 @@ from typing import Any
 from keras import ops
 
 from keras_regularize.losses.segmentation.segmentation_loss import Pixels, SegmentationLoss
-from keras_regularize.numerics import mean
+from keras_regularize.numerics import TINY, mean
 from keras_regularize.validation import check_number
 
 
-def ratio(numerator, denominator):
-    """The quotient, and 1 for 0/0: an absent class that is not predicted is as it should be."""
+def ratio(numerator, denominator, smooth=0.0):
+    """The quotient with `smooth` added to both, and 1 for 0/0: an absent class that is not predicted is right."""
+    if smooth > TINY:
+        return (numerator + smooth) / (denominator + smooth)
     empty = denominator == 0
     return ops.where(empty, 1.0, numerator / ops.where(empty, 1.0, denominator))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import Labels, check_labels, read_targets
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import mean, upcast
@@ -180,25 +181,19 @@ class SegmentationLoss(ClassLoss):
             kept = int(self.per_image)
             wrong = ops.any(labels.outside, axis=tuple(range(kept, len(labels.outside.shape))))
             values = ops.where(wrong, np.nan, values)
-        return ops.broadcast_to(values, ops.shape(y_pred)[:1])
+        shape = ops.shape(y_pred)[:1]
+        return values if tuple(values.shape) == tuple(shape) else ops.broadcast_to(values, shape)
 
     def values(self, labels, y_pred):
         y_pred = upcast(y_pred)
         spatial = tuple(ops.shape(y_pred)[1:-1])
-        number = math.prod(spatial)
-
-        def channels_first(x):
-            return ops.transpose(ops.reshape(x, (-1, number, x.shape[-1])), (0, 2, 1))
-
-        scores, counted = channels_first(y_pred), None
+        scores, counted = backend.channels_first(y_pred), None
         if labels.counted is not None:
-            counted = ops.reshape(labels.counted, (-1, 1, number))
+            counted = ops.reshape(labels.counted, (-1, 1, math.prod(spatial)))
             scores = ops.where(counted, scores, 0.0)
             counted = ops.cast(counted, scores.dtype)
         if labels.rows is None:
-            classes = ops.arange(y_pred.shape[-1], dtype=labels.ids.dtype)[:, None]
-            targets = ops.equal(ops.reshape(labels.ids, (-1, 1, number)), classes)
+            targets = backend.class_maps(labels.ids, y_pred.shape[-1], scores.dtype)
         else:
-            targets = channels_first(labels.rows)
-        targets = ops.stop_gradient(ops.cast(targets, scores.dtype))
+            targets = ops.stop_gradient(ops.cast(backend.channels_first(labels.rows), scores.dtype))
         return self.image_values(Pixels(targets, scores, counted, spatial, self.from_logits))

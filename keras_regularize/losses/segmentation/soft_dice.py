@@ -65,7 +65,7 @@ class SoftDice(RegionLoss):
         if self.squared:
             predicted = self.total(pixels.probabilities * pixels.probabilities)
             size = self.total(pixels.labels * pixels.labels)
-        return 1.0 - ratio(2.0 * overlap + self.smooth, predicted + size + self.smooth)
+        return 1.0 - ratio(2.0 * overlap, predicted + size, self.smooth)
 
 
 @export

@@ -98,7 +98,7 @@ class UnifiedFocal(SegmentationLoss):
         p, y = pixels.probabilities, pixels.labels
         overlap, predicted, size = self.total(p * y), self.total(p), self.total(y)
         wrong = self.delta * (size - overlap) + (1.0 - self.delta) * (predicted - overlap)
-        distance = maximum(1.0 - ratio(overlap + 1e-7, overlap + wrong + 1e-7), 1e-7)
+        distance = maximum(1.0 - ratio(overlap, overlap + wrong, 1e-7), 1e-7)
         focal = ops.power(distance, 1.0 - self.gamma)
         if self.asymmetric:
             focal = ops.concatenate([distance[:, :1], focal[:, 1:]], axis=1)
