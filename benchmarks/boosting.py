@@ -76,6 +76,9 @@ def histogram_trees(name, train, valid, test, seed):
 
 METHODS: dict[str, Any] = {
     "GrowNet": grow_net,
+    "GrowNet, one epoch a step": lambda *given: grow_net(
+        *given, epochs_per_stage=1, corrective_epochs=1
+    ),
     "GrowNet, no corrective step": lambda *given: grow_net(*given, corrective_epochs=0),
     "GrowNet, first order": lambda *given: grow_net(*given, order=1),
     "GradientBoosting": trees,

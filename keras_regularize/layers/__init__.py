@@ -53,6 +53,7 @@ from keras_regularize.layers.segmentation.t_loss_endpoint import TLossEndpoint
 from keras_regularize.layers.self_tuning.hyper_noise import HyperDropout, HyperGaussianNoise
 from keras_regularize.layers.self_tuning.self_tuning_conv2d import SelfTuningConv2D
 from keras_regularize.layers.self_tuning.self_tuning_dense import SelfTuningDense
+from keras_regularize.layers.self_tuning.self_tuning_embedding import SelfTuningEmbedding
 from keras_regularize.layers.student_t_clustering import StudentTClustering
 from keras_regularize.layers.surrogate_representation import SurrogateRepresentation
 from keras_regularize.layers.unfolded import UnfoldedIHT, UnfoldedISTA
@@ -94,6 +95,7 @@ __all__ = [
     "Reparameterized",
     "SelfTuningConv2D",
     "SelfTuningDense",
+    "SelfTuningEmbedding",
     "ShakeDrop",
     "StudentTClustering",
     "SurrogateRepresentation",

@@ -1,19 +1,32 @@
-"""What a learner of a boosted model is fitted to: Newton's steps in the scores."""
+"""What a boosted model minimizes, and what a learner is fitted to: Newton's steps in the scores."""
 
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_regularize.labels import align_binary, label_rows
 from keras_regularize.lists import read_lists
+from keras_regularize.losses import CompSum, PairwiseLogistic
 from keras_regularize.numerics import maximum
 from keras_regularize.targets import align_targets
 from keras_regularize.validation import check_choice
 
-TASKS = ("regression", "classification", "ranking")
+_LOSSES = {
+    "regression": keras.losses.MeanSquaredError,
+    "classification": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+    "ranking": PairwiseLogistic,
+}
+TASKS = tuple(_LOSSES)
 #: The least second derivative that a gradient is divided by, that of a probability within 1e-6 of 0 or 1.
 _LEAST_CURVATURE = 1e-6
+
+
+def task_loss(task: str, units: int) -> Any:
+    """The loss that a boosted model is trained on."""
+    several = task == "classification" and units > 1
+    return CompSum(tau=1.0) if several else _LOSSES[task]()
 
 
 class BoostingTargets(NamedTuple):

@@ -70,6 +70,51 @@ def paired(
             return
 
 
+def paired_with_validation(
+    x: Any, y: Any, options: dict[str, Any], count: int, join: Callable
+) -> tuple[Iterator[Any], dict[str, Any]]:
+    """`paired` batches of the data and validation data that `fit` is given, and what is left of its arguments."""
+    options = dict(options)
+    size = options.pop("batch_size", None) or 32
+    sample_weight = options.pop("sample_weight", None)
+    validation = options.get("validation_data")
+    split = options.pop("validation_split", 0.0) or 0.0
+    drawn = np.random.default_rng(np.random.randint(2**31))
+    order = drawn.permutation if options.get("shuffle", True) else np.arange
+    options["shuffle"] = False
+    if y is not None:
+        whole = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        rows = Arrays(whole, size, order)
+        training: Any = rows
+        if validation is None and split:
+            cut = int(rows.size * (1.0 - split))
+            first, validation = (
+                tree.map_structure(lambda leaf, part=part: leaf[part], rows.data)
+                for part in (slice(None, cut), slice(cut, None))
+            )
+            training, options["validation_data"] = Arrays(first, size, order), validation
+    else:
+        training = batches(x, order)
+    if validation is None:
+        raise ValueError(
+            "`SelfTuningNetwork` tunes its hyperparameters by validation data: give `fit` "
+            "`validation_data=…`, or arrays and a `validation_split`."
+        )
+    if isinstance(validation, (list, tuple)):
+        others: Any = Arrays(tuple(validation), size, order, wrapped=True)
+        options.setdefault("validation_batch_size", size)
+    else:
+        others = batches(validation, order)
+    if options.get("steps_per_epoch") is None:
+        try:
+            options["steps_per_epoch"] = len(training)
+        except TypeError as error:
+            raise ValueError(
+                "`SelfTuningNetwork` needs `steps_per_epoch` for data of unknown size."
+            ) from error
+    return paired(training, others, count, join), options
+
+
 def _endless(data):
     while True:
         empty = True

@@ -1,7 +1,5 @@
 """Gradient boosting with small networks in the place of trees."""
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,17 +7,18 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.configuration import Configured
-from keras_regularize.labels import align_binary, label_rows
 from keras_regularize.layers.boosted_learner import BoostedLearner
-from keras_regularize.losses import CompSum, Loss, PairwiseLogistic
-from keras_regularize.models._boosting_targets import TASKS, BoostingTargets, boosting_targets
+from keras_regularize.models._boosting_data import split, starting_score
+from keras_regularize.models._boosting_stages import Stages
+from keras_regularize.models._boosting_targets import (
+    TASKS,
+    BoostingTargets,
+    boosting_targets,
+    task_loss,
+)
 from keras_regularize.models.step.data import seen
 from keras_regularize.registration import export
-from keras_regularize.targets import align_targets
 from keras_regularize.validation import check_choice, check_integer, check_number
-
-#: The largest score that a model starts from, where all labels are equal.
-_LARGEST_START = 10.0
 
 
 @export
@@ -78,8 +77,8 @@ class GrowNet(Configured, keras.Model):
             its stages already, or for a generator, which cannot be read twice.
 
     Cost: the greedy step of stage $k$ takes $k$ forward passes and one backward pass of small networks, the
-    corrective step $k$ of both. JAX and TensorFlow compile both steps anew in every stage, seconds each that grow
-    with the number of learners: with small data most of the time, and on torch none of it.
+    corrective step $k$ of both. JAX and TensorFlow, which compile steps, do so for 1, 4, 16, 64, … learners and
+    `stages` at most, and run so many: with small data compiling is most of the time, on torch none of it.
 
     Example:
 
@@ -98,7 +97,7 @@ class GrowNet(Configured, keras.Model):
     Reference: Sarkhan Badirli, Xuanqing Liu, Zhengming Xing, Avradeep Bhowmik, Khoa Doan and Sathiya S. Keerthi,
     *Gradient Boosting Neural Networks: GrowNet*, 2020, arXiv:2002.07971. In their code networks of earlier stages
     stay in training mode in the greedy step, which moves their statistics; a ranking counts the pairs of equal
-    relevance too. Several classes are this package's own.
+    relevance too, and none by its part in NDCG. Several classes are this package's own.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class GrowNet(Configured, keras.Model):
         if task == "ranking" and units != 1:
             raise ValueError(f"A ranking needs one score per item. Received: units={units}")
         self.learners = [self.make_learner() for _ in range(self.stages)]
-        self.num_learners = 0
+        self.num_learners = self.capacity = 0
 
     def make_learner(self) -> keras.layers.Layer:
         """A new learner: from `x`, after the first from `[x, features]`, to `[features, scores]`."""
@@ -148,9 +147,9 @@ class GrowNet(Configured, keras.Model):
             )
         first, *others = self.learners
         first.build(shape)
-        features = tuple(first.compute_output_shape(shape)[0])
+        self.later_shape = [shape, tuple(first.compute_output_shape(shape)[0])]
         for learner in others:
-            learner.build([shape, features])
+            learner.build(self.later_shape)
         options: Any = {"autocast": False, "dtype": "float32"}
         rate = keras.initializers.Constant(self.initial_boost_rate)
         self.boost_rate = self.add_weight((), rate, name="boost_rate", **options)
@@ -182,8 +181,8 @@ class GrowNet(Configured, keras.Model):
                 "`GrowNet` sets the learning rate of each step, so the optimizer's must be a number. Received an "
                 "optimizer whose learning rate is a schedule."
             )
-        super().compile(optimizer, loss=_loss(self), metrics=metrics, **kwargs)
-        self._options = {"metrics": metrics, **kwargs}
+        super().compile(optimizer, loss=task_loss(self.task, self.units), metrics=metrics, **kwargs)
+        self.step_options = {"metrics": metrics, **kwargs}
         self._build_optimizer()
 
     def _build_optimizer(self):
@@ -199,24 +198,26 @@ class GrowNet(Configured, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        before, step = self.score_parts(inputs, training)
-        return before + step
+        return self.scores_and_features(inputs, training)[0]
 
-    def score_parts(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
-        """The scores without the newest learner, and what it adds."""
-        mask = {}
-        if self.task == "ranking":
-            mask = {"mask": ops.any(ops.not_equal(inputs, 0), axis=-1)}
-        nothing = ops.zeros_like(ops.cast(inputs[..., :1], "float32"))
-        total = newest = nothing
-        features = None
-        for learner in self.learners[: self.num_learners]:
-            total = total + newest
-            given = inputs if features is None else [inputs, features]
+    def scores_and_features(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
+        """The scores, and the features that the next learner is given, `None` for the first."""
+        mask = self.mask(inputs)
+        total = ops.zeros_like(ops.cast(inputs[..., :1], "float32"))
+        seen = None
+        for index, learner in enumerate(self.learners[: self.capacity]):
+            grown = ops.convert_to_tensor(self.grown) > index
+            given = inputs if seen is None else [inputs, seen]
             features, scores = learner(given, training=training, **mask)
-            newest = ops.cast(scores, "float32")
+            total = ops.where(grown, total + ops.cast(scores, "float32"), total)
+            seen = features if seen is None else ops.where(grown, features, seen)
         rate = ops.convert_to_tensor(self.boost_rate)
-        return ops.convert_to_tensor(self.start) + rate * total, rate * newest
+        return ops.convert_to_tensor(self.start) + rate * total, seen
+
+    def mask(self, inputs: Any) -> dict[str, Any]:
+        """The argument of learners that says which items are no padding."""
+        ranking = self.task == "ranking"
+        return {"mask": ops.any(ops.not_equal(inputs, 0), axis=-1)} if ranking else {}
 
     def fit(
         self,
@@ -250,7 +251,7 @@ class GrowNet(Configured, keras.Model):
                 f"stages={self.stages}, epochs={epochs}"
             )
         if validation_split:
-            x, y, sample_weight, validation_data = _split(x, y, sample_weight, validation_split)
+            x, y, sample_weight, validation_data = split(x, y, sample_weight, validation_split)
         if hasattr(x, "__next__"):
             raise ValueError(
                 "`GrowNet` reads its data several times: pass arrays or a dataset. Received a generator."
@@ -259,7 +260,8 @@ class GrowNet(Configured, keras.Model):
         if not self.built:
             self.build((None, *getattr(first, "shape", (None,))[1:]))
         if not self.num_learners:
-            self.start.assign(self._starting_score(x, y, sample_weight, steps_per_epoch))
+            given = x, y, sample_weight, steps_per_epoch
+            self.start.assign(starting_score(self.task, self.units, *given))
         if steps_per_epoch is None and hasattr(x, "shape"):
             # Of a last batch that is smaller, statistics are poor, and for its size all would be compiled again.
             steps_per_epoch = max(len(x) // (batch_size or 32), 1)
@@ -293,18 +295,22 @@ class GrowNet(Configured, keras.Model):
         )
         self.stop_training = False
         callbacks.on_train_begin()
+        stages = Stages(self, last, data)
         logs: dict[str, Any] = {}
-        for stage in range(self.num_learners, last):
-            callbacks.on_epoch_begin(stage)
-            logs = self._add_learner(stage, data)
-            if watched:
-                found = validate()
-                logs |= {f"val_{name}": value for name, value in found.items()}
-                if found["loss"] < least:
-                    best, least = self.get_weights(), found["loss"]
-            callbacks.on_epoch_end(stage, logs)
-            if self.stop_training:
-                break
+        try:
+            for stage in range(self.num_learners, last):
+                callbacks.on_epoch_begin(stage)
+                logs = stages.grow()
+                if watched:
+                    found = validate()
+                    logs |= {f"val_{name}": value for name, value in found.items()}
+                    if found["loss"] < least:
+                        best, least = self.get_weights(), found["loss"]
+                callbacks.on_epoch_end(stage, logs)
+                if self.stop_training:
+                    break
+        finally:
+            self.become(self.num_learners)
         if best is not None:
             self.set_weights(best)
         callbacks.on_train_end(logs)
@@ -355,150 +361,15 @@ class GrowNet(Configured, keras.Model):
         self._count_learners()
 
     def _count_learners(self):
-        self._become(int(ops.convert_to_numpy(self.grown)))
+        self.become(int(ops.convert_to_numpy(self.grown)))
 
-    def _become(self, count):
-        """A model of so many learners, for which Keras has not compiled anything yet."""
-        self.num_learners = count
+    def become(self, count: int, capacity: int | None = None) -> None:
+        """A model of `count` learners, which runs `capacity` of them, by default as many.
+
+        What Keras has compiled stays for as long as the same ones are run.
+        """
+        capacity = count if capacity is None else capacity
+        if capacity != self.capacity:
+            self.test_function = self.predict_function = None
+        self.num_learners, self.capacity = count, capacity
         self.grown.assign(float(count))
-        self.test_function = self.predict_function = None
-
-    def _starting_score(self, x, y, sample_weight, steps):
-        """The best constant score."""
-        total, count = np.zeros(self.units), 0.0
-        for labels, weights in itertools.islice(_labels(x, y, sample_weight), steps):
-            if labels is None:
-                raise ValueError("`GrowNet` needs labels `y`. Received: y=None")
-            if self.task == "ranking":
-                break
-            scores = np.zeros((len(labels), self.units), "float32")
-            if self.task == "regression":
-                rows, _ = align_targets(labels, scores)
-            elif self.units == 1:
-                rows, _ = align_binary(labels, scores)
-            else:
-                rows = label_rows(labels, scores)
-            rows = np.asarray(ops.convert_to_numpy(rows), "float64").reshape(-1, self.units)
-            weights = (
-                np.ones(len(rows)) if weights is None else np.reshape(weights, (len(rows), -1))
-            )
-            weights = weights.reshape(len(rows), -1)[:, :1]
-            total += np.where(weights > 0, weights * rows, 0.0).sum(axis=0)
-            count += weights.sum()
-        mean = total / max(count, 1e-30)
-        if self.task == "regression":
-            return mean
-        if self.task == "ranking" or not count:
-            return np.zeros(self.units)
-        with np.errstate(divide="ignore"):
-            start = np.log(mean) - (np.log(1 - mean) if self.units == 1 else 0.0)
-        return np.clip(start, -_LARGEST_START, _LARGEST_START)
-
-    def _add_learner(self, stage, data):
-        """A stage; its logs."""
-        self._become(stage + 1)
-        rate = float(ops.convert_to_numpy(self.optimizer.learning_rate))
-        rate *= 0.5 ** (stage // self.rate_decay_every)
-        try:
-            self._train_only(self.learners[stage : stage + 1], boost_rate=False)
-            logs = self._step(True, rate, self.epochs_per_stage, data)
-            if stage and self.corrective_epochs:
-                self._train_only(self.learners[: stage + 1], boost_rate=True)
-                rate *= self.corrective_rate
-                logs |= self._step(False, rate, self.corrective_epochs, data)
-        finally:
-            self._train_only(self.learners[: stage + 1], boost_rate=True)
-        return logs | {"boost_rate": float(ops.convert_to_numpy(self.boost_rate))}
-
-    def _train_only(self, learners, boost_rate):
-        for learner in self.learners:
-            learner.trainable = any(learner is other for other in learners)
-        self.boost_rate.trainable = boost_rate
-
-    def _step(self, greedy, rate, epochs, data):
-        """Trains what is trainable; the logs of the last epoch."""
-        config = keras.optimizers.serialize(self.optimizer)
-        optimizer = keras.optimizers.deserialize(config)
-        optimizer.learning_rate = rate
-        step, options = _Step(self, greedy), dict(self._options)
-        if greedy:
-            watched = options.get("weighted_metrics") or []
-            loss = _loss(self)
-            watched = watched if isinstance(watched, (list, tuple)) else [watched]
-            mean = keras.metrics.MeanMetricWrapper(loss.call, name="task_loss")
-            options["weighted_metrics"] = [*watched, mean]
-        step.compile(optimizer, _Greedy(self) if greedy else _loss(self), **options)
-        for _ in range(epochs):
-            history = step.fit(**data, verbose=0).history
-        logs = {name: values[-1] for name, values in history.items()}
-        if greedy:
-            logs["greedy_loss"], logs["loss"] = logs["loss"], logs.pop("task_loss")
-        return logs
-
-
-class _Step(keras.Model):
-    """Trains the learners of a boosted model that are trainable, by the `fit` of Keras."""
-
-    def __init__(self, boosted, greedy):
-        super().__init__(dtype=boosted.dtype_policy, name="step")
-        self.boosted, self.greedy = boosted, greedy
-
-    def call(self, inputs, training=None):
-        parts = self.boosted.score_parts(inputs, training)
-        return ops.stack(parts, axis=-1) if self.greedy else parts[0] + parts[1]
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        scores = ops.sum(y_pred, axis=-1) if self.greedy else y_pred
-        return super().compute_metrics(x, y, scores, sample_weight)
-
-
-class _Greedy(Loss):
-    """Squared error of the newest learner to the boosting targets; the last axis has the parts of the scores."""
-
-    def __init__(self, boosted):
-        super().__init__(name="greedy")
-        self.task, self.order = boosted.task, boosted.order
-
-    def call(self, y_true, y_pred):
-        before, step = ops.stop_gradient(y_pred[..., 0]), y_pred[..., 1]
-        target, weight = boosting_targets(self.task, y_true, before, self.order)
-        values = weight * ops.square(step - target)
-        return ops.mean(values, axis=tuple(range(1, len(values.shape))))
-
-
-_TASKS = {
-    "regression": keras.losses.MeanSquaredError,
-    "classification": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
-    "ranking": PairwiseLogistic,
-}
-
-
-def _loss(boosted):
-    several = boosted.task == "classification" and boosted.units > 1
-    return CompSum(tau=1.0) if several else _TASKS[boosted.task]()
-
-
-def _split(x: Any, y: Any, sample_weight: Any, share: float) -> Any:
-    """Training and validation data, the last rows, as Keras takes them."""
-    check_number("validation_split", share, above=0, below=1)
-    data = x, y, sample_weight
-    if not all(part is None or hasattr(part, "shape") for part in data):
-        raise ValueError(f"`validation_split` needs arrays. Received: x of type {type(x).__name__}")
-    cut = int(len(x) * (1 - share))
-    held_out = tuple(None if part is None else part[cut:] for part in data)
-    return *(None if part is None else part[:cut] for part in data), held_out
-
-
-def _labels(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any]]:
-    """Labels and weights of the batches of data."""
-    if y is not None or hasattr(x, "shape"):
-        batches: Any = [(x, y, sample_weight)]
-    else:
-        batches = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
-    for batch in batches:
-        _, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        yield _array(labels), _array(weights)
-
-
-def _array(values: Any) -> Any:
-    return None if values is None else ops.convert_to_numpy(values)

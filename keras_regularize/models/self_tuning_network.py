@@ -13,7 +13,7 @@ from keras_regularize import autodiff
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.layers.self_tuning.response import RESPONSE
-from keras_regularize.models._paired_batches import Arrays, batches, paired
+from keras_regularize.models._paired_batches import paired_with_validation
 from keras_regularize.models.hyperparameters import Hyperparameter, perturbation_entropy
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.models.step.objective import scaled
@@ -395,50 +395,8 @@ class SelfTuningNetwork(RegularizedModel):
         options = {name: given[name] for name in given if name not in ("self", "x", "y")}
         if VALIDATION in self.split_columns(y)[1]:
             return super().fit(x, y, **options)
-        data, options = self._paired(x, y, options)
+        data, options = paired_with_validation(x, y, options, self.validation_steps, self._joined)
         return super().fit(data, **options)
-
-    def _paired(self, x, y, options):
-        """Batches with validation batches beside them, and what is left of the arguments of `fit`."""
-        options = dict(options)
-        size = options.pop("batch_size", None) or 32
-        sample_weight = options.pop("sample_weight", None)
-        validation = options.get("validation_data")
-        split = options.pop("validation_split", 0.0) or 0.0
-        drawn = np.random.default_rng(np.random.randint(2**31))
-        order = drawn.permutation if options.get("shuffle", True) else np.arange
-        options["shuffle"] = False
-        if y is not None:
-            whole = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-            rows = Arrays(whole, size, order)
-            training: Any = rows
-            if validation is None and split:
-                cut = int(rows.size * (1.0 - split))
-                first, validation = (
-                    tree.map_structure(lambda leaf, part=part: leaf[part], rows.data)
-                    for part in (slice(None, cut), slice(cut, None))
-                )
-                training, options["validation_data"] = Arrays(first, size, order), validation
-        else:
-            training = batches(x, order)
-        if validation is None:
-            raise ValueError(
-                "`SelfTuningNetwork` tunes its hyperparameters by validation data: give `fit` "
-                "`validation_data=…`, or arrays and a `validation_split`."
-            )
-        if isinstance(validation, (list, tuple)):
-            others: Any = Arrays(tuple(validation), size, order, wrapped=True)
-            options.setdefault("validation_batch_size", size)
-        else:
-            others = batches(validation, order)
-        if options.get("steps_per_epoch") is None:
-            try:
-                options["steps_per_epoch"] = len(training)
-            except TypeError as error:
-                raise ValueError(
-                    "`SelfTuningNetwork` needs `steps_per_epoch` for data of unknown size."
-                ) from error
-        return paired(training, others, self.validation_steps, self._joined), options
 
     def _joined(self, batch, validation):
         if len(batch) < 2 or any(len(part) < 2 for part in validation):

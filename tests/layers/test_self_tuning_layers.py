@@ -21,6 +21,14 @@ RESPONDING = {
 SHAPES = {"dense": (4, 2, 5), "conv": (4, 3, 5, 2)}
 
 
+IDS = np.array([[1, 0, 2], [2, 2, 1]])
+
+
+def embedded(h, **options):
+    layer = kr.layers.SelfTuningEmbedding(3, 4, **options)
+    return layer, layer([IDS, h])
+
+
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("kind", RESPONDING)
 def test_without_a_response_it_is_the_plain_layer(kind, use_bias):
@@ -93,6 +101,33 @@ def test_what_is_refused_by_responding_layers(kind):
         kr.layers.SelfTuningDense(0)
     with pytest.raises(ValueError, match="`kernel_size`"):
         kr.layers.SelfTuningConv2D(2, (1, 2, 3))
+
+
+def test_an_embedding_follows_the_hyperparameters_of_its_sample():
+    h = normal(2, 3)
+    layer, got = embedded(h)
+    kernel, response, hyper = map(array, layer.weights)
+    expected = kernel[IDS] + (h @ hyper)[:, None] * response[IDS]
+    np.testing.assert_allclose(array(got), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(kernel).max() <= 0.1 and not np.allclose(kernel, response)
+    plain, got = embedded(h, hyper_initializer="zeros")
+    np.testing.assert_array_equal(array(got), array(plain.kernel)[IDS])
+    # Ids of any kind, one for each sample too, and more of them than half precision has numbers.
+    np.testing.assert_array_equal(array(plain([IDS[:, 0].astype("float32"), h])), array(got)[:, 0])
+    half = kr.layers.SelfTuningEmbedding(5000, 1, dtype="mixed_float16")
+    outputs = half([np.array([[4099.0]], "float32"), np.zeros((1, 1))])
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float16"
+    assert array(outputs)[0, 0, 0] == array(half.kernel)[4099, 0].astype("float16")
+
+
+def test_an_embedding_hands_on_which_ids_are_padding():
+    _, outputs = embedded(normal(2, 3), mask_zero=True)
+    mask = array(ops.cast(outputs._keras_mask, "int32"))
+    np.testing.assert_array_equal(mask, [[1, 0, 1], [1, 1, 1]])
+    with pytest.raises(ValueError, match="a row for each sample"):
+        embedded(normal(3))
+    with pytest.raises(ValueError, match="`output_dim`"):
+        kr.layers.SelfTuningEmbedding(3, 0)
 
 
 @pytest.mark.parametrize("axis", [None, 1])

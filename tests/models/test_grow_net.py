@@ -1,6 +1,6 @@
 """Boosting with networks: its targets, its steps, and a model that grows, stops, is saved and goes on.
 
-JAX and TensorFlow compile each stage, so what does not depend on the backend runs once.
+JAX and TensorFlow take long to compile, so what does not depend on the backend runs once.
 """
 
 import keras
@@ -10,6 +10,7 @@ from keras import ops
 
 import keras_regularize as kr
 from keras_regularize import autodiff
+from keras_regularize.models import _boosting_stages
 from keras_regularize.testing._common import to_numpy
 
 RANDOM = np.random.default_rng(0)
@@ -117,6 +118,38 @@ def test_a_learner_that_adds_nothing_changes_nothing():
     model.set_weights(weights)
     assert model.num_learners == 2
     np.testing.assert_array_equal(model.predict(X, verbose=0), before)
+
+
+@pytest.mark.once
+def test_learners_that_only_fill_a_compiled_step_change_nothing(monkeypatch):
+    results = []
+    for one_by_one in (True, False):
+        monkeypatch.setattr(_boosting_stages.backend, "RUNS_ONE_BY_ONE", one_by_one)
+        keras.utils.set_random_seed(0)
+        model = kr.models.GrowNet(6, hidden_units=3)
+        model.compile(keras.optimizers.AdamW(0.02, weight_decay=0.1, global_clipnorm=1.0))
+        model.fit(X, Y, 16, epochs=3, verbose=0, validation_data=(X, Y), shuffle=False)
+        assert model.capacity == model.num_learners <= 3
+        results.append([to_numpy(w) for w in model.weights])
+    for exact, filled in zip(*results):
+        np.testing.assert_allclose(filled, exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.once
+def test_few_programs_serve_many_stages(monkeypatch):
+    monkeypatch.setattr(_boosting_stages.backend, "RUNS_ONE_BY_ONE", False)
+    sizes = [_boosting_stages.capacity(count, 40) for count in range(41)]
+    assert sorted(set(sizes)) == [0, 1, 4, 16, 40]
+    assert all(size >= count for count, size in enumerate(sizes))
+    made, make = [], _boosting_stages._Step.compile_like
+
+    def counted(step, *arguments):
+        made.append(type(step).__name__)
+        make(step, *arguments)
+
+    monkeypatch.setattr(_boosting_stages._Step, "compile_like", counted)
+    grown(stages=4)
+    assert made.count("_GreedyStep") == 3 and made.count("_CorrectiveStep") == 1
 
 
 @pytest.mark.once

@@ -163,11 +163,16 @@ class Batches(keras.utils.PyDataset):
 
 @pytest.mark.once
 def test_any_data_gives_the_same_training():
+    torch = pytest.importorskip("torch")
     x, y = data()
 
     def generator():
         while True:
             yield from (Batches(x, y, 8)[i] for i in range(3))
+
+    def loader(*arrays):
+        tensors = torch.utils.data.TensorDataset(*map(torch.as_tensor, arrays))
+        return torch.utils.data.DataLoader(tensors, 8)
 
     given = [
         ((x, y, 8), {"validation_data": VALIDATION}),
@@ -177,6 +182,7 @@ def test_any_data_gives_the_same_training():
             (np.concatenate([x, VALIDATION[0]]), np.concatenate([y, VALIDATION[1]]), 8),
             {"validation_split": 1 / 3},
         ),
+        ((loader(x, y),), {"validation_data": loader(*VALIDATION)}),
     ]
     results = []
     for arguments, options in given:
@@ -188,6 +194,7 @@ def test_any_data_gives_the_same_training():
     # The last validation batch of arrays is filled up.
     np.testing.assert_array_equal(results[0], results[3])
     np.testing.assert_array_equal(results[1], results[2])
+    np.testing.assert_array_equal(results[1], results[4])
     assert not np.array_equal(results[0], results[1])
 
 

@@ -15,21 +15,24 @@ RESPONSE = ("response_kernel", "response_bias", "hyper_kernel")
 class Responding(Configured, keras.layers.Layer):
     """An affine layer whose kernel and bias are affine in hyperparameters; a subclass defines `_linear`."""
 
-    #: Ranks that the features may have, and how they are called in messages.
+    #: Ranks that the features may have, how they are called in messages, and whether their channels must be known.
     _ranks: range
     _layout: str
+    _has_channels = True
 
-    def __init__(self, activation: Any, use_bias: bool, hyper_initializer: Any, **kwargs: Any):
+    #: Of a subclass without arguments of that name.
+    activation: Any = staticmethod(keras.activations.linear)
+    use_bias = False
+
+    def __init__(self, hyper_initializer: Any, **kwargs: Any):
         super().__init__(**kwargs)
-        self.activation = keras.activations.get(activation)
-        self.use_bias = bool(use_bias)
         self.hyper_initializer = keras.initializers.get(hyper_initializer)
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         features, hyper = self._checked(input_shape)
         *inputs, units = kernel_shape = self._kernel_shape(features)
-        limit = 1.0 / math.sqrt(math.prod(inputs))
+        limit = self._limit(inputs)
 
         def weight(name, shape):
             # One for each weight: an initializer draws the same numbers again.
@@ -54,10 +57,10 @@ class Responding(Configured, keras.layers.Layer):
                 f"`{name}` needs a list [features, hyperparameters]. Received: shape {shapes}"
             )
         features, hyper = map(tuple, shapes)
-        if len(features) not in self._ranks or features[self._channels_axis()] is None:
+        unknown = self._has_channels and features[self._channels_axis()] is None
+        if len(features) not in self._ranks or unknown:
             raise ValueError(
-                f"`{name}` needs features {self._layout} with a known number of channels. "
-                f"Received: features of shape {features}"
+                f"`{name}` needs {self._layout}. Received: features of shape {features}"
             )
         if len(hyper) != 2 or hyper[-1] is None:
             raise ValueError(
@@ -70,12 +73,12 @@ class Responding(Configured, keras.layers.Layer):
         features, hyper = inputs
         self._checked([tuple(features.shape), tuple(hyper.shape)])
         scales = ops.matmul(hyper, self.hyper_kernel)
+        outputs = self._linear(features, self.kernel)
         # A row for each sample, the same at all its positions.
-        inner = (1,) * (len(features.shape) - 2)
+        inner = (1,) * (len(outputs.shape) - 2)
         first = self._channels_axis() == 1
         units = self.kernel.shape[-1]
         place = (-1, units, *inner) if first else (-1, *inner, units)
-        outputs = self._linear(features, self.kernel)
         response = self._linear(features, self.response_kernel)
         outputs = outputs + response * ops.reshape(scales[:, :units], place)
         if self.use_bias:
@@ -88,6 +91,10 @@ class Responding(Configured, keras.layers.Layer):
 
     def _channels_axis(self) -> int:
         return -1
+
+    def _limit(self, inputs):
+        """The largest weight at the start, for a kernel `(*inputs, units)`."""
+        return 1.0 / math.sqrt(math.prod(inputs))
 
     def _kernel_shape(self, features):
         raise NotImplementedError

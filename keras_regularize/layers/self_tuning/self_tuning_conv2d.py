@@ -72,7 +72,9 @@ class SelfTuningConv2D(Responding):
         hyper_initializer: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(activation, use_bias, hyper_initializer, **kwargs)
+        super().__init__(hyper_initializer, **kwargs)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = bool(use_bias)
         self.filters = check_integer("filters", filters, minimum=1)
         self.kernel_size = _pair("kernel_size", kernel_size)
         self.strides = _pair("strides", strides)
@@ -84,9 +86,8 @@ class SelfTuningConv2D(Responding):
             ("channels_last", "channels_first"),
         )
         first = self.data_format == "channels_first"
-        self._layout = (
-            f"(batch, {'channels, height, width' if first else 'height, width, channels'})"
-        )
+        axes = "channels, height, width" if first else "height, width, channels"
+        self._layout = f"features (batch, {axes}) with a known number of channels"
 
     def _channels_axis(self):
         return 1 if self.data_format == "channels_first" else -1

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_regularize.layers.self_tuning.response import Responding
@@ -58,7 +59,7 @@ class SelfTuningDense(Responding):
     """
 
     _ranks = range(2, 100)
-    _layout = "(batch, …, channels)"
+    _layout = "features (batch, …, channels) with a known number of channels"
 
     def __init__(
         self,
@@ -68,7 +69,9 @@ class SelfTuningDense(Responding):
         hyper_initializer: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(activation, use_bias, hyper_initializer, **kwargs)
+        super().__init__(hyper_initializer, **kwargs)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = bool(use_bias)
         self.units = check_integer("units", units, minimum=1)
 
     def _kernel_shape(self, features):
