@@ -58,13 +58,20 @@ def times(x: Any, matrix: Any) -> Any:
 
 def repeat(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:
     """The state after `step(i, state)` for all `i` below `count`."""
-    return in_one_program(lambda state: ops.fori_loop(0, count, step, state), state)
+    if not backend.RUNS_ONE_BY_ONE:  # TensorFlow takes long over operations by themselves.
+        return backend.compiled(lambda state: ops.fori_loop(0, count, step, state))(state)
+    for i in range(count):  # Keras' loop looks through the state, which takes as long as a step.
+        state = step(i, state)
+    return state
 
 
-def in_one_program(loop: Callable[[Any], Any], state: Any) -> Any:
-    """`loop(state)`, which takes long where TensorFlow runs it operation by operation."""
-    # PyTorch has no programs, and would not keep what a gradient needs.
-    return loop(state) if backend.RUNS_ONE_BY_ONE else backend.compiled(loop)(state)
+def repeat_while(going: Callable[..., Any], step: Callable[..., Any], state: Any) -> Any:
+    """The state after `step(*state)` as long as `going(*state)`."""
+    if not backend.RUNS_ONE_BY_ONE:
+        return backend.compiled(lambda state: ops.while_loop(going, step, state))(state)
+    while going(*state):
+        state = step(*state)
+    return state
 
 
 def operator_norm(operator: Any, shape: Sequence[int] | None = None, iterations: int = 50) -> Any:
@@ -123,7 +130,7 @@ def norm_of(operator: LinearOperator, v: Any, iterations: int = 50) -> Any:
 
     def step(_, v):
         v = operator.adjoint(operator.forward(v))
-        return v / (ops.sqrt(ops.sum(v * v)) + TINY)
+        return v / (ops.sum(v * v) ** 0.5 + TINY)
 
     v = repeat(iterations, step, v / ops.sqrt(ops.sum(v * v)))
     image = operator.forward(v)

@@ -197,10 +197,12 @@ def _problem(measurements, matrix, factor, step_size, iterations):
 
 def _descent(y, matrix, step_size):
     """The step `x - γ Aᵀ(Ax - y)`."""
-    transposed, scaled = ops.transpose(matrix), step_size * matrix
+    root = step_size**0.5  # On both sides, so that each step reads the memory of one matrix.
+    matrix, y = root * matrix, root * y
+    transposed = ops.transpose(matrix)
 
     def descend(x):
-        return x - times(times(x, transposed) - y, scaled)
+        return x - times(times(x, transposed) - y, matrix)
 
     return descend
 

@@ -1,5 +1,6 @@
 """Differences of neighbouring pixels, and the map that is adjoint to them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -13,8 +14,15 @@ def forward_differences(images: Any, axis: int) -> Any:
 
 def adjoint_differences(dual: Any, axis: int) -> Any:
     """The adjoint of `forward_differences`, for a `dual` whose last entries along `axis` are 0."""
-    first = _part(dual, axis, 0, 1)
-    return ops.concatenate([ops.zeros_like(first), _part(dual, axis, None, -1)], axis=axis) - dual
+    return ops.roll(dual, 1, axis=axis) - dual
+
+
+def inner_differences(like: Any, axis: int) -> Callable[[Any], Any]:
+    """`forward_differences` of images of one size, in fewer operations each time."""
+    size = ops.shape(like)[axis]
+    inner = ops.cast(ops.arange(size) < size - 1, like.dtype)
+    inner = ops.reshape(inner, (-1,) + (1,) * (-1 - axis))
+    return lambda images: (ops.roll(images, -1, axis=axis) - images) * inner
 
 
 def axes_of_space(rank: int) -> tuple[int, int]:

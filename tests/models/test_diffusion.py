@@ -277,6 +277,16 @@ def test_images_of_a_network_that_does_not_tell_their_shape():
         model.sample(2)
 
 
+@pytest.mark.everywhere
+def test_a_batch_without_rows_moves_nothing():
+    model = model_of("x0")
+    model.compile("sgd", "mse")
+    before = [array(v) for v in model.trainable_variables]
+    assert np.isfinite(model.train_on_batch(X[:0]))
+    for variable, value in zip(model.trainable_variables, before):
+        np.testing.assert_array_equal(array(variable), value)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

@@ -160,7 +160,8 @@ class AdversarialModel(Configured, Standalone):
 
         `objective()` returns `(loss, aux)` at the present weights of both networks; so does this.
         """
-        network, variables = self._network(name), self._own_variables()[name]
+        network = self._network(name)
+        variables = network.trainable_variables
         trained = {id(v) for v in variables}
         others = [(v, backend.read(v)) for v in self.variables if id(v) not in trained]
         frozen = {id(v) for v in self.discriminator.non_trainable_variables}
