@@ -414,6 +414,9 @@ REFERENCES = {
     "models.SignAutoencoder": (
         "tests/models/test_autoencoders.py::test_a_sign_autoencoder_is_that_of_the_formula"
     ),
+    "analysis.sufficiency_gap": (
+        "tests/analysis/test_sufficiency_gap.py::test_it_is_the_loss_above_that_of_the_best_scores"
+    ),
     "analysis.contrastive_rademacher": (
         "tests/analysis/test_contrastive_rademacher.py::test_the_supremum_is_that_of_a_search"
     ),

@@ -100,6 +100,7 @@ FAMILIES = {
         "models.MultiView",
         "models.MomentumViews",
         "analysis.representation",
+        "analysis.sufficiency_gap",
         "callbacks.RepresentationQuality",
         "utils.GraphBatches",
         "utils.neighbor_graph",

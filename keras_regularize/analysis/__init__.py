@@ -13,6 +13,7 @@ from keras_regularize.analysis._off_policy_bound import off_policy_bound
 from keras_regularize.analysis._outlier_channels import outlier_channels
 from keras_regularize.analysis._private_bag_means import private_bag_means
 from keras_regularize.analysis._relative_importance import relative_importance
+from keras_regularize.analysis._sufficiency_gap import sufficiency_gap
 from keras_regularize.analysis.autoencoders import (
     autoencoder_log_density_difference,
     autoencoder_score,
@@ -240,6 +241,7 @@ __all__ = [
     "space_folding",
     "spectral_norms",
     "split_conformal_quantile",
+    "sufficiency_gap",
     "target_shift_weights",
     "weighted_conformal_quantile",
 ]

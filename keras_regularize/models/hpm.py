@@ -34,6 +34,11 @@ class HPM(Configured, keras.Model):
     encoded patches `(batch, patches, dim)` of whole inputs, `reconstruct` what a mask leaves to guess. After
     training use `patch_embedding` and `encoder`, with `positions` added in between.
 
+    Expect a small gain over random masks, `final_hard_fraction=0`. On digits in patches of 2 × 2 pixels, with an
+    encoder of one block and 8 to 12 epochs, a linear classifier of the mean of the encoded patches was right more
+    often in 20 of 23 pairs of runs, for 0.025 more of the images on average; one of all encoded patches gained by
+    neither.
+
     Args:
         patch_embedding: A built model from patches `(batch, patches, pixels)` to tokens `(batch, patches, dim)`.
         encoder: A built model of tokens `(batch, any number, dim)`, which knows of no positions.

@@ -130,10 +130,34 @@ def train_on_views(loss, rows=slice(None), batch_size=16):
     return [*model.get_weights(), np.array(history["loss"])]
 
 
-#: Each other sample of the whole batch is a negative.
+class MeanOfShares(kr.regularizers.Uniformity):
+    """What two replicas make of it, of which each compares the samples of its half alone."""
+
+    def penalty(self, rows):
+        return sum(super(MeanOfShares, self).penalty(half) for half in (rows[:8], rows[8:])) / 2
+
+
+def train_features(regularizer, rows=slice(None), batch_size=16):
+    """Weights and losses of a network whose features are compared with each other."""
+    keras.utils.set_random_seed(5)
+    net = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, activity_regularizer=regularizer), layers.Dense(3)]
+    )
+    model = kr.models.RegularizedModel(net)
+    model.compile(
+        keras.optimizers.SGD(0.2), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    history = model.fit(
+        X[rows], Y[rows], batch_size=batch_size, epochs=2, shuffle=False, verbose=0
+    ).history
+    return [*model.get_weights(), np.array(history["loss"])]
+
+
+#: Each sample is compared with others of the whole batch.
 LOSSES_OF_VIEWS = {
     "NTXent": lambda: kr.losses.NTXent(0.5),
     "VICReg": lambda: kr.losses.VICReg(),
+    "TREGS": lambda: kr.losses.TREGS(),
 }
 
 #: What is trained on one device and on several, by name: functions of the rows and the size of a batch.
@@ -175,8 +199,10 @@ def main(mode):
             distribution = keras.distribution.ModelParallel(
                 layout_map=layout, batch_dim_name="batch"
             )
+        whole = train_features(kr.regularizers.Uniformity())
         with distribution.scope():
             compare_all(train_all(), one)
+            compare("features", train_features(kr.regularizers.Uniformity()), whole)
     elif mode == "mirrored":
         import tensorflow as tf
 
@@ -191,13 +217,16 @@ def main(mode):
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))
+            features = train_features(kr.regularizers.Uniformity())
         # Keras weights activity losses by replica, so the groups of one device are equal batches.
         compare("m-sharpness", several, local)
+        compare("features", features, train_features(MeanOfShares()))
     else:
         import torch
 
         one = train_all()
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
+        shares = train_features(MeanOfShares())
         torch.distributed.init_process_group("gloo")
         rank = torch.distributed.get_rank()
         # Of every batch of 16 the first half goes to rank 0, the second to rank 1.
@@ -207,6 +236,7 @@ def main(mode):
             lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True), rows, batch_size=8
         )
         compare("m-sharpness", several, local)
+        compare("features", train_features(kr.regularizers.Uniformity(), rows, 8), shares)
         check_synchronization(rank, rows)
         torch.distributed.destroy_process_group()
     print("equal to one device")

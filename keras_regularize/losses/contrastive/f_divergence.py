@@ -33,7 +33,7 @@ class FDivergenceContrastive(ViewsLoss):
 
     A constant that is added to the scores of an anchor changes nothing, equal scores have the value 0, and the
     gradients of an anchor's negatives sum to 1. How good an encoder is for later tasks is bounded by how far this
-    loss is above that of the best scores (Lin and Mei).
+    loss is above that of the best scores (Lin and Mei); `analysis.sufficiency_gap` tells it where these are known.
 
     On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
     them, as it is under `keras.distribution` on JAX.

@@ -2,15 +2,15 @@
 
 from keras import ops
 
-from keras_regularize.losses._coupled import BatchCoupledLoss, present
-from keras_regularize.numerics import maximum, upcast
+from keras_regularize.losses.contrastive._views import ViewsLoss, as_weights, two_views
+from keras_regularize.numerics import maximum
 from keras_regularize.ops.points import lengths, tree_edges
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
 
 
 @export
-class TREGS(BatchCoupledLoss):
+class TREGS(ViewsLoss):
     r"""Self-supervised loss of two views, kept from collapsing by the minimum spanning trees of their features.
 
     With the features $z_i, z'_i$ of the two views of sample $i$ and the penalty of `regularizers.TREG`,
@@ -22,6 +22,9 @@ class TREGS(BatchCoupledLoss):
     There are no negative pairs, no second network and no statistics of the batch. It is one number for a batch,
     and each sample has it. Samples that do not count, of weight 0 or masked, are in no tree.
 
+    On several TensorFlow replicas, or in training in several processes of PyTorch, the batch is that of all of
+    them, as it is under `keras.distribution` on JAX.
+
     Args:
         invariance_factor: $\beta \ge 0$. With $\beta \ge \gamma \ge \lambda$ features do not collapse, as
             the authors found.
@@ -32,7 +35,7 @@ class TREGS(BatchCoupledLoss):
         dtype: Dtype of the computation, as in `keras.losses.Loss`.
 
     Call arguments:
-        y_true: Not used; anything with one row per sample.
+        y_true: Not used, may be `None`.
         y_pred: Features `(batch, 2, dim)`, not normalized.
 
     Returns:
@@ -76,26 +79,16 @@ class TREGS(BatchCoupledLoss):
         self.factor = check_number("factor", factor, minimum=0)
         self.sphere_factor = check_number("sphere_factor", sphere_factor, minimum=0)
 
-    def values(self, y_true, y_pred, counted):
-        if len(y_pred.shape) != 3 or y_pred.shape[1] not in (2, None):
-            raise ValueError(
-                "`TREGS` needs features of two views, `(batch, 2, dim)`. "
-                f"Received: y_pred.shape={tuple(y_pred.shape)}"
-            )
-        views = upcast(y_pred)
-        here = present(counted, views[:, 0, 0])
-        if y_pred.shape[0] == 0:
-            return here, None
-        count = maximum(ops.sum(here), 1.0)
-        gaps = ops.sum(ops.square(views[:, 0] - views[:, 1]), axis=-1)
-        total = self.invariance_factor * ops.sum(here * gaps) / count
-        # In a tree, what does not count stands where a sample does that counts.
-        first = ops.argmax(here)
-        for view in (views[:, 0], views[:, 1]):
-            sphere = ops.sum(here * ops.square(lengths(view) - 1.0))
-            view = ops.where(here[:, None] > 0, view, view[first])
-            total = (
-                total
-                + (self.sphere_factor * sphere - self.factor * ops.sum(tree_edges(view))) / count
-            )
-        return total * ops.ones_like(here), None
+    def sample_values(self, y_true, z, here):
+        views = two_views(z)
+        weights = as_weights(here, views[0])
+        count = maximum(ops.sum(weights), 1.0)
+        gaps = ops.sum(ops.square(views[0] - views[1]), axis=-1)
+        total = self.invariance_factor * ops.sum(weights * gaps)
+        for view in views:
+            total = total + self.sphere_factor * ops.sum(weights * ops.square(lengths(view) - 1.0))
+            if here is not None:
+                # In a tree, what does not count stands where a sample does that counts.
+                view = ops.where(here[:, None], view, view[ops.argmax(weights)])
+            total = total - self.factor * ops.sum(tree_edges(view))
+        return total / count * ops.ones_like(weights)

@@ -30,7 +30,11 @@ class Dispersive(FeatureRegularizer):
     and 0; *cosine* does not depend on the lengths of features and *covariance* not on the scale of each.
 
     As an activity regularizer it returns the value times the batch size, because Keras divides activity losses by
-    the batch size, and the value itself before Keras 3.14, which did not. The batch is that of one device.
+    the batch size, and the value itself before Keras 3.14, which did not.
+
+    On several TensorFlow replicas, or in several processes of PyTorch, the batch is the share that one of them
+    sees, and their values are averaged: a layer may be called in a branch or a loop, where they cannot wait for
+    each other. Under `keras.distribution` on JAX it is the whole batch.
 
     Args:
         factor: $\lambda \ge 0$.

@@ -26,6 +26,10 @@ class KoLeo(FeatureRegularizer):
     As an activity regularizer it returns the value times the batch size, because Keras divides activity losses by
     the batch size, and the value itself before Keras 3.14, which did not. A batch of one has value 0.
 
+    On several TensorFlow replicas, or in several processes of PyTorch, the batch is the share that one of them
+    sees, and their values are averaged: a layer may be called in a branch or a loop, where they cannot wait for
+    each other. Under `keras.distribution` on JAX it is the whole batch.
+
     Args:
         factor: $\lambda \ge 0$.
         normalized: Whether features are divided by their norms; `False` takes them as they are.

@@ -35,6 +35,10 @@ class LDReg(FeatureRegularizer):
     the batch size, and the value itself before Keras 3.14, which did not. A batch below four has value 0. Samples
     closer than about a thousandth of the spread of the batch count as equal: float32 tells no more.
 
+    On several TensorFlow replicas, or in several processes of PyTorch, the batch is the share that one of them
+    sees, and their values are averaged: a layer may be called in a branch or a loop, where they cannot wait for
+    each other. Under `keras.distribution` on JAX it is the whole batch.
+
     Args:
         factor: $\lambda \ge 0$; 0.01 with SimCLR, 0.005 with BYOL, 5e-6 with masked autoencoders.
         k: $k \ge 2$ neighbours; 16 to 128.

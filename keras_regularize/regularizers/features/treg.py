@@ -27,6 +27,10 @@ class TREG(FeatureRegularizer):
     the batch size, and the value itself before Keras 3.14, which did not. A batch of one has the second term
     alone.
 
+    On several TensorFlow replicas, or in several processes of PyTorch, the batch is the share that one of them
+    sees, and their values are averaged: a layer may be called in a branch or a loop, where they cannot wait for
+    each other. Under `keras.distribution` on JAX it is the whole batch, as it is everywhere with `losses.TREGS`.
+
     Args:
         factor: $\gamma \ge 0$.
         sphere_factor: $\lambda \ge 0$; at most $\gamma$, as the authors found.
