@@ -36,6 +36,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `dense(gradient)` | a gradient as one tensor, also that of an embedding |
 | `take_last(values, indices)` | `values[…, indices]` along the last axis |
 | `add_last(x, indices, values)` | `x` with values added at `indices` of the last axis |
+| `add_product(x, y, z)` | `x + y · z`, in one operation where those run one by one |
 | `channels_first(x)` | `x (batch, …, channels)` as `(batch, channels, pixels)`, in the fewest operations |
 | `class_maps(ids, classes, dtype)` | one-hot `(batch, classes, pixels)` of ids `(batch, …)` |
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |

@@ -40,6 +40,11 @@ def carries_mask(x):
     return True
 
 
+def add_product(x, y, z):
+    """`x + y · z`."""
+    return x + y * z
+
+
 def channels_first(x):
     """`x (batch, …, channels)` as `(batch, channels, pixels)`."""
     pixels = math.prod(keras.ops.shape(x)[1:-1])

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_regularize.autodiff._compiled import (  # noqa: F401
     add_last,
+    add_product,
     carries_mask,
     channels_first,
     class_maps,

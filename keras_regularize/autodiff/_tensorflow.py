@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_regularize.autodiff._compiled import (  # noqa: F401
     add_last,
+    add_product,
     carries_mask,
     channels_first,
     class_maps,

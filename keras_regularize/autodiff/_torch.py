@@ -393,6 +393,11 @@ def add_last(x, indices, values):
     return x.scatter_add(-1, indices.long()[..., None], values[..., None])
 
 
+def add_product(x, y, z):
+    """`x + y · z`, in one operation."""
+    return torch.addcmul(x, y, z)
+
+
 def channels_first(x):
     """`x (batch, …, channels)` as `(batch, channels, pixels)`, at a tenth of the time of Keras."""
     return x.flatten(1, -2).transpose(1, 2)
