@@ -100,12 +100,8 @@ def unit_vectors(x: Any, axis: int = -1) -> Any:
     Vectors may be of any finite size. One whose entries are below 1e-12 together stays as it is, with gradient 0:
     it has no direction.
     """
-    from keras_regularize.autodiff import backend  # Which is built on this module.
-
     x = ops.convert_to_tensor(x)
     wide = upcast(x)
-    if (usual := backend.norms(wide, axis)) is not None:
-        return ops.cast(wide / usual, x.dtype)
     size = ops.stop_gradient(ops.sum(ops.abs(wide), axis=axis, keepdims=True))
     none = size <= GUARD
     wide = wide / ops.where(size > 1e15, size, 1.0)  # Squares of 1e20 overflow.

@@ -40,6 +40,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `norms(x, axis)` | Euclidean norms if they can be looked at and are of usual size, else `None` |
 | `power(x, exponent)` | to the power of a number |
 | `total(x)` | the sum of all entries |
+| `add_product(x, y, z)` | `x + y · z`, in one operation where those run one by one |
 | `channels_first(x)` | `x (batch, …, channels)` as `(batch, channels, pixels)`, in the fewest operations |
 | `class_maps(ids, classes, dtype)` | one-hot `(batch, classes, pixels)` of ids `(batch, …)` |
 | `log_add_exp(a, b)` | `log(exp(a) + exp(b))`, in the fewest operations |
@@ -56,10 +57,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `scan_with_gradient(step, carry, inputs)` | the same for few rows, with a gradient under XLA everywhere |
 | `with_gradient(forward, backward)` | a function with a gradient of its own; JAX has no forward mode for it |
 | `with_slopes(plain, slopes, x, y)` | `plain(x, y)`, or that with its gradient where nothing is compiled |
-| `softmax_into(room, x)` | softmax over the last axis, written into an array; in slopes only |
-| `add_last_in_place(x, indices, values)` | `add_last` into the array itself; in slopes only |
-| `clip_in_place(x, low, high)` | brings entries between bounds, in the array itself; in slopes only |
-| `squared_norm(x)` | `Σ_k x_k²` over the last axis without an array of squares; in slopes only |
+| `in_place` | what slopes are written with; `None` where steps are compiled |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
 | `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |
 | `DIVIDES_IN_FLOAT32` | whether Keras' means of losses divide float64 in float32 |

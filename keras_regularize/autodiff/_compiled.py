@@ -40,6 +40,11 @@ def carries_mask(x):
     return True
 
 
+def add_product(x, y, z):
+    """`x + y · z`."""
+    return x + y * z
+
+
 def channels_first(x):
     """`x (batch, …, channels)` as `(batch, channels, pixels)`."""
     pixels = math.prod(keras.ops.shape(x)[1:-1])
@@ -96,6 +101,10 @@ def add_last(x, indices, values):
     ops = keras.ops
     places = ops.equal(indices[..., None], ops.arange(x.shape[-1], dtype="int32"))
     return x + ops.where(places, ops.cast(values, x.dtype)[..., None], 0.0)
+
+
+#: Slopes are not written where a compiler joins passes.
+in_place = None
 
 
 def with_slopes(plain, slopes, x, y):

@@ -9,12 +9,14 @@ import tensorflow as tf
 
 from keras_regularize.autodiff._compiled import (  # noqa: F401
     add_last,
+    add_product,
     carries_mask,
     channels_first,
     class_maps,
     exact_segment_sums,
     first_maximum,
     hessian_products,
+    in_place,
     is_compiling,
     join_last,
     jvp,

@@ -175,6 +175,37 @@ def with_slopes(plain, slopes, x, y):
     return _WithSlopes.apply(plain, slopes, x, y)
 
 
+class _InPlace:
+    """Operations without a record, for the slopes of `with_slopes`, on arrays that nothing else needs."""
+
+    @staticmethod
+    def softmax(room, x):
+        """The softmax over the last axis, written into `room`."""
+        return torch.softmax(x, dim=-1, out=room)
+
+    @staticmethod
+    def add_last(x, indices, values):
+        """`x` with `values (…)` added at `indices (…)` of the last axis."""
+        indices = indices.long()[..., None]
+        if isinstance(values, float):
+            return x.scatter_(-1, indices, values, reduce="add")
+        values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
+        return x.scatter_add_(-1, indices, values[..., None])
+
+    @staticmethod
+    def clip(x, low=None, high=None):
+        """`x` with its entries brought up to `low` and down to `high`."""
+        return x.clamp_(low, high)
+
+    @staticmethod
+    def squared_norm(x):
+        """`Σ_k x_k²` over the last axis, without an array of squares."""
+        return torch.linalg.vector_norm(x, dim=-1).square()
+
+
+in_place = _InPlace
+
+
 def compiled(fn):
     """`fn` itself, without a record of what it did."""
     return torch.no_grad()(fn)
@@ -442,20 +473,6 @@ def add_last(x, indices, values):
     return x.scatter_add(-1, indices.long()[..., None], values[..., None])
 
 
-def add_last_in_place(x, indices, values):
-    """`add_last` into an `x` that nothing else needs."""
-    indices = indices.long()[..., None]
-    if isinstance(values, float):
-        return x.scatter_(-1, indices, values, reduce="add")
-    values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
-    return x.scatter_add_(-1, indices, values[..., None])
-
-
-def clip_in_place(x, low=None, high=None):
-    """`x`, which nothing else needs, with its entries brought up to `low` and down to `high`."""
-    return x.clamp_(low, high)
-
-
 def put_last(x, indices, values):
     """`x` with the entries at `indices (…)` of the last axis replaced by `values (…)`."""
     return x.scatter(-1, indices.long()[..., None], values[..., None])
@@ -479,14 +496,9 @@ def total(x):
     return x.sum()
 
 
-def squared_norm(x):
-    """`Σ_k x_k²` over the last axis, without an array of squares."""
-    return torch.linalg.vector_norm(x, dim=-1).square()
-
-
-def softmax_into(room, x):
-    """The softmax over the last axis, written into an array."""
-    return torch.softmax(x, dim=-1, out=room)
+def add_product(x, y, z):
+    """`x + y · z`, in one operation."""
+    return torch.addcmul(x, y, z)
 
 
 def channels_first(x):

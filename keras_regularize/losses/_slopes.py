@@ -30,14 +30,13 @@ def by_slopes(formula, slopes, labels, logits):
 
 def crossentropy_slopes(labels, logits, room):
     """`-Σ_k t_k log softmax(z)_k`, and position and value of the largest logit, of several the first."""
-    backend.softmax_into(room, logits)
+    backend.in_place.softmax(room, logits)
     first = backend.first_maximum(logits)
     top = pick(logits, first)
-    normalizer = -ops.log(
-        pick(room, first)
-    )  # Of the logits less the largest: its probability is 1/K at least.
+    # Of the logits less the largest: its probability is 1/K at least.
+    normalizer = -ops.log(pick(room, first))
     if labels.rows is None:
-        backend.add_last_in_place(room, labels.ids, -1.0)
+        backend.in_place.add_last(room, labels.ids, -1.0)
         return (top - pick(logits, labels.ids)) + normalizer, first, top
     total = ops.sum(labels.rows, axis=-1)
     room *= total[..., None]
@@ -49,4 +48,4 @@ def below_margin(logits, top, margin):
     """How far each logit is more than `margin` below the largest one: negative numbers and zeros."""
     below = logits - top[..., None]
     below += margin  # Second: large logits would round the margin away.
-    return backend.clip_in_place(below, high=0.0)
+    return backend.in_place.clip(below, high=0.0)

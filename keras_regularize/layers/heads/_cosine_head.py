@@ -57,8 +57,8 @@ class CosineHead(Configured, keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         features, labels = features_and_labels(self, inputs, training, self.units)
         features = upcast(ops.cast(features, self.variable_dtype))
-        directions = unit_vectors(features)
-        kernel = unit_vectors(upcast(self.kernel), axis=0)
+        directions = _directions(features)
+        kernel = _directions(upcast(self.kernel), axis=0)
         cosine = matmul(directions, kernel)
         nearest = None
         if self.sub_centers > 1:
@@ -92,6 +92,12 @@ class ClassMargins:
             return self.config
         values = ops.convert_to_tensor(self._values, dtype=dtype)
         return ops.take(values, ops.clip(ids, 0, len(self._values) - 1), axis=0)
+
+
+def _directions(x, axis=-1):
+    """`unit_vectors(x, axis)`, in the few operations that usual vectors need where they can be looked at."""
+    norms = backend.norms(x, axis)
+    return unit_vectors(x, axis) if norms is None else x / norms
 
 
 def at_label(ids, units):

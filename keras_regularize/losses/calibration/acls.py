@@ -113,7 +113,7 @@ class ACLS(ClassLoss):
             tops = backend.peek(logits) == backend.peek(top)[..., None]
             if np.count_nonzero(tops) == tops[..., 0].size:  # No ties.
                 values += factor * ops.square(over)
-                backend.add_last_in_place(room, first, 2.0 * factor * over)
+                backend.in_place.add_last(room, first, 2.0 * factor * over)
             else:
                 tops = ops.convert_to_tensor(tops, logits.dtype)
                 values += factor * ops.square(over) * ops.sum(tops, axis=-1)
@@ -121,7 +121,7 @@ class ACLS(ClassLoss):
         factor = self.alpha * self.negative_factor / (logits.shape[-1] - 1)
         if factor > 0:
             below = below_margin(logits, top, self.margin)
-            values += factor * backend.squared_norm(below)
+            values += factor * backend.in_place.squared_norm(below)
             below *= 2.0 * factor
             room += below
         return values

@@ -102,5 +102,5 @@ class MaxSup(ClassLoss):
             return values
         factor = self.factor / logits.shape[-1]
         room -= factor
-        backend.add_last_in_place(room, first, self.factor)
+        backend.in_place.add_last(room, first, self.factor)
         return values - factor * ops.sum(logits - top[..., None], axis=-1)

@@ -99,5 +99,5 @@ class MbLS(ClassLoss):
         values -= factor * ops.sum(below, axis=-1)
         signs = factor * ops.sign(below)
         room += signs
-        backend.add_last_in_place(room, first, -ops.sum(signs, axis=-1))
+        backend.in_place.add_last(room, first, -ops.sum(signs, axis=-1))
         return values

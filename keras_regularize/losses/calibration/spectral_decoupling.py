@@ -111,7 +111,7 @@ class SpectralDecoupling(ClassLoss):
         factor = self.factor / logits.shape[-1]
         distance = logits if self.target == 0 else logits - self._target(labels, logits)
         room += (2.0 * factor) * distance
-        return values + factor * backend.squared_norm(distance)
+        return values + factor * backend.in_place.squared_norm(distance)
 
     def _target(self, labels, logits):
         if not isinstance(self.target, list):

@@ -102,10 +102,9 @@ class ZLoss(ClassLoss):
         classes = logits.shape[-1]
         mean = ops.sum(logits, axis=-1) / classes
         centred = logits - mean[..., None]
-        centred -= (
-            ops.sum(centred, axis=-1, keepdims=True) / classes
-        )  # What the mean was rounded by.
-        variance = backend.squared_norm(centred) / classes
+        # What the mean was rounded by.
+        centred -= ops.sum(centred, axis=-1, keepdims=True) / classes
+        variance = backend.in_place.squared_norm(centred) / classes
         none = variance <= GUARD * ops.square(mean) + GUARD**2
         deviation = ops.sqrt(ops.where(none, 1.0, variance))
         zeta = ops.where(none, 0.0, at_label(labels, centred) / deviation)
@@ -115,7 +114,7 @@ class ZLoss(ClassLoss):
         if labels.rows is None:
             room[...] = centred * factor
             room -= (slope / classes)[..., None]
-            backend.add_last_in_place(room, labels.ids, slope)
+            backend.in_place.add_last(room, labels.ids, slope)
         else:
             room[...] = slope[..., None] * labels.rows
             room -= (slope * ops.sum(labels.rows, axis=-1) / classes)[..., None]

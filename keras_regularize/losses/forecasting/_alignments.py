@@ -60,7 +60,8 @@ log_sums = backend.with_gradient(_log_sums, _log_sums_gradient)
 
 def _forward_sums(weights, sources):
     def step(above, left, diagonal, source, first, second, third):
-        return source + first * above + second * left + third * diagonal
+        source = backend.add_product(source, first, above)
+        return backend.add_product(backend.add_product(source, second, left), third, diagonal)
 
     return _recur(step, 0.0, 0.0, (sources, *_parts(weights)))
 
@@ -81,8 +82,8 @@ def _backward_sums(weights, sources):
     def body(carry, given):
         (here, diagonal), (source, first, second, third) = carry, given
         here = here + source
-        above = backend.join_last((here * first + diagonal)[:, 1:], column)
-        return (here * second + above, here * third), here
+        above = backend.join_last(backend.add_product(diagonal, here, first)[:, 1:], column)
+        return (backend.add_product(above, here, second), here * third), here
 
     inputs = (sources, *_parts(weights))
     return backend.scan(body, (nothing, nothing), inputs, reverse=True)

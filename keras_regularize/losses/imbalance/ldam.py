@@ -116,7 +116,7 @@ class LDAM(ClassLoss):
         scores, _ = shifted(logits)
         scores *= self.scale
         if labels.rows is None:
-            backend.add_last_in_place(scores, labels.ids, -entries(self._margins, labels.ids))
+            backend.in_place.add_last(scores, labels.ids, -entries(self._margins, labels.ids))
         else:
             scores -= ops.multiply(labels.rows, self._margins)
         values, *_ = crossentropy_slopes(labels, scores, room)

@@ -118,10 +118,10 @@ class Seesaw(ClassLoss):
         ids = label_ids(labels, logits)
         first = backend.first_maximum(logits)
         x = logits - pick(logits, first)[..., None]
-        normalizer = -ops.log(pick(backend.softmax_into(room, x), first))
+        normalizer = -ops.log(pick(backend.in_place.softmax(room, x), first))
         least = normalizer + maximum(pick(x, ids) - normalizer, math.log(0.01))
         adjusted = x - least[..., None]
-        backend.clip_in_place(adjusted, low=0.0)
+        backend.in_place.clip(adjusted, low=0.0)
         adjusted *= self.q
         adjusted += x
         # The logarithm of M and a number per sample, which no softmax sees.
