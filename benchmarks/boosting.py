@@ -29,7 +29,8 @@ def prepared(name, seed):
     x, x_valid, y, y_valid = model_selection.train_test_split(
         x, y, test_size=0.2, random_state=seed
     )
-    mean, std = x.mean(axis=0), x.std(axis=0) + 1e-6
+    mean, std = x.mean(axis=0), x.std(axis=0)
+    std[std == 0] = 1.0  # A pixel that is blank in all rows for training may not be so in others.
     parts = [((part - mean) / std).astype("float32") for part in (x, x_valid, x_test)]
     labels = [y, y_valid, y_test]
     if task == "regression":
