@@ -62,8 +62,8 @@ class ModularCaptioner(Configured, OwnLoss):
     before it and for the end of the longest captions, and `"part_of_speech"` `(batch, time, 4)`.
 
     Raises:
-        ValueError: If an argument is out of range, inputs or labels have other shapes, the parts of speech are
-            missing, or an id is no token or module.
+        ValueError: If an argument is out of range, inputs or labels have other shapes, or the parts of speech are
+            missing. An id that is no token or module gives NaN, or an error of the backend.
 
     Cost: per step two LSTM cells, four attentions over the regions and one over the steps before, step by step.
 
