@@ -27,6 +27,7 @@ TASKS = (
     "calibration",
     "prediction_intervals",
     "robustness",
+    "corruptions",
     "group_shift",
     "flatness_small_data",
     "pruning",
@@ -365,10 +366,13 @@ def draw(task: Task, results: Mapping, path: pathlib.Path) -> None:
                 markersize=4,
                 elinewidth=1.2,
             )
-        axis.set_title(textwrap.fill(measure.title, 14), fontsize=9)
+        title = textwrap.fill(measure.title, 14 if panels < 5 else 10, break_long_words=False)
+        axis.set_title(title, fontsize=9 if panels < 5 else 8)
         axis.tick_params(labelsize=8)
         axis.tick_params(axis="y", length=0)
         axis.locator_params(axis="x", nbins=4 if panels < 3 else 3)
+        if panels > 4:  # Whole numbers, which are short.
+            axis.locator_params(axis="x", nbins=2, steps=[1, 2, 4, 5, 10])
         axis.grid(alpha=0.3)
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0, 0].set_yticks(range(len(rows)), names)
