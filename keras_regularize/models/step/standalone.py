@@ -35,9 +35,9 @@ class Standalone(SavedSeeds, keras.Model):
             return super().train_on_batch(*args, **kwargs)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """That of Keras, a scalar for an empty batch, too."""
+        """That of Keras, a number for an empty batch, too."""
         loss = super().compute_loss(*args, **kwargs)
-        return ops.sum(loss) if getattr(loss, "shape", ()) else loss
+        return ops.sum(loss) if 0 in getattr(loss, "shape", ()) else loss
 
     def with_penalties(self, loss: Any) -> Any:
         """What `compute_loss` gives out: a mean loss, and the penalties of the model."""
