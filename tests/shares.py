@@ -7,7 +7,7 @@
   train step, and parameters that are about a backend. Of a contract TensorFlow and JAX both run the checks of
   numbers at the edge of what a backend can hold; those of what it computes besides, for each symbol one of the
   two; and an eighth of the others, different ones for each symbol.
-- `rotating` marks guides and experiments that show what a method is good for, whose numbers are pinned
+- `rotating` marks experiments that show what a method is good for, whose numbers are pinned
   elsewhere: each runs on one backend.
 - `once` marks what does not depend on the backend (in a module so marked, but for what is `rotating`).
 

@@ -9,7 +9,6 @@ from docs.tools import guides
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.mark.rotating
 @pytest.mark.parametrize("path", guides.scripts(), ids=lambda path: path.stem)
 def test_the_guide_runs(path):
     if "import keras_hub" in path.read_text("utf-8"):

@@ -94,21 +94,21 @@ TASKS = {
 
 # A language model calls its embedding twice, the second time for the logits.
 LAYERS = {
-    keras_hub.models.BertTextClassifier: "token_embedding",
-    keras_hub.models.GPT2CausalLM: "embeddings_add",
-    keras_hub.models.ViTImageClassifier: None,
+    "BertTextClassifier": "token_embedding",
+    "GPT2CausalLM": "embeddings_add",
+    "ViTImageClassifier": None,
 }
 
 
 def vat(net):
-    return kr.models.VAT(net, layer=LAYERS[type(net)], epsilon=0.5, seed=0)
+    return kr.models.VAT(net, layer=LAYERS[type(net).__name__], epsilon=0.5, seed=0)
 
 
 def plain_strength(kind):
     return {
         "gradient": lambda net: kr.models.SAM(net, rho=0.0),
         "objective": lambda net: kr.models.Flooding(net, 0.0),
-        "input": lambda net: kr.models.VAT(net, factor=0.0, layer=LAYERS[type(net)]),
+        "input": lambda net: kr.models.VAT(net, factor=0.0, layer=LAYERS[type(net).__name__]),
     }[kind]
 
 

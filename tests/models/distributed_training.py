@@ -186,23 +186,21 @@ def compare(name, several, one):
 
 
 def main(mode):
-    if mode in ("data_parallel", "model_parallel"):
-        one = train_all()
+    if mode == "distributions":
+        one, whole = train_all(), train_features(kr.regularizers.Uniformity())
         devices = keras.distribution.list_devices()
         assert len(devices) == 4
-        if mode == "data_parallel":
-            distribution = keras.distribution.DataParallel(devices=devices)
-        else:
-            mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"], devices)
-            layout = keras.distribution.LayoutMap(mesh)
-            layout["hidden/kernel"] = (None, "model")
-            distribution = keras.distribution.ModelParallel(
-                layout_map=layout, batch_dim_name="batch"
-            )
-        whole = train_features(kr.regularizers.Uniformity())
-        with distribution.scope():
-            compare_all(train_all(), one)
-            compare("features", train_features(kr.regularizers.Uniformity()), whole)
+        layout = keras.distribution.LayoutMap(
+            keras.distribution.DeviceMesh((2, 2), ["batch", "model"], devices)
+        )
+        layout["hidden/kernel"] = (None, "model")
+        for distribution in (
+            keras.distribution.DataParallel(devices=devices),
+            keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch"),
+        ):
+            with distribution.scope():
+                compare_all(train_all(), one)
+                compare("features", train_features(kr.regularizers.Uniformity()), whole)
     elif mode == "mirrored":
         import tensorflow as tf
 

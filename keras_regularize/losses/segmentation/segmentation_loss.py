@@ -181,8 +181,10 @@ class SegmentationLoss(ClassLoss):
             kept = int(self.per_image)
             wrong = ops.any(labels.outside, axis=tuple(range(kept, len(labels.outside.shape))))
             values = ops.where(wrong, np.nan, values)
-        shape = ops.shape(y_pred)[:1]
-        return values if tuple(values.shape) == tuple(shape) else ops.broadcast_to(values, shape)
+        known = tuple(y_pred.shape[:1])
+        if None not in known and tuple(values.shape) == known:
+            return values  # In an operation less than the next, which takes PyTorch long.
+        return ops.broadcast_to(values, ops.shape(y_pred)[:1])
 
     def values(self, labels, y_pred):
         y_pred = upcast(y_pred)

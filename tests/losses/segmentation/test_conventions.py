@@ -142,6 +142,19 @@ def test_a_batch_that_counts_as_one_image(name):
     assert tuple(loss(ids[:0], logits[:0]).shape) == (0,)
 
 
+@pytest.mark.everywhere
+def test_compiled_batches_of_any_size_count_as_one_image():
+    ids, logits = case(shape=(3, 12))
+    loss = kr.losses.SoftDice(from_logits=True, per_image=False)
+    model = keras.Sequential(
+        [keras.Input((12, 3)), keras.layers.Dense(3, kernel_initializer="identity")]
+    )
+    model.compile("sgd", loss)
+    found = model.evaluate(logits, ids, batch_size=2, verbose=0)
+    first, last = (float(array(loss(ids[rows], logits[rows]))) for rows in (slice(2), slice(2, 3)))
+    assert found == pytest.approx((2 * first + last) / 3, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_does_not_fit_is_refused(name):
     ids, logits = case()
