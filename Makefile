@@ -103,7 +103,7 @@ lint: $(VENV)/.ruff
 
 docs: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m docs.tools
-	$(RUN) -m mkdocs build --strict
+	KERAS_BACKEND=$(BACKEND) $(RUN) -m mkdocs build --strict
 
 # Runs guides in full and keeps what they print and draw: all, or those of GUIDES="noisy_labels calibration".
 guides: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs $(VENV)/.ecosystem
