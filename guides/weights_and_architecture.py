@@ -102,6 +102,8 @@ for axis, (curve, y) in zip(axes, curves.items()):
         if name in ("penalty 0.01", "search_network"):
             axis.plot(line, outputs, label=f"{name}: {count} units")
     axis.set_title(curve, fontsize=10)
+    axis.set_xlabel("x")
+    axis.set_ylabel("y")
     axis.legend(frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
