@@ -148,6 +148,8 @@ class _WithSlopes(torch.autograd.Function):
         found, ctx.found = ctx.found, None
         if found is None:  # Given away before.
             _, found = _by_pieces(ctx.slopes, x, y)
+        if peek(cotangent) is None:  # Several at a time, by `is_grads_batched`.
+            return None, None, found * cotangent[..., None], None
         return None, None, found.mul_(cotangent[..., None]), None
 
 

@@ -73,6 +73,16 @@ def test_slopes_are_used_up_once():
     assert recorded.grad_fn is not None
 
 
+def test_gradients_of_several_values_at_a_time():
+    import torch
+
+    z = torch.randn(3, CLASSES, requires_grad=True)
+    values = LOSSES["MbLS"](np.array([0, 1, 2]), z)
+    rows = [torch.autograd.grad(value, z, retain_graph=True)[0] for value in values]
+    (found,) = torch.autograd.grad(values, z, torch.eye(3), is_grads_batched=True)
+    torch.testing.assert_close(found, torch.stack(rows))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_second_derivatives_are_those_of_the_formula(name, monkeypatch):
     import torch
