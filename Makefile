@@ -112,7 +112,7 @@ guides: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-docs $(VENV)/.ecosystem
 # The built site in Chromium, which Debian and others have as a package of that name.
 test-site: docs
 	@command -v chromium > /dev/null || { echo 'make test-site needs the program chromium.'; exit 1; }
-	$(RUN) -m pytest -q docs/tools/test_site.py
+	KERAS_BACKEND=$(BACKEND) $(RUN) -m pytest -q docs/tools/test_site.py
 
 names: $(VENV)/.backend-$(BACKEND) $(VENV)/.extra-test
 	KERAS_BACKEND=$(BACKEND) $(RUN) -m tests.extend_registered_names
