@@ -42,10 +42,10 @@ def network(*augmentation):
 class Mixed(keras.utils.PyDataset):
     """Batches of images and rows of labels that a layer of Keras mixes with each other."""
 
-    def __init__(self, mixing, x, y, batch_size=50):
+    def __init__(self, mixing, x, y, batch_size=50, seed=0):
         super().__init__()
         self.mixing, self.x, self.y, self.batch_size = mixing, x, y, batch_size
-        self.generator = np.random.default_rng(0)
+        self.generator = np.random.default_rng(seed)
         self.on_epoch_end()
 
     def __len__(self):

@@ -11,6 +11,7 @@ from keras import layers
 import keras_regularize as kr
 from benchmarks.comparisons._comparison import PLAIN, Clock, Data, Measure, Method, Task, grid
 from benchmarks.comparisons._digits import digits, smoothed
+from benchmarks.robustness_report import Mixed
 
 EPSILON = 0.1
 TESTED = 500
@@ -80,32 +81,11 @@ def network(*first, branch=None):
     return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(layers.Activation("relu")(x))))
 
 
-class Mixed(keras.utils.PyDataset):
-    """Batches of images and rows of labels that a layer of Keras mixes with each other."""
-
-    def __init__(self, mixing, x, y, batch_size, seed):
-        super().__init__()
-        self.mixing, self.x, self.batch_size = mixing, x, batch_size
-        self.y = keras.utils.to_categorical(y, 10).astype("float32")
-        self.generator = np.random.default_rng(seed)
-        self.on_epoch_end()
-
-    def __len__(self):
-        return len(self.x) // self.batch_size
-
-    def __getitem__(self, index):
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        batch = self.mixing({"images": self.x[rows], "labels": self.y[rows]}, training=True)
-        return batch["images"], batch["labels"]
-
-    def on_epoch_end(self):
-        self.order = self.generator.permutation(len(self.x))
-
-
 def mixed(run, mixing):
     model, clock = network(), Clock()
     model.compile(run.task.optimizer(), keras.losses.CategoricalCrossentropy(from_logits=True))
-    batches = Mixed(mixing, run.x, run.y, run.task.batch_size, run.seed)
+    rows = keras.utils.to_categorical(run.y, 10).astype("float32")
+    batches = Mixed(mixing, run.x, rows, run.task.batch_size, run.seed)
     model.fit(batches, epochs=run.epochs, callbacks=[clock], verbose=0)
     run.seconds += clock.seconds
     return model
