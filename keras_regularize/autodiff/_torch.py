@@ -5,9 +5,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from keras_regularize.autodiff._torch_operations import (  # noqa: F401
+    add_last,
+    add_product,
+    carries_mask,
+    channels_first,
+    class_maps,
+    cumulative_logsumexp,
+    exact_segment_sums,
+    first_maximum,
+    join_last,
+    largest,
+    log_add_exp,
+    log_softmax,
+    looked_at,
+    norms,
+    one_hot_ids,
+    peek,
+    power,
+    put_last,
+    recur,
+    scan,
+    scan_with_gradient,
+    stack,
+    take_last,
+    total,
+)
+from keras_regularize.autodiff._torch_slopes import in_place, with_slopes  # noqa: F401
 
 # Whether a compiled step may differentiate through a gradient.
 COMPILES_DOUBLE_BACKWARD = False
@@ -124,88 +151,6 @@ class _WithGradient(torch.autograd.Function):
 def with_gradient(forward, backward):
     """`forward(*inputs)`, whose gradients are `backward(inputs, output, cotangent)`, differentiable too."""
     return lambda *inputs: _WithGradient.apply(forward, backward, *inputs)
-
-
-# Entries of a piece of an array for each thread: what is made of one stays in the caches of usual processors.
-_PIECE = 2**19
-
-
-class _WithSlopes(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, plain, slopes, x, y):
-        values, ctx.found = _by_pieces(slopes, x, y)
-        ctx.plain, ctx.slopes = plain, slopes
-        ctx.save_for_backward(x, y)
-        return values
-
-    @staticmethod
-    def backward(ctx, cotangent):
-        x, y = ctx.saved_tensors
-        if torch.is_grad_enabled():  # The gradient is to be differentiated itself.
-            values = ctx.plain(x, y)
-            (gradient,) = torch.autograd.grad(values, x, cotangent, create_graph=True)
-            return None, None, gradient, None
-        found, ctx.found = ctx.found, None
-        if found is None:  # Given away before.
-            _, found = _by_pieces(ctx.slopes, x, y)
-        if peek(cotangent) is None:  # Several at a time, by `is_grads_batched`.
-            return None, None, found * cotangent[..., None], None
-        return None, None, found.mul_(cotangent[..., None]), None
-
-
-def _by_pieces(slopes, x, y):
-    """Values and slopes, a few rows at a time where there are many: fresh memory costs more than arithmetic."""
-    room, classes = torch.empty_like(x, memory_format=torch.contiguous_format), x.shape[-1]
-    size = max(1, _PIECE * torch.get_num_threads() // classes)
-    if x.numel() < 2 * size * classes:
-        return slopes(x, y, room), room
-    rows, places = x.reshape(-1, classes), room.view(-1, classes)
-    y = y.reshape(-1, *y.shape[x.ndim - 1 :])
-    pieces = zip(rows.split(size), y.split(size), places.split(size))
-    return torch.cat([slopes(*piece) for piece in pieces]).reshape(x.shape[:-1]), room
-
-
-def with_slopes(plain, slopes, x, y):
-    """`plain(x, y)`, a value for each row; by `slopes(x, y, room)` where that is cheaper.
-
-    `x` is `(…, classes)` and `y (…)` or like `x`. `slopes` gives the values and writes their gradients into
-    `room`, an array like `x`. It runs without a record, on some of the rows at a time.
-    """
-    recorded = x.requires_grad and torch.is_grad_enabled() and not y.requires_grad
-    if not (recorded and x.numel()) or peek(x) is None:
-        return plain(x, y)
-    return _WithSlopes.apply(plain, slopes, x, y)
-
-
-class _InPlace:
-    """Operations without a record, for the slopes of `with_slopes`, on arrays that nothing else needs."""
-
-    @staticmethod
-    def softmax(room, x):
-        """The softmax over the last axis, written into `room`."""
-        return torch.softmax(x, dim=-1, out=room)
-
-    @staticmethod
-    def add_last(x, indices, values):
-        """`x` with `values (…)` added at `indices (…)` of the last axis."""
-        indices = indices.long()[..., None]
-        if isinstance(values, float):
-            return x.scatter_(-1, indices, values, reduce="add")
-        values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
-        return x.scatter_add_(-1, indices, values[..., None])
-
-    @staticmethod
-    def clip(x, low=None, high=None):
-        """`x` with its entries brought up to `low` and down to `high`."""
-        return x.clamp_(low, high)
-
-    @staticmethod
-    def squared_norm(x):
-        """`Σ_k x_k²` over the last axis, without an array of squares."""
-        return torch.linalg.vector_norm(x, dim=-1).square()
-
-
-in_place = _InPlace
 
 
 def compiled(fn):
@@ -431,182 +376,3 @@ def average(variables):
 def keep_weights_on_error(model):
     """Gives a model its weights back when an exception leaves a Keras loop (they never leave it here)."""
     return contextlib.nullcontext()
-
-
-def peek(x):
-    """A tensor's values as a NumPy array where that needs no waiting, else `None`."""
-    if isinstance(x, np.ndarray):
-        return x
-    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or not x.is_cpu:
-        return None
-    x = x.detach() if x.requires_grad else x
-    try:
-        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    except RuntimeError:  # Inside of `torch.vmap`.
-        return None
-
-
-def looked_at(tensors):
-    """Tensors as NumPy arrays if all can be had so, which takes a third of the time if they are small."""
-    seen = [peek(x) for x in tensors]
-    return [torch.as_tensor(x) for x in tensors] if any(x is None for x in seen) else seen
-
-
-def stack(parts):
-    """One tensor of several, or of arrays that `looked_at` has given."""
-    if isinstance(parts[0], np.ndarray):
-        return torch.from_numpy(np.array(parts))
-    return torch.stack(parts)
-
-
-def take_last(values, indices):
-    """`values[…, indices]` along the last axis, for indices that are not negative."""
-    return values.gather(-1, indices.long())
-
-
-def carries_mask(x):
-    """Whether a tensor may carry a mask of Keras."""
-    return getattr(x, "_keras_mask", None) is not None
-
-
-def add_last(x, indices, values):
-    """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
-    values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
-    return x.scatter_add(-1, indices.long()[..., None], values[..., None])
-
-
-def put_last(x, indices, values):
-    """`x` with the entries at `indices (…)` of the last axis replaced by `values (…)`."""
-    return x.scatter(-1, indices.long()[..., None], values[..., None])
-
-
-def norms(x, axis):
-    """Euclidean norms, with the axis kept, if they can be looked at and none is 0, infinite or near to it."""
-    found = torch.linalg.vector_norm(x, dim=axis, keepdim=True)
-    known = peek(found)
-    usual = known is not None and known.size and known.min() > 1e-10 and known.max() < 1e15
-    return found if usual else None
-
-
-def power(x, exponent):
-    """`x` to the power of a number, as which Keras does not pass it on: a square takes it five times as long."""
-    return x**exponent
-
-
-def total(x):
-    """The sum of all entries, in one call of the few that Keras makes."""
-    return x.sum()
-
-
-def add_product(x, y, z):
-    """`x + y · z`, in one operation."""
-    return torch.addcmul(x, y, z)
-
-
-def channels_first(x):
-    """`x (batch, …, channels)` as `(batch, channels, pixels)`, at a tenth of the time of Keras."""
-    return x.flatten(1, -2).transpose(1, 2)
-
-
-def class_maps(ids, classes, dtype):
-    """One-hot `(batch, classes, pixels)` of ids `(batch, …)`; in place, at a quarter of the time of bools cast."""
-    each = torch.arange(classes, dtype=dtype, device=ids.device)[:, None]
-    return (ids.flatten(1)[:, None] - each).eq_(0)
-
-
-def log_add_exp(a, b):
-    """`log(exp(a) + exp(b))`, in one operation of the ten that Keras makes."""
-    return torch.logaddexp(a, b)
-
-
-def join_last(left, right):
-    """Two tensors side by side in the last axis, at a quarter of the time of Keras."""
-    return torch.cat((left, right), dim=-1)
-
-
-def recur(step, start, inputs):
-    """`start (2, …, n + 1)` and below it row by row `step(above, left, diagonal, *rows of inputs) (…, n)`.
-
-    Of the row before, these are what is left of each entry and what is at it, and of the one before that what is
-    left of it. The first column stays that of `start[1]`.
-    """
-    steps = list(zip(*(_in_one_piece(x).unbind() for x in inputs)))
-    found = start.new_empty((len(steps) + 2, *start.shape[1:]))
-    found[:2], found[2:, ..., 0] = start, start[1, ..., 0]
-    before, at = found[..., :-1].unbind(), found[..., 1:].unbind()
-    for k, given in enumerate(steps):
-        at[k + 2].copy_(step(before[k + 1], at[k + 1], before[k], *given))
-    return found
-
-
-def _in_one_piece(x):
-    """Steps read rows, whose entries should lie side by side."""
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def scan(step, carry, inputs, reverse=False):
-    """What `step(carry, rows of inputs) -> carry, output` puts out, one after the other, stacked."""
-    steps, outputs = list(zip(*(_in_one_piece(x).unbind() for x in inputs))), []
-    for given in reversed(steps) if reverse else steps:
-        carry, output = step(carry, given)
-        outputs.append(output)
-    return torch.stack(outputs[::-1] if reverse else outputs)
-
-
-def scan_with_gradient(step, carry, inputs):
-    """`scan`, which has a gradient here."""
-    return scan(step, carry, inputs)
-
-
-def log_softmax(x):
-    """Over the last axis, in one call of the dozen that Keras makes."""
-    return torch.log_softmax(x, dim=-1) if torch.is_tensor(x) else keras.ops.log_softmax(x)
-
-
-def first_maximum(x):
-    """Position of the largest entry of the last axis, of several the first."""
-    values = peek(x)  # NumPy finds it in a tenth of torch's time.
-    return x.detach().argmax(dim=-1) if values is None else torch.as_tensor(values.argmax(axis=-1))
-
-
-def one_hot_ids(rows):
-    """The ids `(…)` of one-hot rows, or `None`: of rows that are none, and of those that cannot be looked at."""
-    values = None if rows.requires_grad else peek(rows)
-    if values is None or not values.size or values.shape[-1] < 2:
-        return None
-    ids = values.argmax(axis=-1)
-    tops = np.take_along_axis(values, ids[..., None], axis=-1)
-    one_hot = (tops == 1).all() and np.count_nonzero(values != 0) == ids.size
-    return torch.as_tensor(ids) if one_hot else None
-
-
-def exact_segment_sums(columns, segments, count):
-    """Sums `(count, len(columns))` by segment in double precision, in few operations; `None` without that.
-
-    Segments beyond 0 and `count - 1` count there.
-    """
-    segments, *columns = looked_at([segments, *columns])
-    if isinstance(segments, np.ndarray):
-        places = np.minimum(np.maximum(segments.ravel(), 0), count - 1)
-        sums = [np.bincount(places, column.ravel(), count) for column in columns]
-        with np.errstate(over="ignore"):
-            return torch.from_numpy(np.array(sums).T.astype("float32", order="C"))
-    if segments.device.type == "mps":
-        return None
-    values = torch.stack(columns, dim=-1).reshape(-1, len(columns)).double()
-    sums = torch.zeros((count, len(columns)), dtype=torch.float64, device=values.device)
-    return sums.index_add_(0, segments.reshape(-1).clamp(0, count - 1), values).float()
-
-
-def largest(x):
-    """The largest entry of each row `(n, k)` and its position, without gradient; arrays if they can be had so."""
-    values = peek(x)
-    if values is None:
-        return torch.max(x.detach(), dim=-1)
-    first = values.argmax(axis=-1)
-    return values[np.arange(len(values)), first], first
-
-
-def cumulative_logsumexp(x):
-    """`log Σ_{j ≤ i} exp(x_j)` over the last axis."""
-    return torch.logcumsumexp(x, dim=-1)
