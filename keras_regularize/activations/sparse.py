@@ -38,7 +38,7 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
         x: Scores, a float tensor of any shape. Entries of `-inf` (masked positions) get probability
             0.
         alpha: Sparsity $\alpha$, a Python number of at least 1. 1.5 and 2 are solved exactly with
-            one sort, other values by bisection. `kr.activations.Entmax(alpha)` is the same function as an
+            one sort, other values by iterations. `kr.activations.Entmax(alpha)` is the same function as an
             object that is saved with its $\alpha$; `kr.layers.Entmax` can learn it.
         axis: Axis along which the result sums to 1.
 
@@ -48,8 +48,8 @@ def entmax(x: Any, alpha: float = 1.5, axis: int = -1) -> Any:
     Raises:
         ValueError: If `alpha` is below 1.
 
-    Cost: one sort of the scores for `alpha` 1.5 and 2; 30 passes over them for other values (50 in
-    float64).
+    Cost: one sort of the scores for `alpha` 1.5 and 2; for other values below 2 ten steps with two exponentials of
+    the scores each, above 2 with one in 30 steps (12 and 50 in float64).
 
     Example:
 
@@ -174,6 +174,8 @@ def entmax_probabilities(x, alpha):
         p = _sparsemax_probabilities(scores)
     elif alpha == 1.5:
         p = _entmax15_probabilities(scores)
+    elif alpha < 2.0:
+        p = _newton_probabilities(scores, alpha)
     else:
         p = _bisected_probabilities(scores, alpha)
     # What rounding leaves in the threshold goes to all entries alike.
@@ -198,30 +200,54 @@ def _entmax15_probabilities(scores):
     return ops.square(ops.relu(scores / 2.0 - threshold))
 
 
-def _bisected_probabilities(scores, alpha):
-    r"""Bisection on the shift $c$ of $p_i = (1 + (\alpha - 1)(x_i - c))_+^{1 / (\alpha - 1)}$.
+def _newton_probabilities(scores, alpha):
+    r"""Newton's method for the shift $c$ of $p_i = (1 + (\alpha - 1)(x_i - c))_+^{1 / (\alpha - 1)}$.
 
-    In this form the power is `exp(log1p(…) / (alpha - 1))`, which stays accurate as `alpha` goes to
-    1. The shift is 0 at least, and at most that of equal scores.
+    For $\alpha < 2$ the sum of probabilities to the power of $\alpha - 1$ is a norm of what is raised, so it is
+    convex in $c$, and linear for equal scores: steps from the left never overshoot. Ten of them reach what float32
+    holds for every $\alpha$, as 30 halvings do.
     """
     gap = alpha - 1.0
-    halvings = 50 if keras.backend.standardize_dtype(scores.dtype) == "float64" else 30
+    steps = 12 if keras.backend.standardize_dtype(scores.dtype) == "float64" else 10
 
-    def probabilities(shift):
-        below = gap * (scores - shift)
-        inside = below > -1.0
-        return ops.where(inside, ops.exp(ops.log1p(ops.where(inside, below, 0.0)) / gap), 0.0)
+    def step(_, shift):
+        log_p, inside = _log_probabilities(scores - shift, gap)
+        total = ops.sum(ops.where(inside, ops.exp(log_p), 0.0), axis=-1, keepdims=True)
+        slope = ops.where(inside, ops.exp((1.0 - gap) * log_p), 0.0)
+        slope = ops.sum(slope, axis=-1, keepdims=True) * ops.power(total, gap - 1.0)
+        return shift + ops.relu(ops.expm1(gap * ops.log(total)) / (gap * slope))
+
+    shift = ops.fori_loop(0, steps, step, ops.zeros_like(scores[..., :1]))
+    return _raised(scores - shift, gap)
+
+
+def _bisected_probabilities(scores, alpha):
+    """Bisection on the shift, which is 0 at least and at most that of equal scores."""
+    gap = alpha - 1.0
+    halvings = 50 if keras.backend.standardize_dtype(scores.dtype) == "float64" else 30
 
     def halve(_, state):
         low, width = state
         width = width / 2.0
-        total = ops.sum(probabilities(low + width), axis=-1, keepdims=True)
+        total = ops.sum(_raised(scores - (low + width), gap), axis=-1, keepdims=True)
         return ops.where(total >= 1.0, low + width, low), width
 
     count = ops.sum(ops.ones_like(scores), axis=-1, keepdims=True)
     width = -ops.expm1(-gap * ops.log(count)) / gap
     low, _ = ops.fori_loop(0, halvings, halve, (ops.zeros_like(width), width))
-    return probabilities(low)
+    return _raised(scores - low, gap)
+
+
+def _log_probabilities(below, gap):
+    """`log(1 + gap · below) / gap`, which stays accurate as `gap` goes to 0, and where that is defined."""
+    below = gap * below
+    inside = below > -1.0
+    return ops.log1p(ops.where(inside, below, 0.0)) / gap, inside
+
+
+def _raised(below, gap):
+    log_p, inside = _log_probabilities(below, gap)
+    return ops.where(inside, ops.exp(log_p), 0.0)
 
 
 def entmax_of_learned(x, alpha):
@@ -233,7 +259,7 @@ def entmax_of_learned(x, alpha):
     fixed = ops.stop_gradient(alpha)
     scores = ops.stop_gradient(x)
     scores = maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (fixed - 1.0))
-    p = _bisected_probabilities(scores, fixed)
+    p = _newton_probabilities(scores, fixed)
     p = p / ops.sum(p, axis=-1, keepdims=True)
 
     gap, support = fixed - 1.0, p > 0

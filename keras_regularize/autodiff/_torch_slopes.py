@@ -1,5 +1,7 @@
 """Losses with gradients written besides their formulas, for PyTorch outside of graphs (`losses/_slopes.py`)."""
 
+from functools import partial
+
 import torch
 
 from keras_regularize.autodiff._torch_operations import peek
@@ -47,12 +49,26 @@ def with_slopes(plain, slopes, x, y):
     """`plain(x, y)`, a value for each row; by `slopes(x, y, room)` where that is cheaper.
 
     `x` is `(…, classes)` and `y (…)` or like `x`. `slopes` gives the values and writes their gradients into
-    `room`, an array like `x`. It runs without a record, on some of the rows at a time.
+    `room`, an array like `x`. It runs without a record, on some of the rows at a time. If it is `None`, `plain`
+    is differentiated, but piece by piece too.
     """
     recorded = x.requires_grad and torch.is_grad_enabled() and not y.requires_grad
     if not (recorded and x.numel()) or peek(x) is None:
         return plain(x, y)
+    if slopes is None:
+        if x.numel() < 2 * _PIECE * torch.get_num_threads():
+            return plain(x, y)
+        slopes = partial(_differentiated, plain)
     return _WithSlopes.apply(plain, slopes, x, y)
+
+
+def _differentiated(plain, x, y, room):
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        values = plain(x, y)
+    (gradient,) = torch.autograd.grad(values, x, torch.ones_like(values))
+    room.copy_(gradient)
+    return values.detach()
 
 
 class _InPlace:

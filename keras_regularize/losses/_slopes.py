@@ -14,7 +14,15 @@ from keras_regularize.labels import Labels, mean_under, pick, short_labels
 
 def by_slopes(formula, slopes, labels, logits):
     """`formula(labels, logits)`, by slopes where that is cheaper."""
-    labels = short_labels(labels)
+    return _by(formula, slopes, short_labels(labels), logits)
+
+
+def by_rows(formula, labels, logits):
+    """`formula(labels, logits)`, whose rows need nothing of each other: some at a time where that is cheaper."""
+    return _by(formula, None, labels, logits)
+
+
+def _by(formula, slopes, labels, logits):
     by_rows = labels.rows is not None
 
     def of(y):
@@ -22,7 +30,7 @@ def by_slopes(formula, slopes, labels, logits):
 
     return backend.with_slopes(
         lambda z, y: formula(of(y), z),
-        lambda z, y, room: slopes(of(y), z, room),
+        slopes and (lambda z, y, room: slopes(of(y), z, room)),
         logits,
         labels.rows if by_rows else labels.ids,
     )

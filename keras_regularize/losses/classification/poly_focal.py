@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_regularize.labels import Labels, label_rows, read_targets
 from keras_regularize.losses._focal import focusing
+from keras_regularize.losses._slopes import by_rows
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import mean, upcast
 from keras_regularize.registration import export
@@ -91,7 +92,9 @@ class PolyFocal(ClassLoss):
         return super().call(y_true, ops.expand_dims(y_pred, -1) if column else y_pred)
 
     def values(self, labels, y_pred):
-        outputs = upcast(y_pred)
+        return by_rows(self._formula, labels, upcast(y_pred))
+
+    def _formula(self, labels, outputs):
         t = label_rows(labels, outputs)
         if self.from_logits:
             p = ops.sigmoid(outputs)

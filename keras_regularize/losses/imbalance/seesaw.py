@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_regularize.autodiff import backend
-from keras_regularize.labels import label_ids, pick
-from keras_regularize.losses._slopes import by_slopes, crossentropy_slopes
+from keras_regularize.labels import label_ids, mean_under, pick
+from keras_regularize.losses._slopes import by_rows, by_slopes
 from keras_regularize.losses.imbalance._counts import (
     check_classes,
     check_counts,
@@ -93,11 +93,16 @@ class Seesaw(ClassLoss):
         self.class_counts = check_counts(class_counts)
         self.p = check_number("p", p, minimum=0)
         self.q = check_number("q", q, minimum=0)
-        self._log_counts = constants(self.p * np.log(np.asarray(self.class_counts, "float64")))
+        log_counts = self.p * np.log(np.asarray(self.class_counts, "float64"))
+        log_counts -= log_counts.max()
+        self._log_counts, self._powers = constants(log_counts), constants(np.exp(log_counts))
+        self._spread = self.q * math.log(100.0) - log_counts.min()
 
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
         check_classes(self.class_counts, logits)
+        if self._spread > 80.0:  # Factors of which float32 does not hold all.
+            return by_rows(self._formula, labels, logits)
         return by_slopes(self._formula, self._slopes, labels, logits)
 
     def _formula(self, labels, logits):
@@ -117,16 +122,24 @@ class Seesaw(ClassLoss):
     def _slopes(self, labels, logits, room):
         ids = label_ids(labels, logits)
         first = backend.first_maximum(logits)
-        x = logits - pick(logits, first)[..., None]
-        normalizer = -ops.log(pick(backend.in_place.softmax(room, x), first))
-        least = normalizer + maximum(pick(x, ids) - normalizer, math.log(0.01))
-        adjusted = x - least[..., None]
-        backend.in_place.clip(adjusted, low=0.0)
-        adjusted *= self.q
-        adjusted += x
-        # The logarithm of M and a number per sample, which no softmax sees.
-        log_counts = ops.convert_to_tensor(self._log_counts, logits.dtype)
-        own_count = ops.convert_to_tensor(entries(self._log_counts, ids), logits.dtype)
-        adjusted += ops.minimum(log_counts, own_count[..., None])
-        values, *_ = crossentropy_slopes(labels, adjusted, room)
-        return values
+        backend.in_place.softmax(room, logits)
+        # Log-probabilities are the logits less these two, one after the other: large ones would round the second.
+        top, normalizer = pick(logits, first), -ops.log(pick(room, first))
+        own = pick(logits, ids) - top - normalizer
+        factors = room * ops.exp(-maximum(own, math.log(0.01)))[..., None]
+        factors = backend.power(backend.in_place.clip(factors, low=1.0), self.q)
+        # C, and M but for a number per sample, which no softmax sees.
+        powers = ops.convert_to_tensor(self._powers, logits.dtype)
+        own_power = ops.convert_to_tensor(entries(self._powers, ids), logits.dtype)
+        factors *= ops.minimum(powers, own_power[..., None])
+        room *= factors
+        total = ops.sum(room, axis=-1)
+        room *= (1.0 / total)[..., None]
+        if labels.rows is None:
+            backend.in_place.add_last(room, ids, -1.0)
+            return ops.log(total / pick(factors, ids)) - own
+        weight = ops.sum(labels.rows, axis=-1)
+        room *= weight[..., None]
+        room -= labels.rows
+        adjusted = logits - top[..., None] - normalizer[..., None] + ops.log(factors)
+        return weight * ops.log(total) - mean_under(labels.rows, adjusted)

@@ -4,7 +4,9 @@ import math
 
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.labels import label_rows, mean_under, number_of_classes, pick
+from keras_regularize.losses._slopes import by_rows, by_slopes
 from keras_regularize.losses.loss import ClassLoss
 from keras_regularize.numerics import GUARD, xlogy
 from keras_regularize.registration import export
@@ -102,16 +104,35 @@ class BiTempered(ClassLoss):
 
     def values(self, labels, y_pred):
         logits = class_logits(y_pred)
+        if self.t2 < 1:  # Where probabilities are 0 the slopes below have no value.
+            return by_rows(self._formula, labels, logits)
+        return by_slopes(self._formula, self._slopes, labels, logits)
+
+    def _formula(self, labels, logits):
         if 0 in logits.shape:
             return ops.sum(logits, axis=-1)
-        log_p = _log_probabilities(logits, self.t2, self.iterations)
+        return self._divergence(labels, _log_probabilities(logits, self.t2, self.iterations))
+
+    def _slopes(self, labels, logits, room):
+        log_p = _log_probabilities(logits, self.t2, self.iterations, recorded=False)
+        between = ops.exp((self.t2 - self.t1) * log_p)
+        room[...] = ops.exp(log_p)
+        if labels.rows is None and self.label_smoothing == 0:
+            backend.in_place.add_last(room, labels.ids, -1.0)
+        else:
+            room -= self._rows(labels, logits)
+        room *= between
+        escort = ops.exp(self.t2 * log_p)
+        share = ops.sum(room, axis=-1, keepdims=True) / ops.sum(escort, axis=-1, keepdims=True)
+        room -= share * escort
+        return self._divergence(labels, log_p)
+
+    def _divergence(self, labels, log_p):
         power = 2.0 - self.t1
         spread = ops.sum(ops.exp(power * log_p), axis=-1) if self.t1 < 1 else 1.0
         if labels.rows is None and self.label_smoothing == 0:
             return (spread - 1.0) / power - self._log(pick(log_p, labels.ids))
-        rows, classes = label_rows(labels, logits), number_of_classes(logits)
-        s = self.label_smoothing / (classes - 1)
-        rows = (1.0 - classes * s) * rows + s
+        rows = self._rows(labels, log_p)
         squares = ops.sum(ops.power(rows, power), axis=-1)
         if self.t1 == 1:
             own = ops.sum(xlogy(rows, rows), axis=-1)
@@ -119,13 +140,18 @@ class BiTempered(ClassLoss):
             own = (squares - ops.sum(rows, axis=-1)) / (1.0 - self.t1)
         return own - mean_under(rows, self._log(log_p)) + (spread - squares) / power
 
+    def _rows(self, labels, logits):
+        rows, classes = label_rows(labels, logits), number_of_classes(logits)
+        s = self.label_smoothing / (classes - 1)
+        return (1.0 - classes * s) * rows + s
+
     def _log(self, log_p):
         """The tempered logarithm of probabilities."""
         return log_p if self.t1 == 1 else ops.expm1((1.0 - self.t1) * log_p) / (1.0 - self.t1)
 
 
-def _log_probabilities(logits, t, iterations):
-    """Logarithms of the tempered softmax."""
+def _log_probabilities(logits, t, iterations, recorded=True):
+    """Logarithms of the tempered softmax, with their first two derivatives if they are recorded."""
     if t == 1:
         return ops.log_softmax(logits, axis=-1)
     x, _ = shifted(logits)
@@ -136,7 +162,7 @@ def _log_probabilities(logits, t, iterations):
             _newton(fixed, normalizer, t)
         )  # At 0 the largest alone has a probability of 1.
     # At the solution one step has its derivative, and two have its second.
-    for _ in range(2):
+    for _ in range(2 if recorded else 0):
         normalizer = _newton(x, normalizer, t)
     return _log_exp(x - normalizer, t)
 
