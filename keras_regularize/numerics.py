@@ -220,18 +220,6 @@ def minimum(x: Any, bound: Any) -> Any:
     return ops.where(x > bound, bound, x)
 
 
-def arctan2(y: Any, x: Any) -> Any:
-    """`ops.arctan2` of `y` at least 0 and `x`, not both 0, that stays in float64."""
-    if keras.backend.standardize_dtype(x.dtype) != "float64":
-        return ops.arctan2(y, x)
-    left = x < 0
-    x = ops.where(left, -x, x)
-    steep = y > x
-    slope = ops.where(steep, x, y) / ops.where(steep, y, x)
-    angle = ops.where(steep, math.pi / 2 - ops.arctan(slope), ops.arctan(slope))
-    return ops.where(left, math.pi - angle, angle)
-
-
 def cumsum(x: Any) -> Any:
     """`ops.cumsum` over the last axis that stays in float64 if the size of that axis is known."""
     if keras.backend.standardize_dtype(x.dtype) != "float64" or x.shape[-1] is None:

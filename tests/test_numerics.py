@@ -344,15 +344,3 @@ def test_standardized(dtype):
     expected = (x - x.mean(-1, keepdims=True)) / np.maximum(x.std(-1, keepdims=True), 1e-9)
     atol = 1e-5 if dtype == "float32" else 1e-14
     np.testing.assert_allclose(ops.convert_to_numpy(value), expected, atol=atol)
-
-
-@pytest.mark.parametrize("dtype", ["float32", FLOAT64])
-def test_arctan2(dtype):
-    angle = np.array([0.0, 1e-5, 0.5, 0.7854, 1.5, np.pi / 2, 1.7, 2.3562, 3.1, np.pi])
-    y, x = (ops.convert_to_tensor((3 * f(angle)).astype(dtype)) for f in (np.sin, np.cos))
-    y = ops.where(y < 0, 0.0, y)
-    atol = 1e-6 if dtype == "float32" else 1e-15
-    np.testing.assert_allclose(ops.convert_to_numpy(numerics.arctan2(y, x)), angle, atol=atol)
-    slopes = autodiff.grad(lambda v: ops.sum(numerics.arctan2(*v)))([y, x])
-    for slope, expected in zip(slopes, (np.cos(angle) / 3, -np.sin(angle) / 3)):
-        np.testing.assert_allclose(ops.convert_to_numpy(slope), expected, atol=atol)

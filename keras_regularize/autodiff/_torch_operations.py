@@ -43,7 +43,7 @@ def carries_mask(x):
 
 def add_last(x, indices, values):
     """`x` with values `(…)` added at `indices (…)` of the last axis, for values without gradient."""
-    values = torch.as_tensor(values, dtype=x.dtype, device=x.device)
+    values = torch.as_tensor(values, dtype=x.dtype, device=x.device).expand(indices.shape)
     return x.scatter_add(-1, indices.long()[..., None], values[..., None])
 
 

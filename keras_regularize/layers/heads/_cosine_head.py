@@ -12,8 +12,26 @@ from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.labels import pick
 from keras_regularize.layers.heads.labels import class_ids, features_and_labels, features_shape
-from keras_regularize.numerics import arctan2, matmul, safe_sqrt, unit_vectors, upcast
+from keras_regularize.numerics import GUARD, matmul, maximum, safe_sqrt, unit_vectors, upcast
 from keras_regularize.validation import check_integer, check_number
+
+
+class Angle(NamedTuple):
+    """Angles from 0 to π."""
+
+    cosine: Any
+    sine: Any
+
+    def cosine_of_sum(self, shift):
+        """The cosine of angle and `shift`, a number or tensor in radians; the sum is kept from 0 to π."""
+        if isinstance(shift, float):
+            shift = min(max(shift, -math.pi), math.pi)
+            cosine, sine, sign = math.cos(shift), math.sin(shift), np.sign(shift)
+        else:
+            shift = ops.clip(shift, -math.pi, math.pi)
+            cosine, sine, sign = ops.cos(shift), ops.sin(shift), ops.sign(shift)
+        outside = sign * self.cosine <= -cosine
+        return ops.where(outside, -sign, cosine * self.cosine - sine * self.sine)
 
 
 class Samples(NamedTuple):
@@ -24,7 +42,7 @@ class Samples(NamedTuple):
 
     features: Any
     ids: Any
-    angle: Any
+    angle: Angle | None
 
 
 class CosineHead(Configured, keras.layers.Layer):
@@ -67,7 +85,7 @@ class CosineHead(Configured, keras.layers.Layer):
         if labels is not None:
             ids, angle = class_ids(labels, cosine), None
             if self._uses_angle:
-                angle = _angles(directions, _columns(kernel, ids, nearest, self.sub_centers))
+                angle = _angle(directions, _columns(kernel, ids, nearest, self.sub_centers))
             cosine = self.with_margin(cosine, Samples(features, ids, angle))
         return ops.cast(self.scale * cosine, self.compute_dtype)
 
@@ -107,14 +125,24 @@ def at_label(ids, units):
 
 def replace_own(cosine, ids, own):
     """The cosines with those of the labels replaced."""
-    inside, ids = _inside(ids, cosine)
-    return backend.put_last(cosine, ids, ops.where(inside, own, pick(cosine, ids)))
+    if not _all_inside(ids, cosine):
+        inside, ids = _inside(ids, cosine)
+        own = ops.where(inside, own, pick(cosine, ids))
+    return backend.put_last(cosine, ids, own)
 
 
 def add_to_own(cosine, ids, values):
     """The cosines with numbers, which have no gradient, added to those of the labels."""
-    inside, ids = _inside(ids, cosine)
-    return backend.add_last(cosine, ids, ops.where(inside, values, 0.0))
+    if not _all_inside(ids, cosine):
+        inside, ids = _inside(ids, cosine)
+        values = ops.where(inside, values, 0.0)
+    return backend.add_last(cosine, ids, values)
+
+
+def _all_inside(ids, cosine):
+    """Whether each sample is seen to have a label."""
+    known = backend.peek(ids)
+    return known is not None and known.size and known.min() >= 0 and known.max() < cosine.shape[-1]
 
 
 def _inside(ids, cosine):
@@ -123,23 +151,17 @@ def _inside(ids, cosine):
     return inside, ops.where(inside, ids, 0)
 
 
-def cosine_of(angle):
-    """The cosine of an angle in radians that is kept from 0 to π."""
-    return ops.cos(ops.clip(angle, 0.0, math.pi))
+def _angle(x, y):
+    """The angles between unit vectors `(batch, d)`.
 
-
-def _angles(x, y):
-    """Angles in radians between unit vectors `(batch, d)`.
-
-    From difference and sum, of squared lengths 2 ∓ 2 cos: the cosine has lost the angle where it is close to ±1,
-    and the arccosine has an infinite slope there, which cancels only on paper. The gradient is of length one
-    everywhere, but 0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles
-    to all.
+    From difference and sum, of squared lengths 2 ∓ 2 cos: the product of the vectors has lost the angle where it
+    is close to ±1, and the sine of it an infinite slope, which cancels only on paper. The gradient of the sine is
+    0 at an angle of 0 or π, where it has no direction. A vector that is zero is at right angles to all.
     """
     apart, along = x - y, x + y
     apart, along = ops.sum(apart * apart, axis=-1), ops.sum(along * along, axis=-1)
-    cosine = ops.where(apart + along > 0, 0.5 * (along - apart), 1.0)
-    return arctan2(safe_sqrt(apart * along), cosine)
+    total = maximum(apart + along, GUARD)
+    return Angle((along - apart) / total, 2.0 * safe_sqrt(apart * along) / total)
 
 
 def _columns(kernel, ids, nearest, sub_centers):

@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
-    cosine_of,
     replace_own,
 )
 from keras_regularize.numerics import maximum, safe_norm
@@ -113,7 +112,7 @@ class AdaFace(CosineHead):
         mean, deviation = self._updated_statistics(norms, ops.all(ops.isfinite(lengths)))
         quality = self.concentration * (norms - mean) / (deviation + 1e-3)
         quality = self.margin * ops.clip(quality, -1.0, 1.0)
-        own = cosine_of(samples.angle - quality) - (self.margin + quality)
+        own = samples.angle.cosine_of_sum(-quality) - (self.margin + quality)
         return replace_own(cosine, samples.ids, own)
 
     def _updated_statistics(self, norms, finite):

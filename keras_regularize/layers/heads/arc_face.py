@@ -6,7 +6,6 @@ from typing import Any
 from keras_regularize.layers.heads._cosine_head import (
     ClassMargins,
     CosineHead,
-    cosine_of,
     replace_own,
 )
 from keras_regularize.registration import export
@@ -97,4 +96,4 @@ class ArcFace(CosineHead):
 
     def with_margin(self, cosine, samples):
         margin = self.margins.of(samples.ids, cosine.dtype)
-        return replace_own(cosine, samples.ids, cosine_of(samples.angle + margin))
+        return replace_own(cosine, samples.ids, samples.angle.cosine_of_sum(margin))

@@ -8,7 +8,6 @@ from keras import ops
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
     at_label,
-    cosine_of,
     replace_own,
 )
 from keras_regularize.numerics import masked_mean
@@ -92,12 +91,12 @@ class CurricularFace(CosineHead):
         )
 
     def with_margin(self, cosine, samples):
-        angle, known = samples.angle, ops.any(at_label(samples.ids, self.units), axis=-1)
-        own = cosine_of(angle)
+        known = ops.any(at_label(samples.ids, self.units), axis=-1)
+        own = samples.angle.cosine
         tau = self._updated_tau(ops.stop_gradient(own), known)
         target = ops.where(
-            angle < np.pi - self.margin,
-            cosine_of(angle + self.margin),
+            own > -np.cos(self.margin),
+            samples.angle.cosine_of_sum(self.margin),
             own - self.margin * np.sin(self.margin),
         )
         hard = ops.logical_and(ops.expand_dims(known, -1), cosine > ops.expand_dims(target, -1))

@@ -55,10 +55,11 @@ def _check_ids(layer, features, labels, classes):
     is_rows = len(labels.shape) == len(features.shape) and labels.shape[-1] == classes > 1
     if is_rows or not backend.readable(labels):
         return
-    if ops.any(labels >= classes):
+    labels = ops.convert_to_numpy(labels)
+    if (labels >= classes).any():
         raise ValueError(
             f"`{type(layer).__name__}` takes class ids from 0 to {classes - 1}, or negative ones for samples "
-            f"without a label. Received: labels up to {ops.convert_to_numpy(ops.max(labels))}"
+            f"without a label. Received: labels up to {labels.max()}"
         )
 
 

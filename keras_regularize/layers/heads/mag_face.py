@@ -1,6 +1,5 @@
 """MagFace: features whose length says how good the image is."""
 
-import math
 from typing import Any
 
 from keras import ops
@@ -8,7 +7,6 @@ from keras import ops
 from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads._cosine_head import (
     CosineHead,
-    cosine_of,
     replace_own,
 )
 from keras_regularize.numerics import masked_mean, safe_norm
@@ -102,5 +100,5 @@ class MagFace(CosineHead):
         add_float_loss(self, self.factor * masked_mean(penalty, ops.ones_like(penalty)))
         slope = (self.max_margin - self.min_margin) / (self.max_norm - self.min_norm)
         margin = self.min_margin + slope * (norms - self.min_norm)
-        margin = ops.where(samples.angle < math.pi / 2, margin, 0.0)
-        return replace_own(cosine, samples.ids, cosine_of(samples.angle + margin))
+        margin = ops.where(samples.angle.cosine > 0, margin, 0.0)
+        return replace_own(cosine, samples.ids, samples.angle.cosine_of_sum(margin))
