@@ -26,7 +26,7 @@ class Angle(NamedTuple):
         """The cosine of angle and `shift`, a number or tensor in radians; the sum is kept from 0 to π."""
         if isinstance(shift, float):
             shift = min(max(shift, -math.pi), math.pi)
-            cosine, sine, sign = math.cos(shift), math.sin(shift), np.sign(shift)
+            cosine, sine, sign = math.cos(shift), math.sin(shift), float(np.sign(shift))
         else:
             shift = ops.clip(shift, -math.pi, math.pi)
             cosine, sine, sign = ops.cos(shift), ops.sin(shift), ops.sign(shift)

@@ -1,8 +1,8 @@
 """CurricularFace: hard negatives count more as training goes on."""
 
+import math
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from keras_regularize.layers.heads._cosine_head import (
@@ -81,7 +81,7 @@ class CurricularFace(CosineHead):
         **kwargs: Any,
     ):
         super().__init__(units, scale, **kwargs)
-        self.margin = check_number("margin", margin, minimum=0, maximum=np.pi / 2)
+        self.margin = check_number("margin", margin, minimum=0, maximum=math.pi / 2)
         self.momentum = check_number("momentum", momentum, minimum=0, maximum=1)
 
     def build(self, input_shape: Any) -> None:
@@ -95,9 +95,9 @@ class CurricularFace(CosineHead):
         own = samples.angle.cosine
         tau = self._updated_tau(ops.stop_gradient(own), known)
         target = ops.where(
-            own > -np.cos(self.margin),
+            own > -math.cos(self.margin),
             samples.angle.cosine_of_sum(self.margin),
-            own - self.margin * np.sin(self.margin),
+            own - self.margin * math.sin(self.margin),
         )
         hard = ops.logical_and(ops.expand_dims(known, -1), cosine > ops.expand_dims(target, -1))
         others = ops.where(hard, cosine * (tau + cosine), cosine)
