@@ -255,6 +255,11 @@ def test_equal_samples_have_no_noise_and_copies_little_more():
     assert twice.trace_covariance == pytest.approx(once.trace_covariance * 18 / 19, rel=1e-4)
 
 
+def test_noise_that_is_not_known_is_not_infinite():
+    x = np.where(np.arange(10)[:, None] == 3, np.nan, X)
+    assert np.isnan(analysis.gradient_statistics(classifier(), x, Y).noise_scale)
+
+
 def test_two_batch_statistics_agree_in_the_mean():
     model = classifier()
     x = np.random.default_rng(3).normal(size=(400, 3))

@@ -8,6 +8,7 @@ from keras import layers
 from keras_regularize import analysis
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
+Y = np.arange(7) % 2
 OPTIMAL = [0.0, 0.5, 0.5**0.5, 0.5]
 
 
@@ -118,6 +119,8 @@ def test_training_points_keep_their_labels():
         (lambda m: analysis.KernelClassifier("ntk"), "`kernel` must be a callable"),
         (lambda m: analysis.KernelClassifier(linear).fit(X, np.ones(3)), "Expected labels"),
         (lambda m: analysis.KernelClassifier(linear).predict(X), "call `fit` first"),
+        (lambda m: analysis.KernelClassifier(linear).fit(X * np.nan, Y), "must be finite"),
+        (lambda m: analysis.margin_statistics(m, X * np.nan, Y), "finite numbers"),
         (lambda m: analysis.hilbert_kernel_predict(X, np.ones(3), X, 2), "Expected x_train"),
     ],
 )

@@ -218,6 +218,6 @@ def _unit(name, x):
     if rows.ndim != 2:
         raise ValueError(f"`{name}` must be rows of features. Received: shape {rows.shape}")
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not (lengths > 0).all():
+    if (lengths == 0).any():
         raise ValueError(f"`{name}` must have no row of zeros, which has no direction.")
     return rows / lengths
