@@ -124,7 +124,8 @@ def draw(ax, coordinates, values, kind, levels, log, label):
     shows = np.isfinite(values) & ((values > 0) | (not log))
     if not shows.any():
         raise ValueError(
-            f"There is nothing to draw: no {label} is finite{' and positive' * log}. Received: {values.size} values"
+            f"There is nothing to draw: no {label} is finite{' and positive' * log}. "
+            f"Received: {values.size} values"
         )
     values = np.where(shows, values, np.nan)
     if not plane:
