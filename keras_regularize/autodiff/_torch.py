@@ -13,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 COMPILES_DOUBLE_BACKWARD = False
 # Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
 RUNS_ONE_BY_ONE = True
+# Whether products with a Hessian take less time by forward mode over reverse mode than by reverse mode twice.
+FORWARD_OVER_REVERSE = False
 # Whether Keras' means of losses divide float64 in float32.
 DIVIDES_IN_FLOAT32 = True
 

@@ -313,6 +313,25 @@ def test_the_bound_holds_and_does_not_overflow():
     assert analysis.hessian_norm_bound(0.0, 1.0, 3) == 0
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("dtype, noise", [("float32", 0.0), ("float32", 1e-2), ("float64", 0.0)])
+def test_lanczos_vectors_stay_orthogonal(dtype, noise):
+    # Of eigenvalues that are far apart, which are found after a few steps and then found again.
+    random = np.random.default_rng(0)
+    values = np.concatenate([[1e3, 1e2, -1e2], np.linspace(0, 1, 197)])
+    basis = np.linalg.qr(random.normal(size=(200, 200)))[0]
+    matrix = basis * values @ basis.T + noise * random.normal(size=(200, 200))
+    found = lanczos(
+        lambda v: (matrix @ v).astype(dtype), random.normal(size=200).astype(dtype), 120, random
+    )
+    rows = found.basis.astype("float64")
+    assert len(rows) == 120
+    error = 1e-6 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(rows @ rows.T, np.eye(120), atol=error)
+    if not noise:
+        assert found.eigh()[0][[0, -2, -1]] == pytest.approx([-1e2, 1e2, 1e3], rel=1e-5)
+
+
 def test_lanczos_goes_on_where_the_space_closes():
     matrix = np.diag([2.0, 2.0, 2.0, -1.0, 0.0, 0.0])
     random = np.random.default_rng(0)

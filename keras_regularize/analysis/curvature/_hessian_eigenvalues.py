@@ -70,7 +70,7 @@ def hessian_eigenvalues(
     The largest one is the curvature in the steepest direction: gradient descent with a rate above
     $2 / \lambda_{\max}$ cannot stay at this point. A negative smallest one says that the point is no minimum.
 
-    The Lanczos iteration with every vector made orthogonal to all others twice finds both ends of the spectrum
+    The Lanczos iteration with every vector made orthogonal to all others finds both ends of the spectrum
     from one run. Power iteration keeps $k + 2$ vectors instead of one per iteration and converges slowly where
     eigenvalues are close; the ends of the spectrum it finds after a shift by the largest magnitude. Both stop once
     $\|H v - \lambda v\| \le$ `tolerance` $\cdot |\lambda|$ for all that is wanted.
