@@ -101,6 +101,6 @@ def table(quick=False, on_turn=None):
             for seed in seeds:
                 train, valid, test = prepared(name, seed)
                 errors.append(error(task, test[1], run(name, train, valid, test[0], seed)))
-            cells.append(f"{np.mean(errors):.3f}")
+            cells.append(f"{np.mean(errors):.3f} ± {np.std(errors):.3f}")
         result.add_row(method, *cells, f"{time.perf_counter() - start:.0f}")
     return result

@@ -510,6 +510,23 @@ def test_jax_donates_no_buffer_twice():
     assert fails(step, Exception), MENDED + "the copies in `restart` and `fold`"
 
 
+@on_tensorflow
+def test_a_strategy_loses_batches_of_a_generator():
+    """`fit` of `SelfTuningNetwork`, and that of any model, skips some batches of a generator at its start.
+
+    To build metrics Keras passes through the data once; what that has fetched ahead is gone for a generator.
+    """
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        net = dense_model(loss="mae", optimizer=keras.optimizers.SGD(0.0))
+    batches = ((np.full((1, 2), i / 2, "float32"), np.zeros((1, 1))) for i in range(99))
+    history = net.fit(batches, steps_per_epoch=4, shuffle=False, verbose=0)
+    # Without a strategy it is (0 + 1 + 2 + 3) / 4; the first two are looked at and put back.
+    lost = history.history["loss"][0] > 1.5
+    assert lost, MENDED + "the comment in `_paired_batches.py`"
+
+
 # masks
 
 

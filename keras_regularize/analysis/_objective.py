@@ -23,7 +23,7 @@ class Objective:
     compiled functions, so that the model is never touched. Sums are kept in double precision on the host, those
     that are as large as the weights on the device.
 
-    `name` is that of the public function, for messages.
+    `name` is that of the public function, for messages. With `fill=False` the last batch is as small as it is.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Objective:
         loss: Any = None,
         batch_size: int = 32,
         include_regularization: bool = False,
+        fill: bool = True,
     ):
         if not model.built:
             raise ValueError(
@@ -57,7 +58,7 @@ class Objective:
         # Rows that fill a batch up do not count, but they are seen by penalties of activities and by losses that
         # compare the samples of a batch.
         together = include_regularization or any(hasattr(l, "values") for l in tree.flatten(given))  # noqa: E741
-        self.samples = Samples(x, y, sample_weight, batch_size, fill=not together)
+        self.samples = Samples(x, y, sample_weight, batch_size, fill=fill and not together)
         self.weights = autodiff.functional.read_values(model.trainable_variables)
         self.state_variables = list(model.non_trainable_variables)
         self.state = autodiff.functional.read_values(self.state_variables)
@@ -71,8 +72,8 @@ class Objective:
         """The model at given weights and state."""
         return autodiff.Forward(self.model, weights, list(zip(self.state_variables, state)))
 
-    def _losses(self, outputs, batch):
-        """`(losses, weights)` of the rows: the sum of their product is that over the samples of the batch."""
+    def _parts(self, outputs, batch):
+        """`(losses, weights, amounts)` of the rows: amounts are what the weights are where no sample has one."""
         if batch.y is None:
             raise ValueError("Labels are missing: give `y`, or a dataset of pairs `(x, y)`.")
         forward = self.forward(self.weights, self.state)
@@ -87,6 +88,11 @@ class Objective:
 
         losses, weights = parts(batch.sample_weight)
         amounts = weights if batch.sample_weight is None else parts(None)[1]
+        return losses, weights, amounts
+
+    def _losses(self, outputs, batch):
+        """`(losses, weights)` of the rows: the sum of their product is that over the samples of the batch."""
+        losses, weights, amounts = self._parts(outputs, batch)
         # Under a mask amounts have mean 1 over the rows of the batch, here over those that count.
         counted = ops.cast(batch.counted, losses.dtype)
         total = ops.sum(amounts * counted)
@@ -156,11 +162,13 @@ class Objective:
         self.weights, self._kept_products = list(weights), None
 
     def sample_losses(self) -> np.ndarray:
-        """The loss of every sample, weighted, in double precision."""
+        """The loss of every sample as if it were alone, weighted, in double precision."""
 
         def losses(weights, state, batch):
-            values, factors = self._losses(self.forward(weights, state)(batch.x), batch)
-            return values * factors
+            values, factors, amounts = self._parts(self.forward(weights, state)(batch.x), batch)
+            counts = ops.logical_and(factors != 0, amounts != 0)
+            factors = ops.where(counts, factors / ops.where(amounts != 0, amounts, 1.0), 0.0)
+            return ops.where(counts, values, 0.0) * factors
 
         program, found = self.program("sample_losses", losses), []
         for batch, size in self.batches():
@@ -188,13 +196,13 @@ class Objective:
             def summed(w):
                 return self.sum_of(w, state, batch)[0]
 
-            if forward_mode:  # Over reverse mode; compiled, it is faster than reverse mode twice.
+            if forward_mode:
                 product = autodiff.jvp(autodiff.grad(summed), weights, vector)[1]
             else:
                 product = autodiff.hvp(summed, weights, vector)[1]
             return _added(total, product)
 
-        return self._product("hessian", add, vector)
+        return self._product("hessian", add, vector, backend.FORWARD_OVER_REVERSE)
 
     def _kept(self):
         """`(products, samples)` of a single batch, whose graph is kept where that saves two passes of three."""
@@ -228,12 +236,12 @@ class Objective:
             curved = autodiff.hvp(loss_of, outputs, tangent)[1]
             return _added(total, autodiff.vjp(outputs_at, weights, curved)[1])
 
-        return self._product("gauss_newton", add, vector)
+        return self._product("gauss_newton", add, vector, not backend.RUNS_ONE_BY_ONE)
 
-    def _product(self, name, add, vector):
-        """The sum of what `add` gives in forward mode or, where something has none, in reverse mode."""
+    def _product(self, name, add, vector, forward_mode):
+        """The sum of what `add` gives in forward mode if it is to, or where something has none in reverse mode."""
         # Loops on TensorFlow and gradients of one's own on JAX have no forward mode.
-        both = (False,) if backend.RUNS_ONE_BY_ONE else (True, False)
+        both = (True, False) if forward_mode else (False,)
         modes = self._modes.get(name, both)
         for forward_mode in modes:
             program = self.program((name, forward_mode), functools.partial(add, forward_mode))

@@ -32,6 +32,8 @@ class Samples:
         self._fill = fill
         self._size = None  # Rows of a batch.
         self.in_memory = True
+        if x is None:
+            raise ValueError("`x` must be arrays or a dataset. Received: x=None")
         if is_dataset(x):
             if y is not None or sample_weight is not None:
                 raise ValueError(

@@ -13,6 +13,7 @@ from keras_regularize.analysis._samples import whole
 from keras_regularize.analysis.kernels._empirical_ntk import empirical_ntk
 from keras_regularize.autodiff import backend
 from keras_regularize.labels import label_ids
+from keras_regularize.numerics import as_float
 from keras_regularize.scores import known_logits, wrapped_models
 from keras_regularize.utils.graphs import calls_of
 
@@ -168,6 +169,10 @@ def margin_statistics(
         raise ValueError(
             f"The model must give one row of logits per sample. Received: outputs of shape {outputs.shape}"
         )
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            "The model must give finite numbers. Received: outputs with NaN or infinity"
+        )
     outputs = outputs.reshape(len(outputs), -1)
     margins, targets = _margins(outputs, y)
     kernel = empirical_ntk(model, x, output="full").transpose(0, 2, 1, 3)
@@ -221,20 +226,19 @@ def _bounds(objective):
     for batch, size in objective.batches():
         if shape is None:
             leaves = tree.flatten(batch.x)
-            if len(leaves) != 1 or not keras.backend.is_float_dtype(
-                keras.backend.standardize_dtype(leaves[0].dtype)
-            ):
-                raise ValueError("The model must have one input, of floating numbers.")
+            if len(leaves) != 1:
+                raise ValueError(f"The model must have one input. Received: {len(leaves)} of them")
             shape = (1, *leaves[0].shape[1:])
             for layer in chain:
                 upper *= _constant(layer, shape)
                 shape = tuple(layer.compute_output_shape(shape))
             shape = (1, *shape[1:])
+        inputs = tree.map_structure(as_float, batch.x)
         rows = []
         for k in range(math.prod(shape)):
             unit = np.zeros(shape, "float32")
             unit.flat[k] = 1
-            arguments = objective.weights, objective.state, batch.x, ops.convert_to_tensor(unit)
+            arguments = objective.weights, objective.state, inputs, ops.convert_to_tensor(unit)
             rows.append(ops.convert_to_numpy(program(*arguments)))
         jacobians = np.stack(rows, axis=1).astype("float64")[:size]
         lower = max(lower, float(np.linalg.norm(jacobians, 2, axis=(1, 2)).max()))

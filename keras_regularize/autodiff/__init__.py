@@ -60,6 +60,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `in_place` | what slopes are written with; `None` where steps are compiled |
 | `COMPILES_DOUBLE_BACKWARD` | whether a compiled step may differentiate through a gradient |
 | `RUNS_ONE_BY_ONE` | whether operations run one by one, so that few large ones are fast |
+| `FORWARD_OVER_REVERSE` | whether products with a Hessian are faster so than by reverse mode twice |
 | `DIVIDES_IN_FLOAT32` | whether Keras' means of losses divide float64 in float32 |
 
 Its `differentiate(fn, x)` and `jvp(fn, x, tangents)` serve the functions below alone.

@@ -41,6 +41,8 @@ from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
 COMPILES_DOUBLE_BACKWARD = True
 # Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
 RUNS_ONE_BY_ONE = False
+# Whether products with a Hessian take less time by forward mode over reverse mode than by reverse mode twice.
+FORWARD_OVER_REVERSE = True
 # Whether Keras' means of losses divide float64 in float32.
 DIVIDES_IN_FLOAT32 = False
 

@@ -40,6 +40,8 @@ from keras_regularize.autodiff._torch_slopes import in_place, with_slopes  # noq
 COMPILES_DOUBLE_BACKWARD = False
 # Whether operations run one by one: few large ones are fast then, and no compiler joins small ones.
 RUNS_ONE_BY_ONE = True
+# Whether products with a Hessian take less time by forward mode over reverse mode than by reverse mode twice.
+FORWARD_OVER_REVERSE = False
 # Whether Keras' means of losses divide float64 in float32.
 DIVIDES_IN_FLOAT32 = True
 

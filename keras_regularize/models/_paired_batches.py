@@ -59,6 +59,7 @@ def paired(
     training: Iterable[Any], others: Iterable[Any], count: int, join: Callable
 ) -> Iterator[Any]:
     """`join(batch, count of the other batches)` without end; the other batches begin anew with each pass."""
+    # Under a `tf.distribute` strategy Keras drops some batches of any generator at the start of `fit`.
     while True:
         others_left = _endless(others)
         empty = True

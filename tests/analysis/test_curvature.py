@@ -255,6 +255,11 @@ def test_equal_samples_have_no_noise_and_copies_little_more():
     assert twice.trace_covariance == pytest.approx(once.trace_covariance * 18 / 19, rel=1e-4)
 
 
+def test_noise_that_is_not_known_is_not_infinite():
+    x = np.where(np.arange(10)[:, None] == 3, np.nan, X)
+    assert np.isnan(analysis.gradient_statistics(classifier(), x, Y).noise_scale)
+
+
 def test_two_batch_statistics_agree_in_the_mean():
     model = classifier()
     x = np.random.default_rng(3).normal(size=(400, 3))
@@ -306,6 +311,25 @@ def test_the_bound_holds_and_does_not_overflow():
     near = [analysis.hessian_norm_bound(m, 1.0, 3) for m in (1.0, 1.0 + 1e-9)]
     assert near[0] == pytest.approx(2**0.5 * 6) == pytest.approx(near[1])
     assert analysis.hessian_norm_bound(0.0, 1.0, 3) == 0
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype, noise", [("float32", 0.0), ("float32", 1e-2), ("float64", 0.0)])
+def test_lanczos_vectors_stay_orthogonal(dtype, noise):
+    # Of eigenvalues that are far apart, which are found after a few steps and then found again.
+    random = np.random.default_rng(0)
+    values = np.concatenate([[1e3, 1e2, -1e2], np.linspace(0, 1, 197)])
+    basis = np.linalg.qr(random.normal(size=(200, 200)))[0]
+    matrix = basis * values @ basis.T + noise * random.normal(size=(200, 200))
+    found = lanczos(
+        lambda v: (matrix @ v).astype(dtype), random.normal(size=200).astype(dtype), 120, random
+    )
+    rows = found.basis.astype("float64")
+    assert len(rows) == 120
+    error = 1e-6 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(rows @ rows.T, np.eye(120), atol=error)
+    if not noise:
+        assert found.eigh()[0][[0, -2, -1]] == pytest.approx([-1e2, 1e2, 1e3], rel=1e-5)
 
 
 def test_lanczos_goes_on_where_the_space_closes():

@@ -8,6 +8,7 @@ from keras import layers
 from keras_regularize import analysis
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
+Y = np.arange(7) % 2
 OPTIMAL = [0.0, 0.5, 0.5**0.5, 0.5]
 
 
@@ -83,6 +84,48 @@ def test_depth_leads_to_the_hilbert_estimate():
     assert np.mean(signs == np.sign(hilbert)) > 0.9
 
 
+@pytest.mark.once
+def test_equal_rows_have_the_kernel_of_equal_rows():
+    x = np.random.default_rng(0).normal(size=(100, 7))
+    deep = analysis.infinite_width_kernels(x, 2 * x, OPTIMAL, depth=60)
+    # c'(1) is 2: the last is 1 + 2 · before.
+    np.testing.assert_allclose(np.diag(deep.ntk), 2.0**61 - 1, rtol=1e-12)
+    np.testing.assert_array_equal(np.diag(deep.nngp), 1)
+
+
+@pytest.mark.rotating
+def test_the_optimal_activation_beats_very_deep_relu():
+    """Two Dirichlet classes on a circle: ReLU becomes a vote of the majority, at depths far beyond a hundred."""
+    angles = np.linspace(0, np.pi / 2, 201)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    coefficients = np.sqrt([0, 0.5, 0, 0, 0, 0, 0, 0.5])  # For data of dimension 1.
+    assert analysis.infinite_depth_classifier(coefficients).exponent == pytest.approx(1)
+    optimal = analysis.infinite_width_kernels(points[:1], points, coefficients, depth=100).ntk[0]
+    relu, z = np.cos(angles), np.cos(angles)
+    for _ in range(20_000):
+        slopes = 1 - np.arccos(z) / np.pi
+        z = np.minimum(z * slopes + np.sqrt(1 - z * z) / np.pi, 1.0)
+        relu = z + relu * slopes
+
+    def drawn(count, random):
+        y = random.random(count) < 0.4
+        share = np.where(y, random.beta(1, 2, count), random.beta(2, 1, count))
+        return np.rint(np.arccos(np.sqrt(share)) / angles[1]).astype(int), y
+
+    def accuracy(kernel, train, test):
+        classifier = analysis.KernelClassifier(lambda a, b: kernel[np.abs(a[:, None] - b)])
+        return np.mean(classifier.fit(*train).predict(test[0]) == test[1])
+
+    found = []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        train, test = drawn(100, random), drawn(2000, random)
+        majority = np.mean(~test[1])
+        found.append([accuracy(optimal, train, test), accuracy(relu, train, test), majority])
+    best, deep, majority = np.mean(found, axis=0)  # 0.714, 0.619 and 0.597; of Bayes 0.76
+    assert best > deep + 0.06 and deep < majority + 0.04
+
+
 def test_what_depth_makes_of_an_activation():
     kind, exponent = analysis.infinite_depth_classifier(OPTIMAL)
     assert kind == "singular_kernel" and exponent == pytest.approx(4)
@@ -118,6 +161,8 @@ def test_training_points_keep_their_labels():
         (lambda m: analysis.KernelClassifier("ntk"), "`kernel` must be a callable"),
         (lambda m: analysis.KernelClassifier(linear).fit(X, np.ones(3)), "Expected labels"),
         (lambda m: analysis.KernelClassifier(linear).predict(X), "call `fit` first"),
+        (lambda m: analysis.KernelClassifier(linear).fit(X * np.nan, Y), "must be finite"),
+        (lambda m: analysis.margin_statistics(m, X * np.nan, Y), "finite numbers"),
         (lambda m: analysis.hilbert_kernel_predict(X, np.ones(3), X, 2), "Expected x_train"),
     ],
 )

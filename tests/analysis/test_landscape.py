@@ -1,5 +1,7 @@
 """The loss over planes and lines of weights, and the paths of trainings in them."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -106,6 +108,60 @@ def test_the_middle_is_what_evaluate_gives_and_weights_stay():
     assert surface.metrics["sparse_categorical_accuracy"][1, 2] == pytest.approx(hits)
     for a, b in zip(before, model.get_weights()):
         np.testing.assert_array_equal(a, b)
+
+
+def masked_classifier():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,), dtype="int32")
+    hidden = layers.Embedding(5, 3, mask_zero=True)(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(hidden))
+    model.compile("sgd", CROSSENTROPY, metrics=["accuracy"])
+    x = np.array([[1, 2, 3, 4], [2, 0, 0, 0], [3, 1, 0, 0], [4, 4, 4, 0], [1, 3, 0, 0]], "int32")
+    return model, x, np.random.default_rng(1).integers(0, 3, size=(5, 4))
+
+
+def test_metrics_of_masked_positions_are_those_of_evaluate():
+    model, x, y = masked_classifier()  # As many positions as samples, which would broadcast.
+    accuracy = keras.metrics.SparseCategoricalAccuracy()
+    surface = analysis.loss_surface(
+        model, x, y, dimensions=1, steps=1, span=(0, 0), metrics=[accuracy], batch_size=4
+    )
+    loss, hits = model.evaluate(x, y, batch_size=4, verbose=0)
+    assert surface.loss[0] == pytest.approx(loss, rel=1e-5)
+    assert surface.metrics["sparse_categorical_accuracy"][0] == pytest.approx(hits)
+
+
+def test_masked_samples_have_the_losses_they_have_alone():
+    model, x, y = masked_classifier()
+    logits = keras.ops.convert_to_numpy(model(x)).astype("float64")
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    losses = -np.take_along_axis(logits, y[..., None], axis=-1)[..., 0]
+    alone = (losses * (x > 0)).sum(axis=1) / (x > 0).sum(axis=1)
+    for weights, size in ((None, 2), (None, 5), (np.arange(5.0), 3)):
+        weighted = alone if weights is None else alone * weights
+        curve = analysis.landscape_convergence(
+            model, x, y, 1, None, 0, sample_weight=weights, batch_size=size
+        )
+        order = np.random.default_rng(0).permutation(weighted)
+        np.testing.assert_allclose(
+            curve.differences, analysis.loss_difference_curve(order), rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.everywhere
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="products of float64 are float32 there"
+)
+def test_double_precision_is_kept():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False)])
+    model.compile("sgd", "mse")
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 3))
+    direction = [np.ones((3, 1))]
+    surface = analysis.loss_surface(model, x, y[:, :1], directions=[direction], coordinates=[[0.3]])
+    moved = x @ (model.get_weights()[0] + 0.3) - y[:, :1]
+    assert surface.loss[0] == pytest.approx(np.mean(moved**2), rel=1e-13)
 
 
 def test_a_line_is_a_row_of_the_plane():
@@ -250,6 +306,16 @@ def test_the_sample_size_is_where_the_curve_stays_below():
     assert analysis.sample_size_for_tolerance(curve, 0.05) is None
 
 
+ACCURACY = keras.metrics.SparseCategoricalAccuracy()
+
+
+def several():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
+    model.compile(loss=[CROSSENTROPY, CROSSENTROPY])
+    return model, X, [Y, Y]
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -258,6 +324,8 @@ def test_the_sample_size_is_where_the_curve_stays_below():
         (lambda m: analysis.loss_surface(m, X, Y, directions=[[X]]), "in the shapes of"),
         (lambda m: analysis.loss_surface(m, X, Y, coordinates=[[0.0]]), "2 vectors"),
         (lambda m: analysis.loss_surface(m, X, Y, metrics=["accuracy"]), "`metrics` must be"),
+        (lambda m: analysis.loss_surface(m, None, Y), "`x` must be arrays or a dataset"),
+        (lambda m: analysis.loss_surface(*several(), metrics=[ACCURACY]), "with one output"),
         (lambda m: analysis.random_direction(m, "filters"), "`norm` must be one of"),
         (lambda m: analysis.normalize_direction([X], m), "in the shapes of the weights"),
         (lambda m: analysis.interpolate(m, [X], [X], X, Y), "`weights_a` must be weights"),
@@ -283,6 +351,12 @@ def test_results_are_drawn():
             axes = plt.figure().gca()
             assert plane.plot(axes, kind, log=log) is axes
     plane.plot(plt.figure().add_subplot(projection="3d"), "surface")
+    nothing = dataclasses.replace(plane, loss=np.zeros((4, 4)))
+    nothing.plot(plt.figure().gca())
+    with pytest.raises(ValueError, match="no loss is finite and positive"):
+        nothing.plot(log=True)
+    with pytest.raises(ValueError, match="`metric` must be one of"):
+        plane.plot(metric="accuracy")
     path = [[w * t for w in model.get_weights()] for t in (0.5, 0.7, 1.0)]
     path = [[w[i] for i in (0, 1, 2, 3, 6, 7)] for w in path]
     path[1][0] = path[1][0] + 0.1

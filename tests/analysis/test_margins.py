@@ -39,6 +39,19 @@ def test_convolutions_have_the_norm_of_their_map(strides, padding):
     np.testing.assert_allclose(bounds.lower, bounds.upper, rtol=1e-4)
 
 
+def test_images_of_bytes_are_numbers():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((2, 2, 1)), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(2)]
+    )
+    x = RANDOM.integers(0, 255, size=(5, 2, 2, 1)).astype("uint8")
+    bounds = analysis.margin_statistics(model, x, np.arange(5) % 2)
+    expected = np.linalg.norm(model.get_weights()[0], 2) / 255
+    np.testing.assert_allclose(
+        [bounds.lipschitz_lower, bounds.lipschitz_upper], expected, rtol=1e-5
+    )
+
+
 def test_no_two_points_are_further_apart_than_the_bound_allows():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 1))

@@ -288,6 +288,25 @@ def test_l2_penalty_with_one_factor_several_or_groups():
             penalty(w, factors, groups)
 
 
+def test_tune_l2_weighs_the_losses_of_several_outputs():
+    x, y, z = np.random.default_rng(0).normal(size=(3, 12, 2)).astype("float32")
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)])
+    model.compile("sgd", ["mse", "mae"], loss_weights=[0.3, 2.0])
+    found = kr.hyper.tune_l2(model, x, [y, z], (x, [y, z]), max_iterations=1)
+    a, b = (x @ found.weights[i] + found.weights[i + 1] for i in (0, 2))
+    expected = 0.3 * np.mean((a - y) ** 2) + 2.0 * np.mean(np.abs(b - z))
+    assert found.validation_loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.everywhere
+def test_labels_may_be_tensors_of_double_precision():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    y = keras.ops.convert_to_tensor(np.arange(3.0)[:, None])
+    value = kr.hyper.objective(model, "mse", np.zeros((3, 2)), y)([np.zeros((2, 1), "float32")])
+    assert float(value) == pytest.approx(5 / 3)
+
+
 def test_errors_of_models():
     model, x, y, data = regression()
     plain = keras.Sequential([keras.Input((12,)), keras.layers.Dense(1)])
@@ -295,6 +314,10 @@ def test_errors_of_models():
         kr.hyper.tune_l2(plain, x, y, data)
     with pytest.raises(ValueError, match="`validation_data`"):
         kr.hyper.tune_l2(model, x, y, None)
+    with pytest.raises(ValueError, match="same number of samples"):
+        kr.hyper.tune_l2(model, x, y[:-1], data)
+    with pytest.raises(ValueError, match="finite gradient at the start"):
+        kr.hyper.tune_l2(model, x * np.nan, y, data)
     with pytest.raises(ValueError, match="No weight is penalized"):
         kr.hyper.tune_l2(model, x, y, data, where=["nothing"])
     with pytest.raises(ValueError, match="not built"):

@@ -69,7 +69,8 @@ def gradient_statistics(
             last one.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
 
     Returns:
@@ -131,7 +132,7 @@ def gradient_statistics(
         trace_covariance=trace,
         mean_gradient_squared_norm=of_mean,
         true_gradient_squared_norm=true,
-        noise_scale=trace / true if true > 0 else float("inf"),
+        noise_scale=float("inf") if true <= 0 else trace / true,
         gap_change=learning_rate * trace / rows,
     )
 

@@ -70,7 +70,7 @@ def hessian_eigenvalues(
     The largest one is the curvature in the steepest direction: gradient descent with a rate above
     $2 / \lambda_{\max}$ cannot stay at this point. A negative smallest one says that the point is no minimum.
 
-    The Lanczos iteration with every vector made orthogonal to all others twice finds both ends of the spectrum
+    The Lanczos iteration with every vector made orthogonal to all others finds both ends of the spectrum
     from one run. Power iteration keeps $k + 2$ vectors instead of one per iteration and converges slowly where
     eigenvalues are close; the ends of the spectrum it finds after a shift by the largest magnitude. Both stop once
     $\|H v - \lambda v\| \le$ `tolerance` $\cdot |\lambda|$ for all that is wanted.
@@ -87,7 +87,8 @@ def hessian_eigenvalues(
         seed: Seed of the starting vector.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
 
     Returns:

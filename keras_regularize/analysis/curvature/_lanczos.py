@@ -1,6 +1,6 @@
 """The Lanczos iteration on the host, with vectors that an operator on the device multiplies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +37,8 @@ def lanczos(
     """Runs up to `steps` steps from a vector; at most as many as there are dimensions.
 
     Rows keep the dtype of `start`, dot products are in double precision, and every new row is made orthogonal to
-    all others twice. Where the space closes it ends, or with `restart` goes on in a random direction beside it.
+    the last two, after which it is so to all but for rounding, and then to all. Where the space closes it ends, or
+    with `restart` goes on in a random direction beside it.
     """
     steps = min(steps, start.size)
     basis = np.empty((steps, start.size), start.dtype)
@@ -47,11 +48,10 @@ def lanczos(
     for i in progress(range(steps), name, steps):
         basis[i] = row
         new = product(basis[i]).astype("float64")
-        if not np.isfinite(new).all():
-            raise ValueError("The loss has derivatives that are not finite at these weights.")
         diagonal[i] = basis[i].astype("float64") @ new
-        for _ in range(2):
-            orthogonalize(new, basis[: i + 1])
+        if not np.isfinite(diagonal[i]):  # As soon as one of the entries is not.
+            raise ValueError("The loss has derivatives that are not finite at these weights.")
+        orthogonalize(new, basis[: i + 1], np.append(off_diagonal[max(i - 1, 0) : i], diagonal[i]))
         off_diagonal[i] = norm(new)
         found = Krylov(basis[: i + 1], diagonal[: i + 1], off_diagonal[: i + 1])
         size = np.abs(diagonal[: i + 1]).max() + off_diagonal[:i].max(initial=0.0)
@@ -67,18 +67,20 @@ def lanczos(
                 orthogonalize(new, basis[: i + 1])
             row = new / norm(new)
         else:
-            row = new / off_diagonal[i]
+            row = np.divide(new, off_diagonal[i], out=new)
     return found
 
 
-def orthogonalize(vector: np.ndarray, basis: np.ndarray) -> None:
-    """Takes what lies in the span of orthonormal rows from a vector, in place."""
+def orthogonalize(vector: np.ndarray, basis: np.ndarray, known: Sequence[float] = (0.0,)) -> None:
+    """Takes from a vector, in place, known parts along the last of some orthonormal rows, then those along all."""
     parts = np.zeros(len(basis))
     chunks = [slice(i, i + _COLUMNS) for i in range(0, vector.size, _COLUMNS)]
     for chunk in chunks:
-        parts += basis[:, chunk].astype("float64") @ vector[chunk]
+        rows = basis[:, chunk].astype("float64")
+        vector[chunk] -= known @ rows[len(rows) - len(known) :]
+        parts += rows @ vector[chunk]
     for chunk in chunks:
-        vector[chunk] -= parts @ basis[:, chunk].astype("float64")
+        vector[chunk] -= parts.astype(basis.dtype) @ basis[:, chunk]  # As exact as the rows are.
 
 
 def combined(basis: np.ndarray, weights: np.ndarray) -> np.ndarray:

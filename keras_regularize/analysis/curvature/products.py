@@ -34,7 +34,8 @@ def hessian_vector_product(
         vector: $v$, a list of arrays in the shapes of `model.trainable_variables`.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
 
     Returns:
@@ -103,7 +104,8 @@ def gauss_newton_vector_product(
         vector: $v$, a list of arrays in the shapes of `model.trainable_variables`.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
             Penalties have no Gauss-Newton part and do not count.
 
@@ -169,7 +171,8 @@ def hessian_matrix(
         force: Whether to go on with more than 10 000 weights, where the matrix takes 400 MB and more.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
 
     Returns:

@@ -68,8 +68,10 @@ def infinite_width_kernels(
         )
     slope = dual.deriv()
     z = np.clip(first @ second.T, -1.0, 1.0)
-    if x2 is None:
-        np.fill_diagonal(z, 1.0)
+    # Rounding of the product of equal rows grows with each layer; their difference is exactly 0.
+    for i in np.flatnonzero((z > 1 - 1e-8).any(axis=1)):
+        close = np.flatnonzero(z[i] > 1 - 1e-8)
+        z[i, close] = 1.0 - np.sum((first[i] - second[close]) ** 2, axis=1) / 2
     ntk = z
     for _ in range(depth):
         ntk = dual(z) + ntk * slope(z)
@@ -218,6 +220,6 @@ def _unit(name, x):
     if rows.ndim != 2:
         raise ValueError(f"`{name}` must be rows of features. Received: shape {rows.shape}")
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not (lengths > 0).all():
+    if (lengths == 0).any():
         raise ValueError(f"`{name}` must have no row of zeros, which has no direction.")
     return rows / lengths

@@ -69,6 +69,8 @@ class KernelClassifier:
                 "Expected labels (n,) and a kernel (n, n) of at least one sample. Received: y of shape "
                 f"{labels.shape} and a kernel of shape {gram.shape}"
             )
+        if not np.isfinite(gram).all():
+            raise ValueError("The kernel must be finite. Received: one with NaN or infinity in it")
         self.classes_, place = np.unique(labels, return_inverse=True)
         values, vectors = np.linalg.eigh((gram + gram.T) / 2)
         # Directions that the kernel does not see, of equal rows, are left out.

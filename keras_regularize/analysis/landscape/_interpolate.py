@@ -89,10 +89,12 @@ def interpolate(
         coordinates: A vector of places $t$; by default 51 from -0.5 to 1.5.
         variables: `"all"`, or `"trainable"`: the statistics of batch normalization then stay those of the model,
             which are wrong for both ends.
-        metrics: Metrics of Keras to compute as well, of a model with one output.
+        metrics: Metrics of Keras to compute as well, of a model with one output; as in `evaluate`, without sample
+            weights.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
 
     Returns:
@@ -126,6 +128,7 @@ def interpolate(
     arXiv:1912.05671.
     """
     check_choice("variables", variables, ("all", "trainable"))
+    measured_too = check_metrics(metrics)
     objective = Objective(
         "interpolate",
         model,
@@ -135,6 +138,7 @@ def interpolate(
         loss,
         batch_size,
         include_regularization,
+        fill=not measured_too,  # Metrics would see rows that fill a batch up.
     )
     given = model.weights if variables == "all" else model.trainable_variables
     inside = [*model.trainable_variables, *objective.state_variables]
@@ -164,7 +168,7 @@ def interpolate(
     (steps,) = grid_of([steps], None, None, 1)
     points = np.concatenate([steps, [0.0, 1.0]])[:, None]
     losses, measured = losses_at(
-        objective, points, [direction], start, check_metrics(metrics), "interpolation"
+        objective, points, [direction], start, measured_too, "interpolation"
     )
     return Interpolation(
         steps,

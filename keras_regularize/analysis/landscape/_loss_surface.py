@@ -76,6 +76,8 @@ class LossSurface:
         Returns:
             The axes.
         """
+        if metric is not None:
+            check_choice("metric", metric, tuple(self.metrics))
         values = self.loss if metric is None else self.metrics[metric]
         return draw(ax, self.coordinates, values, kind, levels, log, metric or "loss")
 
@@ -119,7 +121,13 @@ def draw(ax, coordinates, values, kind, levels, log, label):
     kind = check_choice("kind", kind or kinds[0], kinds)
     if ax is None:
         ax = plt.gcf().add_subplot(projection="3d") if kind == "surface" else plt.gca()
-    values = np.where(np.isfinite(values), values, np.nan)
+    shows = np.isfinite(values) & ((values > 0) | (not log))
+    if not shows.any():
+        raise ValueError(
+            f"There is nothing to draw: no {label} is finite{' and positive' * log}. "
+            f"Received: {values.size} values"
+        )
+    values = np.where(shows, values, np.nan)
     if not plane:
         ax.plot(coordinates[0], values)
         ax.set(xlabel="distance along the direction", ylabel=label)
@@ -129,7 +137,7 @@ def draw(ax, coordinates, values, kind, levels, log, label):
     first, second = coordinates
     low, high = np.nanmin(values), np.nanmax(values)
     if levels is None:
-        tiny = max(low, high * 1e-6, 1e-30)
+        tiny = max(low, high * 1e-6)
         levels = np.geomspace(tiny, high, 20) if log else np.linspace(low, high, 20)
         levels = levels if high > low else None
     shown = values.T  # Matplotlib has the first axis upwards.
@@ -202,12 +210,14 @@ def loss_surface(
         span: Smallest and largest coordinate.
         steps: Number of coordinates, or one for each direction.
         dimensions: 1 or 2, where directions are random.
-        metrics: Metrics of Keras to compute as well, of a model with one output.
+        metrics: Metrics of Keras to compute as well, of a model with one output; as in `evaluate`, without sample
+            weights.
         norm: As in `kr.analysis.normalize_direction`, of random directions.
         seed: Seed of random directions.
         sample_weight: Weights of samples, or `None`; also the third entry of a dataset's batches.
         loss: A loss of Keras, or a name or function of one with a value per sample; by default the compiled one.
-        batch_size: Samples at once where `x` is arrays; it changes time and memory only.
+        batch_size: Samples at once where `x` is arrays; it changes time and memory only, but where a loss takes
+            the samples of a batch together, as the mean over unmasked positions does in `evaluate`.
         include_regularization: Whether the model's penalties of weights and activities are part of the loss.
 
     Returns:
@@ -239,6 +249,7 @@ def loss_surface(
     of Neural Nets*, NeurIPS 2018, arXiv:1712.09913.
     """
     check_integer("dimensions", dimensions, minimum=1, maximum=2)
+    measured_too = check_metrics(metrics)
     objective = Objective(
         "loss_surface",
         model,
@@ -248,6 +259,7 @@ def loss_surface(
         loss,
         batch_size,
         include_regularization,
+        fill=not measured_too,  # Metrics would see rows that fill a batch up.
     )
     found = directions_of(objective, directions, dimensions, norm, seed)
     axes = grid_of(coordinates, span, steps, len(found))
@@ -256,7 +268,7 @@ def loss_surface(
         points_of(axes),
         [[*objective.unflat(flat(d)), *(None for _ in objective.state)] for d in found],
         [*objective.weights, *objective.state],
-        check_metrics(metrics),
+        measured_too,
     )
     shape = tuple(len(axis) for axis in axes)
     return LossSurface(

@@ -5,11 +5,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from keras_regularize.analysis._objective import Objective, mean_of
 from keras_regularize.analysis._progress import progress
 from keras_regularize.analysis.landscape.directions import random_direction
+from keras_regularize.autodiff.compiled_losses import CONTAINERS
 
 
 def losses_at(
@@ -36,8 +37,13 @@ def losses_at(
 
     def evaluate(values, states, batch):
         total, outputs = objective.sum_of(values[:count], values[count:], batch)
+        if metrics and isinstance(outputs, CONTAINERS):
+            raise ValueError(
+                "`metrics` are those of a model with one output. Received: a model with "
+                f"{len(tree.flatten(outputs))} outputs"
+            )
         states = [
-            metric.stateless_update_state(state, batch.y, outputs, sample_weight=batch.counted)
+            metric.stateless_update_state(state, batch.y, outputs)
             for metric, state in zip(metrics, states)
         ]
         return total, states
@@ -48,7 +54,7 @@ def losses_at(
     fresh = [[ops.zeros_like(v.value) + v.value for v in m.variables] for m in metrics]
     losses, measured = [], []
     for point in progress(points, name, len(points)):
-        values = move(ops.convert_to_tensor(point.astype("float32")), list(start), directions)
+        values = move(ops.convert_to_tensor(point.astype(objective.dtype)), list(start), directions)
         states, sums, size = fresh, [], 0
         for batch, rows in kept or objective.batches():
             total, states = evaluate(values, states, batch)

@@ -96,8 +96,9 @@ def landscape_convergence(
 ) -> LandscapeConvergence:
     r"""How fast a model's mean loss settles as samples are added: when more data changes the landscape no more.
 
-    `loss_difference_curve` of the losses of single samples at the model's weights, over random orders of the
-    samples. It falls like $1/k$, at a height that is the mean absolute deviation of the losses.
+    `loss_difference_curve` of the losses of single samples at the model's weights, each as if it were alone, over
+    random orders of the samples. It falls like $1/k$, at a height that is the mean absolute deviation of the
+    losses.
 
     Args:
         model: A built model, or a wrapper of one; it runs in inference mode and is not changed.

@@ -59,6 +59,13 @@ class Problem:
         value, gradient = self._run("inner", program, self._packed(0, w), self._packed(1, a))
         return _scalar(value), _flat(gradient)
 
+    def first_gradient(self, w: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """The gradient of the inner objective in the weights at the start, which must be finite."""
+        gradient = self.inner(w, a)[1]
+        if not np.isfinite(gradient).all():
+            raise ValueError("The inner objective must have a finite gradient at the start.")
+        return gradient
+
     def outer(self, w: np.ndarray, a: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The outer objective and its gradients in weights and hyperparameters."""
 

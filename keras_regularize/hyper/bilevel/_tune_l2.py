@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_regularize.autodiff.compiled_losses import CompiledLoss
 from keras_regularize.autodiff.functional import read_values
 from keras_regularize.hyper.bilevel.hoag import HOAG
-from keras_regularize.hyper.bilevel.objectives import l2_penalty, objective
+from keras_regularize.hyper.bilevel.objectives import l2_penalty, mean_loss
 from keras_regularize.utils.variables import chooser, is_matrix
 from keras_regularize.validation import check_number
 
@@ -117,8 +118,7 @@ def tune_l2(
     arXiv:1602.02355.
     """
     check_number("initial", initial, above=0)
-    loss = getattr(model, "loss", None) if loss is None else loss
-    if loss is None:
+    if loss is None and getattr(model, "loss", None) is None:
         raise ValueError(
             "`tune_l2` needs a loss. Received: loss=None and a model that was not compiled with one."
         )
@@ -126,7 +126,13 @@ def tune_l2(
         raise ValueError(
             f"`validation_data` must be `(x, y)`. Received: validation_data={validation_data!r}"
         )
-    data, validation = objective(model, loss, x, y), objective(model, loss, *validation_data)
+
+    def compiled_for(outputs):
+        return CompiledLoss.of(model, outputs) if loss is None else CompiledLoss(loss, None, names)
+
+    names = getattr(model, "output_names", None)
+    data = mean_loss(model, compiled_for, x, y)
+    validation = mean_loss(model, compiled_for, *validation_data)
     # Sums, for which the accuracies of the search are made.
     samples, validated = (len(tree.flatten(part)[0]) for part in (x, validation_data[0]))
     variables = model.trainable_variables

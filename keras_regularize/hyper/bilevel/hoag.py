@@ -139,7 +139,7 @@ class HOAG:
         w, a = problem.start
         a = np.clip(a, self.lower, self.upper)
         history = History(problem, callback)
-        scale = float(np.linalg.norm(problem.inner(w, a)[1])) or 1.0
+        scale = float(np.linalg.norm(problem.first_gradient(w, a))) or 1.0
         accuracies = self._accuracies()
         accuracy, following, shrinkage = next(accuracies), next(accuracies), 1.0
         lipschitz = None if self.step_size is None else 1.0 / self.step_size
@@ -152,6 +152,8 @@ class HOAG:
             q = conjugate_gradient(product, in_w, q, accuracy, MAX_PRODUCTS).x
             gradient = in_a - problem.curved(w, a, q)[1]
             size = float(np.linalg.norm(gradient))
+            if not np.isfinite(size) and not np.isfinite(best[2]):
+                raise ValueError("The outer objective has no finite gradient at the start.")
             history.add(a, outer_loss=value, gradient_norm=size, accuracy=accuracy)
             patience = PATIENCE if value < best[2] - GAIN * abs(value) else patience - 1
             if value < best[2]:

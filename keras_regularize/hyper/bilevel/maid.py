@@ -168,6 +168,7 @@ class MAID:
         problem = Problem(self.inner, self.outer, weights, hyperparameters)
         history = History(problem, callback)
         w, a = problem.start
+        problem.first_gradient(w, a)
         epsilon, delta, step, trials = self.epsilon, self.delta, self.step_size, self.backtracking
         q = None
 

@@ -32,7 +32,8 @@ def objective(
         A function `(weights, hyperparameters=None) -> scalar` of values of `model.trainable_variables`.
 
     Raises:
-        ValueError: If the model is not built or has no trainable weights, or `loss` is `None`.
+        ValueError: If the model is not built or has no trainable weights, `loss` is `None`, or there are not as
+            many labels as inputs.
 
     Cost: of a call, a forward pass.
 
@@ -54,19 +55,38 @@ def objective(
     )
     ```
     """
-    if not model.built or not model.trainable_variables:
-        raise ValueError(
-            "`objective` needs a built model with trainable weights. Received: "
-            f"{model.name!r}, which {'has none' if model.built else 'is not built'}."
-        )
     if loss is None:
         raise ValueError("`objective` needs a loss. Received: loss=None")
-    x, y, sample_weight = (tree.map_structure(_tensor, part) for part in (x, y, sample_weight))
-    state = read_state(model)
     compiled = CompiledLoss(loss, output_names=getattr(model, "output_names", None))
+    return mean_loss(model, lambda outputs: compiled, x, y, sample_weight)
+
+
+def mean_loss(
+    model: keras.Model,
+    compiled_for: Callable[[Any], CompiledLoss],
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+) -> Callable[..., Any]:
+    """`objective` with the loss that a function of the outputs gives."""
+    if not model.built or not model.trainable_variables:
+        raise ValueError(
+            "An objective needs a built model with trainable weights. Received: "
+            f"{model.name!r}, which {'has none' if model.built else 'is not built'}."
+        )
+    x, y, sample_weight = (tree.map_structure(_tensor, part) for part in (x, y, sample_weight))
+    leaves = [part for part in tree.flatten((x, y, sample_weight)) if part is not None]
+    sizes = {tuple(part.shape[:1]) for part in leaves}
+    if len(sizes) != 1 or sizes & {(), (0,)}:
+        raise ValueError(
+            "Inputs, labels and weights must have the same number of samples, at least one. Received: "
+            + ", ".join(str(*size) for size in sorted(sizes))
+        )
+    state = read_state(model)
 
     def value(weights: Sequence[Any], hyperparameters: Any = None) -> Any:
         outputs = Forward(model, list(weights), state)(x)
+        compiled = compiled_for(outputs)
         losses, factors = weighted_sample_losses(compiled.output_losses(y, outputs, sample_weight))
         return ops.mean(upcast(losses * factors))
 
@@ -133,7 +153,7 @@ def l2_penalty(weights: Any, log_factor: Any, groups: Sequence[int] | None = Non
 def _tensor(leaf):
     if leaf is None:
         return None
-    leaf = np.asarray(leaf) if not ops.is_tensor(leaf) else leaf
-    if getattr(leaf, "dtype", None) == np.float64:
-        leaf = leaf.astype(keras.config.floatx())  # As `fit` does.
-    return ops.convert_to_tensor(leaf)
+    tensor = ops.convert_to_tensor(leaf if ops.is_tensor(leaf) else np.asarray(leaf))
+    if keras.backend.standardize_dtype(tensor.dtype) == "float64":
+        tensor = ops.cast(tensor, keras.config.floatx())  # As `fit` does.
+    return tensor
