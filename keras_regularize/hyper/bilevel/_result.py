@@ -12,7 +12,7 @@ class BilevelResult:
         weights: The weights, as arrays in the structure that was given.
         hyperparameters: The hyperparameters, as arrays in the structure that was given.
         outer_loss: The outer objective there.
-        converged: Whether the search ended before its last iteration.
+        converged: Whether the search ended where there was nothing more to gain.
         history: Lists with an entry for each iteration: `outer_loss`, `hyperparameters` (flat), `gradient_norm`,
             `accuracy`, `inner_iterations` (gradients of the inner objective so far).
     """

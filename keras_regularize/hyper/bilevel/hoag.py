@@ -30,8 +30,10 @@ class HOAG:
     down the hypergradient $p_k$. As long as the sum of all $\epsilon_k$ is finite it converges like a descent
     along exact gradients, at a fraction of the work. The first step has the length $\sqrt{\dim a}$ and no later
     one is longer. With `adaptive` $L$ shrinks by 5 % after each step that lowered the outer objective as
-    expected, and doubles, and the step is left out, where the objective rose by a fifth. It ends after five
-    iterations in a row that did not lower the outer objective by 0.01 %, and returns the best.
+    expected, and doubles, and the step is left out, where the objective rose by a fifth. After five iterations in a
+    row that did not lower the outer objective by 0.01 % the search has converged if the next step should not either,
+    to first order; else, with `adaptive`, it goes on from the best with steps a quarter as long, without it ends
+    there. It returns the best.
 
     The inner objective should be convex in the weights with one minimum: a penalized linear model, the last layer
     of a network. On a whole network conjugate gradients meet negative curvature, and the result is a heuristic.
@@ -82,8 +84,8 @@ class HOAG:
     ```
 
     Reference: Fabian Pedregosa, *Hyperparameter optimization with approximate gradient*, ICML 2016,
-    arXiv:1602.02355. The authors' program makes each step twice, before and after the test; here it is made once,
-    and the limit on the length of steps is ours.
+    arXiv:1602.02355. The authors' program makes each step twice, before and after the test; here it is made once.
+    The limit on the length of steps, and what is done where they are too long, are ours.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class HOAG:
         accuracy, following, shrinkage = next(accuracies), next(accuracies), 1.0
         lipschitz = None if self.step_size is None else 1.0 / self.step_size
         q, before, best, patience = None, np.inf, (w, a, np.inf), PATIENCE
+        settled = False
 
         for _ in range(self.max_iterations):
             w = self._solved(problem, w, a, accuracy * scale, history)
@@ -158,11 +161,17 @@ class HOAG:
             patience = PATIENCE if value < best[2] - GAIN * abs(value) else patience - 1
             if value < best[2]:
                 best = w, a, value
-            if not patience:
-                break
-
             if lipschitz is None:
                 lipschitz = size / np.sqrt(a.size) if size > 1e-3 else 1.0
+            if not patience:
+                # What a step should gain says whether steps are too long, or there is nothing more to gain.
+                step = a - np.clip(a - gradient / lipschitz, self.lower, self.upper)
+                settled = bool(gradient @ step <= GAIN * abs(value))
+                if settled or not self.adaptive:
+                    break
+                (w, a, value), before, patience = best, np.inf, PATIENCE
+                lipschitz *= 4.0
+                continue
             rejected = False
             if self.adaptive and np.isfinite(before):
                 move = size / lipschitz
@@ -178,7 +187,7 @@ class HOAG:
                     step *= min(1.0, np.sqrt(a.size) / max(float(np.linalg.norm(step)), 1e-300))
                 a = np.clip(a - step, self.lower, self.upper)
             accuracy, following = shrinkage * following, next(accuracies)
-        return history.result(*best, converged=not patience)
+        return history.result(*best, converged=settled)
 
     def _solved(self, problem, w, a, tolerance, history):
         def function(w):
