@@ -11,7 +11,7 @@ from keras_regularize.autodiff.functional import read_values
 from keras_regularize.configuration import Configured
 from keras_regularize.layers import ModuleController
 from keras_regularize.losses import PartOfSpeechLoss
-from keras_regularize.models.step.standalone import OwnLoss
+from keras_regularize.models.step.standalone import OwnLoss, mean_loss
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
@@ -312,11 +312,13 @@ class ModularCaptioner(Configured, OwnLoss):
         # The end is a word, too.
         shown = ops.pad(words, ((0, 0), (1, 0)), constant_values=1)
         target = ops.where(shown > 0, ops.pad(tokens, ((0, 0), (0, 1))), -1)
-        loss = self._cross_entropy(target, y_pred["tokens"], sample_weight)
+        loss = mean_loss(self._cross_entropy, target, y_pred["tokens"], sample_weight)
         if training and self.syntax_weight and self.syntax_epochs:
             classes = self._part_of_speech(y, tokens)
             classes = ops.where(words > 0, classes, ops.full_like(words, -1))  # uint8 has no -1.
-            syntax = self._cross_entropy(classes, y_pred["part_of_speech"], sample_weight)
+            syntax = mean_loss(
+                self._cross_entropy, classes, y_pred["part_of_speech"], sample_weight
+            )
             on = ops.convert_to_tensor(self.epoch) < self.syntax_epochs
             loss = loss + ops.where(on, self.syntax_weight * syntax, ops.zeros_like(syntax))
         return self.with_penalties(loss)

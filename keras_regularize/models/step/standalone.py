@@ -9,6 +9,7 @@ from keras_regularize.autodiff import backend
 from keras_regularize.models.step.averages import keep_apart
 from keras_regularize.models.step.callbacks import with_own_callbacks
 from keras_regularize.models.step.seeds import SavedSeeds
+from keras_regularize.numerics import mean
 
 
 class Standalone(SavedSeeds, keras.Model):
@@ -43,6 +44,16 @@ class Standalone(SavedSeeds, keras.Model):
         """What `compute_loss` gives out: a mean loss, and the penalties of the model."""
         penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in self.losses]
         return sum(penalties, loss) / backend.num_replicas()
+
+
+def mean_loss(loss: Any, *given: Any) -> Any:
+    """What a loss, or a function of a loss, gives for the samples of this replica: one mean.
+
+    Keras divides that of a `keras.losses.Loss` by the number of replicas, whose gradients it adds.
+    """
+    value = mean(loss(*given))
+    divided = getattr(loss, "reduction", "sum") not in ("sum", "none", None)
+    return value * backend.num_replicas() if divided else value
 
 
 class OwnLoss(Standalone):
