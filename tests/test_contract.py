@@ -316,11 +316,12 @@ def test_folders_import_downwards_and_without_circles():
 
 def test_import_brings_in_no_other_backend_and_no_plotting():
     code = (
-        "import sys, warnings, keras; before = set(sys.modules); warnings.simplefilter('error'); "
+        "import random, sys, warnings, keras; before = set(sys.modules); warnings.simplefilter('error'); "
         "import keras_regularize as kr; late = [f'keras_regularize.{name}' for name in kr._LAZY]; "
-        "assert not any(name in sys.modules for name in late), late; "
+        "assert not any(name in sys.modules for name in late), late; state = random.getstate(); "
         "[getattr(kr, name) for name in kr._LAZY]; "
         "assert all(name in sys.modules for name in late); "
+        "assert random.getstate() == state, 'weights drawn after the first use would be others'; "
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -7,10 +7,6 @@ from keras import layers
 
 from keras_regularize.validation import check_integer, check_number
 
-#: What the authors start all weights from.
-_KERNELS = keras.initializers.RandomNormal(stddev=0.02)
-_SCALES = keras.initializers.RandomNormal(mean=1.0, stddev=0.02)
-
 
 def UNetGenerator(
     input_shape: Sequence[int],
@@ -66,7 +62,7 @@ def UNetGenerator(
         x = layers.ReLU()(x)
         width = widths[i - 1] if i else output_channels
         x = layers.Conv2DTranspose(
-            width, 4, strides=2, padding="same", kernel_initializer=_new(_KERNELS)
+            width, 4, strides=2, padding="same", kernel_initializer=_normal(0.0)
         )(x)
         if i == 0:
             return keras.Model(inputs, layers.Activation("tanh")(x), name="unet_generator")
@@ -144,16 +140,16 @@ def PatchDiscriminator(
 
 
 def _convolution(filters, strides, size=4):
-    return layers.Conv2D(filters, size, strides=strides, kernel_initializer=_new(_KERNELS))
+    return layers.Conv2D(filters, size, strides=strides, kernel_initializer=_normal(0.0))
 
 
 def _normalization():
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=_new(_SCALES))
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=_normal(1.0))
 
 
-def _new(initializer):
-    """An initializer of its own: one that is used twice gives the same values."""
-    return initializer.__class__.from_config({**initializer.get_config(), "seed": None})
+def _normal(mean):
+    """What the authors start weights from, one for each of them: used twice, it gives the same values."""
+    return keras.initializers.RandomNormal(mean, 0.02)
 
 
 def _check_image(name, shape, divisor):

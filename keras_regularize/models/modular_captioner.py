@@ -11,7 +11,7 @@ from keras_regularize.autodiff.functional import read_values
 from keras_regularize.configuration import Configured
 from keras_regularize.layers import ModuleController
 from keras_regularize.losses import PartOfSpeechLoss
-from keras_regularize.models.step.standalone import OwnLoss
+from keras_regularize.models.step.standalone import OwnLoss, mean_loss
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
@@ -63,7 +63,7 @@ class ModularCaptioner(Configured, OwnLoss):
 
     Raises:
         ValueError: If an argument is out of range, inputs or labels have other shapes, or the parts of speech are
-            missing. An id that is no token or module gives NaN, or an error of the backend.
+            missing. An id that is no token or module raises where values can be read, and gives NaN elsewhere.
 
     Cost: per step two LSTM cells, four attentions over the regions and one over the steps before, step by step.
 
@@ -100,6 +100,7 @@ class ModularCaptioner(Configured, OwnLoss):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.autocast = False  # Ids stay exact.
         self.vocabulary_size = check_integer("vocabulary_size", vocabulary_size, minimum=2)
         self.units = check_integer("units", units, minimum=1)
         self.num_heads = check_integer("num_heads", num_heads, minimum=1)
@@ -131,6 +132,11 @@ class ModularCaptioner(Configured, OwnLoss):
         )
 
     def build(self, input_shape: Any) -> None:
+        if not isinstance(input_shape, dict) or not {"features", "tokens"} <= set(input_shape):
+            raise ValueError(
+                'Expected inputs {"features": …, "tokens": …}. '
+                f"Received: inputs of the shapes {input_shape}"
+            )
         features, tokens = (tuple(input_shape[name]) for name in ("features", "tokens"))
         if len(features) != 3 or features[-1] is None or len(tokens) != 2:
             raise ValueError(
@@ -150,7 +156,7 @@ class ModularCaptioner(Configured, OwnLoss):
         self._words.build((None, units))
 
     def call(self, inputs: Any) -> dict[str, Any]:
-        tokens = ops.cast(inputs["tokens"], "int32")
+        tokens, outside = self._ids(inputs["tokens"])
         batch, time = ops.shape(tokens)
         image, state = self._begin(inputs["features"], time + 1)
 
@@ -164,6 +170,8 @@ class ModularCaptioner(Configured, OwnLoss):
         given = ops.transpose(ops.pad(tokens, ((0, 0), (1, 0))))
         start = (nothing, state, ops.zeros((), "int32"))
         outputs = ops.moveaxis(backend.scan_with_gradient(step, start, (given,)), 0, 1)
+        if outside is not None:
+            outputs = ops.where(ops.any(outside, axis=1)[:, None, None], np.nan, outputs)
         return {
             "tokens": self._words(outputs[:, :, : self.units]),
             "part_of_speech": outputs[:, :time, self.units :],
@@ -207,6 +215,22 @@ class ModularCaptioner(Configured, OwnLoss):
             self._programs[key] = backend.compiled(run)
         found = self._programs[key](read_values(self.variables), features)
         return np.asarray(ops.convert_to_numpy(found))
+
+    def _ids(self, tokens):
+        """Tokens as ids, and which are none of the vocabulary; `None` where that could be looked at."""
+        known = backend.peek(tokens)
+        if known is None:
+            ids = ops.cast(tokens, "int32")
+            outside = ops.logical_or(ids < 0, ids >= self.vocabulary_size)
+            outside = ops.logical_or(outside, ops.not_equal(ops.cast(ids, tokens.dtype), tokens))
+            return ops.where(outside, 0, ids), outside
+        known = np.asarray(known, "float64")
+        wrong = np.unique(known[(known < 0) | (known >= self.vocabulary_size) | (known % 1 != 0)])
+        if wrong.size:
+            raise ValueError(
+                f"Expected token ids from 0 to {self.vocabulary_size - 1}. Received: {wrong[:5]}"
+            )
+        return ops.cast(tokens, "int32"), None
 
     def _begin(self, features, steps):
         """What stays of an image, and the state before so many steps."""
@@ -288,11 +312,13 @@ class ModularCaptioner(Configured, OwnLoss):
         # The end is a word, too.
         shown = ops.pad(words, ((0, 0), (1, 0)), constant_values=1)
         target = ops.where(shown > 0, ops.pad(tokens, ((0, 0), (0, 1))), -1)
-        loss = self._cross_entropy(target, y_pred["tokens"], sample_weight)
+        loss = mean_loss(self._cross_entropy, target, y_pred["tokens"], sample_weight)
         if training and self.syntax_weight and self.syntax_epochs:
             classes = self._part_of_speech(y, tokens)
             classes = ops.where(words > 0, classes, ops.full_like(words, -1))  # uint8 has no -1.
-            syntax = self._cross_entropy(classes, y_pred["part_of_speech"], sample_weight)
+            syntax = mean_loss(
+                self._cross_entropy, classes, y_pred["part_of_speech"], sample_weight
+            )
             on = ops.convert_to_tensor(self.epoch) < self.syntax_epochs
             loss = loss + ops.where(on, self.syntax_weight * syntax, ops.zeros_like(syntax))
         return self.with_penalties(loss)

@@ -111,11 +111,24 @@ def train_two(rows=slice(None), batch_size=16):
     model = kr.models.Pix2Pix(
         keras.Sequential([keras.Input((size,)), dense(8, "tanh"), dense(2)]),
         keras.Sequential([keras.Input((size + 2,)), dense(8, "tanh"), dense(1)]),
+        reconstruction_loss=keras.losses.MeanAbsoluteError(),
     )
     model.compile(keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.2, momentum=0.9))
     y = np.stack([X[rows].mean(-1), X[rows].std(-1)], axis=-1)
     logs = model.fit(X[rows], y, batch_size=batch_size, epochs=2, shuffle=False, verbose=0).history
     return [*model.get_weights(), np.array([logs["generator_loss"], logs["discriminator_loss"]])]
+
+
+def train_captions():
+    """The same of a model whose loss is made of others."""
+    keras.utils.set_random_seed(0)
+    model = kr.models.ModularCaptioner(5, 4, 2)
+    model.compile(keras.optimizers.SGD(0.5), jit_compile=False)
+    given = {"features": X[:16, None], "tokens": 1 + np.arange(16)[:, None] % 4}
+    model.build({name: x.shape for name, x in given.items()})
+    classes = np.arange(16)[:, None] % 3
+    logs = model.fit(given, classes, batch_size=16, verbose=0).history
+    return [*model.get_weights(), np.array(logs["loss"])]
 
 
 def train_on_views(loss, rows=slice(None), batch_size=16):
@@ -208,10 +221,11 @@ def main(mode):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-        one = train_all()
+        one, captions = train_all(), train_captions()
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             compare_all(train_all(), one)
+            compare("captions", train_captions(), captions)
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))

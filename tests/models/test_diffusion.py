@@ -343,3 +343,19 @@ def test_a_pseudo_huber_loss_draws_fewer_outliers():
         model.fit(x.astype("float32"), epochs=60, batch_size=128, verbose=0)
         share[name] = np.mean(model.sample(1000, seed=0) > 2.5)
     assert share["huber"] < 0.25 * share["mse"] and share["mse"] > 0.03, share
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, kr.models.SAM], ids=["itself", "wrapped"])
+def test_weights_of_samples_without_labels_come_in_batches(wrap):
+    model, none = wrap(model_of("x0")), np.zeros(8, "float32")
+    model.compile(keras.optimizers.SGD(0.1))
+    for run in (
+        lambda: model.fit(X, sample_weight=none),
+        lambda: model.fit(X, validation_data=(X, None, none)),
+        lambda: model.evaluate(X, sample_weight=none),
+    ):
+        with pytest.raises(ValueError, match="takes no `sample_weight` of arrays without labels"):
+            run()
+    batches = ((X, None, none) for _ in range(1))
+    logs = model.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0).history
+    assert logs["loss"] == [0.0]

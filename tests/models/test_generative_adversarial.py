@@ -270,6 +270,8 @@ def test_a_conditional_gan_trains_predicts_and_is_saved(method, tmp_path):
         one.fit(conditions, X, shuffle=False, verbose=0)
     for got, wanted in zip(again.get_weights(), model.get_weights()):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"conditions \(batch, size\)"):
+        model.train_on_batch(np.zeros(4, "float32"), np.zeros((4, 2), "float32"))
     with pytest.raises(ValueError, match="`y` to be one tensor"):
         model.fit(conditions, verbose=0)
     with pytest.raises(ValueError, match="under conditions"):

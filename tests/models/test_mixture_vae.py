@@ -130,12 +130,26 @@ def test_the_lipschitz_term_is_in_its_epochs_alone():
     model.compile(keras.optimizers.SGD(0.0), **COMPILE)
     losses = model.fit(circle(16), epochs=2, verbose=0).history["loss"]
     assert losses[0] > 10 * abs(losses[1])
+    check_lipschitz(model)
+
+
+@pytest.mark.everywhere
+def test_the_lipschitz_term_in_double_precision():
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = mixture(1, lipschitz_weight=1e5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    check_lipschitz(model)
+
+
+def check_lipschitz(model):
     model._lipschitz = True
     model(circle(4000), training=True)
     chart, rng = model.charts[0], np.random.default_rng(0)
-    uniform = ops.convert_to_tensor(rng.uniform(-1, 1, (4000, 1)), "float32")
+    uniform = ops.convert_to_tensor(rng.uniform(-1, 1, (4000, 1)), model.compute_dtype)
     codes = array(mixture_vae._codes(uniform))
-    moved = codes + 0.02 * rng.normal(size=(4000, 1)).astype("float32")
+    moved = codes + 0.02 * rng.normal(size=(4000, 1)).astype(codes.dtype)
     change = np.square(array(chart.decode(moved)) - array(chart.decode(codes))).sum(1).mean()
     assert number(sum(model.losses)) == pytest.approx(1e5 * change / 0.1**2, rel=0.1)
 

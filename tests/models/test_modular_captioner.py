@@ -168,6 +168,32 @@ def test_learns_to_describe_images():
     assert np.mean(choice.argmax(-1)[:, :3] == classes[:, :3]) > 0.9
 
 
+@pytest.mark.everywhere
+def test_ids_that_are_no_words_have_no_caption():
+    model, tokens = captioner(), TOKENS[:3, :1].astype("float32")
+    for wrong in (-1.0, 5.0, 1.5):
+        tokens[1] = wrong
+        with pytest.raises(ValueError, match="token ids from 0 to 4. Received: \\["):
+            model({"features": FEATURES[:3], "tokens": tokens})
+    if keras.backend.backend() == "torch":
+        return
+    run = backend.compiled(lambda v, w: model({"features": v, "tokens": w})["tokens"])
+    for wrong in (-1.0, 5.0, 1.5):
+        tokens[1] = wrong
+        logits = array(run(ops.convert_to_tensor(FEATURES[:3]), ops.convert_to_tensor(tokens)))
+        assert np.isnan(logits[1]).all() and np.isfinite(logits[[0, 2]]).all()
+
+
+def test_half_precision_leaves_ids_as_they_are():
+    words = np.array([[257, 300]], "float32")  # Not in bfloat16.
+    model = kr.models.ModularCaptioner(400, 4, 2, dtype="mixed_bfloat16")
+    outputs = [
+        array(model({"features": FEATURES[:1], "tokens": words.astype(dtype)})["tokens"])
+        for dtype in ("int32", "float32")
+    ]
+    np.testing.assert_array_equal(*outputs)
+
+
 def test_what_the_captioner_refuses():
     with pytest.raises(ValueError, match="divisible by `num_heads`"):
         kr.models.ModularCaptioner(5, 6, 4)
@@ -180,6 +206,9 @@ def test_what_the_captioner_refuses():
         model.generate(FEATURES, 3)
     with pytest.raises(ValueError, match="batch, regions, features"):
         model({"features": FEATURES[0], "tokens": TOKENS})
+    for given in ([FEATURES, TOKENS], {"features": FEATURES}):
+        with pytest.raises(ValueError, match="Expected inputs"):
+            kr.models.ModularCaptioner(5, 4, 2)(given)
     wrong = {
         "a part of speech of each word.*Received: None": (None,),
         "a part of speech of each word.*shape": (CLASSES[:, :2],),

@@ -214,7 +214,6 @@ class MixtureVAE(Reconstructing):
 
     def _add_lipschitz_loss(self, x):
         rows = ops.shape(x)[0]
-        count = ops.cast(ops.maximum(rows, 1), "float32")
         for chart, dimension in zip(self.charts, self._dimensions):
             uniform = keras.random.uniform(
                 (rows, dimension), -1.0, 1.0, dtype="float32", seed=self.seed_generator
@@ -223,6 +222,7 @@ class MixtureVAE(Reconstructing):
             squares, _ = squared_errors(
                 chart.decode(codes + self._noise(codes)), chart.decode(codes)
             )
+            count = ops.cast(ops.maximum(rows, 1), squares.dtype)
             change = ops.sum(squares) / (count * self.decoder_noise**2)
             self.add_loss(ops.cast(self.lipschitz_weight * change, keras.config.floatx()))
 

@@ -11,6 +11,7 @@ from keras_regularize.losses.audio.multi_resolution_stft import MultiResolutionS
 from keras_regularize.losses.generative_adversarial import discriminator_loss
 from keras_regularize.models.generative_adversarial._inputs import check_alike, check_samples
 from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
+from keras_regularize.models.step.standalone import mean_loss
 from keras_regularize.numerics import mean, upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_number
@@ -115,7 +116,7 @@ class AudioSuperResolution(AdversarialModel):
 
     def generator_objective(self, x, y, training):
         generated = self.generator(x, training=training)
-        error = ops.mean(self._reconstruction(upcast(y), upcast(generated)))
+        error = mean_loss(self._reconstruction, upcast(y), upcast(generated))
         logits, maps = self.judged(generated, training)
         adversarial = sum(mean(ops.relu(1.0 - upcast(logit))) for logit in logits)
         features = ops.zeros((), error.dtype)

@@ -145,6 +145,8 @@ class ConditionalGAN(GAN):
 
     def check_batch(self, x: Any, y: Any) -> None:
         check_samples(self, "conditions", x)
+        if len(x.shape) < 2:
+            raise ValueError(f"Expected conditions (batch, size). Received: shape {tuple(x.shape)}")
         check_samples(self, "y", y)
 
     def discriminator_objective(self, x, y, training):

@@ -13,6 +13,7 @@ from keras_regularize.losses.generative_adversarial import (
 )
 from keras_regularize.models.generative_adversarial._inputs import check_alike, check_samples
 from keras_regularize.models.generative_adversarial.adversarial_model import AdversarialModel
+from keras_regularize.models.step.standalone import mean_loss
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_choice, check_number
@@ -116,6 +117,6 @@ class Pix2Pix(AdversarialModel):
         fake, real = self.discriminator(self.pair(x, generated), training=training), None
         if self.adversarial_loss.startswith("relativistic"):
             real = self.discriminator(self.pair(x, y), training=training)
-        error = ops.mean(self._reconstruction(upcast(y), upcast(generated)))
+        error = mean_loss(self._reconstruction, upcast(y), upcast(generated))
         adversarial = generator_loss(fake, real, self.adversarial_loss)
         return adversarial + self.reconstruction_weight * error, {"reconstruction_loss": error}

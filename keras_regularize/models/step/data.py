@@ -23,6 +23,16 @@ def seen(x, y, values):
     return *keras.utils.unpack_x_y_sample_weight(first)[:2], x
 
 
+def refuse_lost_weights(y, sample_weight):
+    """Raises for weights of arrays without labels, which Keras leaves out without a word."""
+    if y is None and sample_weight is not None:
+        raise ValueError(
+            "Keras takes no `sample_weight` of arrays without labels: give the weights with the batches "
+            "`(x, None, sample_weight)` of a generator or a `keras.utils.PyDataset`. "
+            f"Received: y=None, sample_weight of type {type(sample_weight).__name__}"
+        )
+
+
 def specification(x, y):
     """`(x, y)` with shapes and dtypes to check; `(None, None)` if that needs reading the data."""
     spec = getattr(x, "element_spec", None)

@@ -8,7 +8,7 @@ from keras import ops, tree
 
 from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state
-from keras_regularize.models.step.data import seen
+from keras_regularize.models.step.data import refuse_lost_weights, seen
 from keras_regularize.models.step.hooks import Hooks
 from keras_regularize.models.step.inside import overrides, prepared, prepared_into
 from keras_regularize.models.step.objective import assign_updates
@@ -56,6 +56,7 @@ class Evaluation(Hooks):
             "_use_cached_eval_dataset"
         ):  # By which `fit` passes what it has prepared.
             x, y = prepared_into(self.innermost, kwargs, x, y)
+            refuse_lost_weights(y, kwargs.get("sample_weight"))
         if self._acts_inside("test_step"):
             return self._evaluate_inside("evaluate", x, y, *args, **kwargs)
         with self._in_evaluation(x, y) as x:

@@ -1,5 +1,6 @@
 """What models that are trained by `compute_loss` or a step of their own, and wrap no other, have in common."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -8,7 +9,9 @@ from keras import ops
 from keras_regularize.autodiff import backend
 from keras_regularize.models.step.averages import keep_apart
 from keras_regularize.models.step.callbacks import with_own_callbacks
+from keras_regularize.models.step.data import refuse_lost_weights
 from keras_regularize.models.step.seeds import SavedSeeds
+from keras_regularize.numerics import mean
 
 
 class Standalone(SavedSeeds, keras.Model):
@@ -24,11 +27,16 @@ class Standalone(SavedSeeds, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        _check_weights(keras.Model.fit, args, kwargs)
         args, kwargs = with_own_callbacks(self.training_callbacks(), self, args, kwargs)
         with backend.keep_weights_on_error(self):
             history = super().fit(*args, **kwargs)
         keep_apart(self)
         return history
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        _check_weights(keras.Model.evaluate, args, kwargs)
+        return super().evaluate(*args, **kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         with backend.keep_weights_on_error(self):
@@ -43,6 +51,23 @@ class Standalone(SavedSeeds, keras.Model):
         """What `compute_loss` gives out: a mean loss, and the penalties of the model."""
         penalties = [ops.sum(ops.cast(penalty, loss.dtype)) for penalty in self.losses]
         return sum(penalties, loss) / backend.num_replicas()
+
+
+def _check_weights(method, args, kwargs):
+    given = inspect.signature(method).bind(None, *args, **kwargs).arguments
+    refuse_lost_weights(given.get("y"), given.get("sample_weight"))
+    if isinstance(validation := given.get("validation_data"), (list, tuple)):
+        refuse_lost_weights(*keras.utils.unpack_x_y_sample_weight(validation)[1:])
+
+
+def mean_loss(loss: Any, *given: Any) -> Any:
+    """What a loss, or a function of a loss, gives for the samples of this replica: one mean.
+
+    Keras divides that of a `keras.losses.Loss` by the number of replicas, whose gradients it adds.
+    """
+    value = mean(loss(*given))
+    divided = getattr(loss, "reduction", "sum") not in ("sum", "none", None)
+    return value * backend.num_replicas() if divided else value
 
 
 class OwnLoss(Standalone):

@@ -12,7 +12,7 @@ from keras_regularize.autodiff import Batch, Forward, backend
 from keras_regularize.autodiff.functional import read_state, read_values
 from keras_regularize.models.step.averages import keep_apart
 from keras_regularize.models.step.callbacks import with_own_callbacks
-from keras_regularize.models.step.data import seen
+from keras_regularize.models.step.data import refuse_lost_weights, seen
 from keras_regularize.models.step.hooks import Hooks
 from keras_regularize.models.step.inside import prepared, prepared_into
 from keras_regularize.models.step.objective import Objective, assign_updates, scaled
@@ -94,9 +94,12 @@ class Training(Hooks):
         x, y = prepared_into(self.innermost, kwargs, x, y)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (list, tuple)):
-            validation = keras.utils.pack_x_y_sample_weight(*prepared(self.innermost, *validation))
+            parts = prepared(self.innermost, *validation)
+            refuse_lost_weights(*parts[1:])
+            validation = keras.utils.pack_x_y_sample_weight(*parts)
         elif validation is not None:
             validation, _, _ = prepared(self.innermost, validation)
+        refuse_lost_weights(y, kwargs.get("sample_weight"))
         x = self._check(x, y, kwargs.get("class_weight"))
         if validation is not None:
             kwargs["validation_data"] = self.check_validation(validation)
