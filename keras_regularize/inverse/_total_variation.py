@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.inverse._operators import (
     as_operator,
     noise_like,
@@ -66,8 +67,8 @@ def space_variant_weights(image: Any, eta: float = 2e-3, p: float = 0.5) -> Any:
     check_number("p", p, above=0, maximum=1)
     image = _image("image", image)
     down, right = (forward_differences(image, axis) for axis in axes_of_space(len(image.shape)))
-    squares = (down * down + right * right) / eta**2
-    return ops.exp(-0.5 * (1.0 - p) * ops.log1p(squares))
+    down, right = down / eta, right / eta
+    return ops.exp(-0.5 * (1.0 - p) * ops.log1p(down * down + right * right))
 
 
 def total_variation_denoise(
@@ -179,9 +180,9 @@ def chambolle_pock(
     $$p \leftarrow \frac{p + \sigma (A \bar x - y)}{1 + \sigma},\quad q \leftarrow \Pi_{|q_i| \le \lambda w_i}(q +
       \sigma' D \bar x),\quad x^+ = \max(0,\, x - \tau (A^\top p + D^\top q)),\quad \bar x = 2 x^+ - x.$$
 
-    Both halves of the dual have a step of their own, $\sigma \tau \|A\|^2 = \sigma' \tau \|D\|^2 < 1/2$, so that
-    the scale of $A$ does not matter. Authors differ in the term of data; without the half, $\lambda$ is twice
-    ours.
+    The steps are $\tau = 1.9 \kappa / \|A\|^2$, $\sigma = 1 / (4 \kappa)$ and $\sigma' = \|A\|^2 / (32 \kappa)$. They
+    converge for every $\kappa > 0$; it is $\|A\|$ between 1 and 30, so that it does not matter in which units $A$ is
+    tiny or huge. Authors differ in the term of data; without the half, $\lambda$ is twice ours.
 
     Args:
         y: Measurements, `(…, m)` for a matrix.
@@ -241,9 +242,10 @@ def chambolle_pock(
     rise, run = (inner_differences(x, axis) for axis in axes)
     radius = _radius(factor, weights, x)
     forward, adjoint = operator
-    size = norm_of(operator, noise_like(x)) + TINY
+    size = norm_of(operator, noise_like(x))
+    squared, balance = size * size + TINY, ops.clip(size, 1.0, 30.0)
     # `τ (σ |A|² + σ' |D|²)` is 0.95, as it has to stay below 1 and the norm may be a little more.
-    primal, of_data, of_jumps = 1.9 / size, 0.25 / size, 0.25 * size / 8.0
+    primal, of_data, of_jumps = 1.9 * balance / squared, 0.25 / balance, squared / (32.0 * balance)
 
     def step(_, state):
         x, ahead, p, down, right = state
@@ -273,8 +275,12 @@ def _project(down, right, radius):
 def _radius(factor, weights, x):
     """`λ w`, for images like `x`."""
     if weights is None:
-        return factor
-    radius = minimum(factor * ops.cast(upcast(weights), x.dtype), HUGE)
+        return min(factor, HUGE)
+    weights = upcast(weights)
+    values = backend.peek(weights)
+    if values is not None and np.any(values < 0):
+        raise ValueError(f"`weights` must be at least 0. Received: weights={weights!r}")
+    radius = minimum(factor * ops.cast(weights, x.dtype), HUGE)
     sizes = zip(radius.shape[::-1], x.shape[::-1])
     if len(radius.shape) > len(x.shape) or any(size not in (1, of_x) for size, of_x in sizes):
         raise ValueError(
@@ -306,10 +312,9 @@ def _image(name, x):
 
 
 def _image_shape(shape):
-    shape = tuple(check_integer("shape", size, minimum=1) for size in shape)
-    if len(shape) not in (2, 3):
+    if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 3):
         raise ValueError(
             "`shape` must be that of an image, (height, width) or (height, width, channels). "
-            f"Received: shape={shape}"
+            f"Received: shape={shape!r}"
         )
-    return shape
+    return tuple(check_integer("shape", size, minimum=1) for size in shape)
