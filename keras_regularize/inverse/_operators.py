@@ -42,8 +42,8 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
         return LinearOperator(lambda x: times(x, transposed), lambda r: times(r, matrix))
     before = tuple(y.shape[:-1])
     return LinearOperator(
-        lambda x: times(ops.reshape(x, (*before, n)), transposed),
-        lambda r: ops.reshape(times(r, matrix), (*before, *shape)),
+        lambda x: times(backend.reshape(x, (*before, n)), transposed),
+        lambda r: backend.reshape(times(r, matrix), (*before, *shape)),
     )
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.constraints.sparsity import hard_threshold, soft_threshold
 from keras_regularize.inverse._operators import operator_norm, repeat, times
 from keras_regularize.numerics import upcast
@@ -113,12 +113,14 @@ def fista(
     y, matrix, root = _problem(measurements, matrix, factor, step_size, iterations)
     descend = _descent(y, matrix, root)
     threshold = root * (root * factor)
-    momentum = ops.convert_to_tensor(_momentum(iterations), dtype=y.dtype)
+    momentum = _momentum(iterations)
+    if not backend.RUNS_ONE_BY_ONE:
+        momentum = ops.convert_to_tensor(momentum, dtype=y.dtype)
 
     def step(i, state):
         x, z = state
         new = soft_threshold(descend(z), threshold)
-        return new, new + momentum[i] * (new - x)
+        return new, backend.extrapolate(x, new, momentum[i])
 
     start = _zeros(y, matrix)
     return repeat(iterations, step, (start, start))[0]
@@ -201,7 +203,7 @@ def _descent(y, matrix, root):
     transposed = ops.transpose(matrix)
 
     def descend(x):
-        return x - times(times(x, transposed) - y, matrix)
+        return backend.add_times(x, backend.add_times(y, x, transposed, -1), matrix)
 
     return descend
 
@@ -211,10 +213,10 @@ def _zeros(y, matrix):
 
 
 def _momentum(iterations):
-    """`(t_k - 1) / t_{k+1}`."""
+    """Numbers `(t_k - 1) / t_{k+1}`."""
     t, rows = 1.0, []
     for _ in range(iterations):
         following = 0.5 * (1.0 + (1.0 + 4.0 * t * t) ** 0.5)
         rows.append((t - 1.0) / following)
         t = following
-    return np.array(rows)
+    return rows
