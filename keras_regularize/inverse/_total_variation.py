@@ -179,8 +179,8 @@ def chambolle_pock(
       \sigma' D \bar x),\quad x^+ = \max(0,\, x - \tau (A^\top p + D^\top q)),\quad \bar x = 2 x^+ - x.$$
 
     The steps are $\tau = 1.9 \kappa / \|A\|^2$, $\sigma = 1 / (4 \kappa)$ and $\sigma' = \|A\|^2 / (32 \kappa)$.
-    They converge for every $\kappa > 0$; it is $\|A\|$ between 1 and 30, so that units in which $A$ is tiny or huge
-    do not matter. Authors differ in the term of data; without the half, $\lambda$ is twice ours.
+    They converge for every $\kappa > 0$; it is $\|A\|$ between 1 and 30, so that units in which $A$ is tiny or
+    huge do not matter. Authors differ in the term of data; without the half, $\lambda$ is twice ours.
 
     Args:
         y: Measurements, `(…, m)` for a matrix.
