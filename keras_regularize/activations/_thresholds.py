@@ -1,7 +1,9 @@
 """Proximal maps of sparse signals as activations."""
 
+import numbers
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_regularize.constraints import sparsity
@@ -26,7 +28,7 @@ def soft_threshold(x: Any, threshold: Any = 0.5) -> Any:
         A tensor of the shape and dtype of `x`.
 
     Raises:
-        ValueError: If `threshold` is a negative number.
+        ValueError: If `threshold` is a negative number, or an array with one.
 
     Cost: two elementwise passes.
 
@@ -63,7 +65,7 @@ def hard_threshold(x: Any, threshold: Any = 0.5) -> Any:
         A tensor of the shape and dtype of `x`.
 
     Raises:
-        ValueError: If `threshold` is a negative number.
+        ValueError: If `threshold` is a negative number, or an array with one.
 
     Cost: two elementwise passes.
 
@@ -84,6 +86,7 @@ def hard_threshold(x: Any, threshold: Any = 0.5) -> Any:
 
 
 def _threshold(threshold, x):
-    if isinstance(threshold, (int, float)) and not threshold >= 0:
+    given = isinstance(threshold, (numbers.Real, np.ndarray))  # What is learned may be negative.
+    if given and not np.all(np.asarray(threshold) >= 0):
         raise ValueError(f"`threshold` must be at least 0. Received: threshold={threshold!r}")
     return ops.cast(ops.convert_to_tensor(threshold), x.dtype)

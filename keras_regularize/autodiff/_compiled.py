@@ -45,6 +45,39 @@ def add_product(x, y, z):
     return x + y * z
 
 
+def add_times(y, x, matrix, sign=1):
+    """`y ± x @ matrix` for rows or one vector."""
+    product = x @ matrix if len(x.shape) > 1 else (x[None] @ matrix)[0]
+    return y + product if sign > 0 else y - product
+
+
+def extrapolate(x, y, share):
+    """`y + share · (y - x)`."""
+    return y + share * (y - x)
+
+
+def reshape(x, shape):
+    """`x` in another shape."""
+    return keras.ops.reshape(x, shape)
+
+
+def roll(x, shift, axis):
+    """`x` with its entries moved along an axis, the last ones to the front."""
+    return keras.ops.roll(x, shift, axis=axis)
+
+
+def soft_threshold(x, threshold):
+    """`sign(x) max(|x| - t, 0)`; one of both terms is 0."""
+    return keras.ops.relu(x - threshold) - keras.ops.relu(-threshold - x)
+
+
+def shorten(x, y, radius):
+    """`(x, y)` as vectors of two entries, those longer than a radius shortened to it."""
+    length = keras.ops.sqrt(x * x + y * y + 1e-30)
+    scale = radius / (length + keras.ops.relu(radius - length))
+    return x * scale, y * scale
+
+
 def channels_first(x):
     """`x (batch, …, channels)` as `(batch, channels, pixels)`."""
     pixels = math.prod(keras.ops.shape(x)[1:-1])

@@ -75,6 +75,41 @@ def add_product(x, y, z):
     return torch.addcmul(x, y, z)
 
 
+def add_times(y, x, matrix, sign=1):
+    """`y ± x @ matrix` for rows or one vector, in one operation."""
+    if x.ndim == 1:
+        return torch.addmv(y, matrix.T, x, alpha=sign)
+    return torch.addmm(y, x, matrix, alpha=sign) if x.ndim == 2 else y + sign * (x @ matrix)
+
+
+def extrapolate(x, y, share):
+    """`y + share · (y - x)` for a number `share`, in one operation."""
+    return torch.lerp(x, y, 1.0 + share)
+
+
+def reshape(x, shape):
+    """`x` in another shape."""
+    return x.reshape(shape)
+
+
+def roll(x, shift, axis):
+    """`x` with its entries moved along an axis, the last ones to the front."""
+    return torch.roll(x, shift, axis)
+
+
+def soft_threshold(x, threshold):
+    """`sign(x) max(|x| - t, 0)`, in two operations."""
+    return x - torch.clamp(x, -threshold, threshold)
+
+
+def shorten(x, y, radius):
+    """`(x, y)` as vectors of two entries, those longer than a radius shortened to it."""
+    length = torch.sqrt(torch.addcmul(x * x, y, y) + 1e-30)
+    longest = length.clamp_min(radius) if isinstance(radius, float) else length.maximum(radius)
+    scale = radius / longest
+    return x * scale, y * scale
+
+
 def channels_first(x):
     """`x (batch, …, channels)` as `(batch, channels, pixels)`, at a tenth of the time of Keras."""
     return x.flatten(1, -2).transpose(1, 2)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.registration import export
 from keras_regularize.utils.groups import check_axis, group_norms
@@ -13,8 +14,7 @@ from keras_regularize.validation import check_number
 
 def soft_threshold(weight: Any, threshold: Any) -> Any:
     """`sign(w) max(|w| - t, 0)`."""
-    # One of them is 0. `ops.clip` takes PyTorch longer than all of it.
-    return ops.relu(weight - threshold) - ops.relu(-threshold - weight)
+    return backend.soft_threshold(weight, threshold)
 
 
 def group_soft_threshold(weight: Any, threshold: Any, axis: Any = -1) -> Any:

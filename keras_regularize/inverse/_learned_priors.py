@@ -35,7 +35,7 @@ def evaluate_prior(
     layer: a `residual` that does not vanish says that it is not, or that there were too few iterations.
 
     Args:
-        layer: A `kr.layers.LearnedProximal` or `kr.layers.GradientOf`, built.
+        layer: A `kr.layers.LearnedProximal` or `kr.layers.GradientOf`.
         x: Points `(batch, …)`.
         iterations: Number of steps, at least 1.
         learning_rate: Length of a step of Adam, above 0, in units of `x`; it falls to 0 over the last half.
@@ -71,13 +71,15 @@ def evaluate_prior(
             f"Received: layer={layer!r}"
         )
     x = upcast(x)
+    if not layer.built:
+        layer.build(tuple(x.shape))
     return Prior(*backend.compiled(lambda x: _prior(layer, x, iterations, learning_rate))(x))
 
 
 def _prior(layer, x, iterations, learning_rate):
     def step(i, state):
         y, first, second = state
-        gradient = upcast(layer(y)) - x
+        gradient = ops.cast(layer(y), x.dtype) - x
         k = ops.cast(i, x.dtype) + 1.0
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient * gradient
@@ -88,8 +90,9 @@ def _prior(layer, x, iterations, learning_rate):
     start = (x, ops.zeros_like(x), ops.zeros_like(x))
     y = repeat(iterations, step, start)[0]
     axes = tuple(range(1, len(x.shape)))
-    value = ops.sum(x * y - 0.5 * x * x, axis=axes) - layer.potential(y)
-    return value, y, ops.sqrt(ops.sum(ops.square(layer(y) - x), axis=axes))
+    value = ops.sum(x * y - 0.5 * x * x, axis=axes) - ops.cast(layer.potential(y), x.dtype)
+    residual = ops.cast(layer(y), x.dtype) - x
+    return value, y, ops.sqrt(ops.sum(residual * residual, axis=axes))
 
 
 def convex_cnn(
@@ -237,9 +240,18 @@ def plug_and_play(
     """
     check_choice("solver", solver, ("pgd", "admm"))
     check_integer("iterations", iterations, minimum=1)
+    if not callable(denoiser):
+        raise ValueError(
+            f"`denoiser` must be a model or a function. Received: denoiser={denoiser!r}"
+        )
     y = upcast(y)
     operator = as_operator(operator, y, shape)
     back = operator.adjoint(y)
+    if len(back.shape) < 2:
+        raise ValueError(
+            "`plug_and_play` takes batches of measurements: give one sample as `y[None]`. "
+            f"Received: y.shape={tuple(y.shape)}"
+        )
     squared = ops.square(norm_of(operator, noise_like(back))) + TINY
     if step_size is None:
         step_size = 0.95 / squared

@@ -8,8 +8,11 @@ import keras
 from keras import ops
 
 from keras_regularize.autodiff import backend
-from keras_regularize.numerics import TINY, upcast
+from keras_regularize.numerics import safe_sqrt, upcast
 from keras_regularize.validation import check_integer
+
+#: Divides nothing by zero, and is the least normal number in float32.
+LEAST = 1.2e-38
 
 
 class LinearOperator(NamedTuple):
@@ -26,12 +29,7 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
     """
     if isinstance(operator, (tuple, list)) and len(operator) == 2 and all(map(callable, operator)):
         return LinearOperator(*operator)
-    matrix = ops.cast(ops.convert_to_tensor(operator), y.dtype)
-    if len(matrix.shape) != 2:
-        raise ValueError(
-            "`operator` must be a matrix (m, n), or a pair of functions `(forward, adjoint)`. "
-            f"Received: shape={tuple(matrix.shape)}"
-        )
+    matrix = ops.cast(as_matrix(operator), y.dtype)
     m, n = matrix.shape
     shape = (n,) if shape is None else tuple(shape)
     if not y.shape or y.shape[-1] != m or math.prod(shape) != n:
@@ -44,9 +42,20 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
         return LinearOperator(lambda x: times(x, transposed), lambda r: times(r, matrix))
     before = tuple(y.shape[:-1])
     return LinearOperator(
-        lambda x: times(ops.reshape(x, (*before, n)), transposed),
-        lambda r: ops.reshape(times(r, matrix), (*before, *shape)),
+        lambda x: times(backend.reshape(x, (*before, n)), transposed),
+        lambda r: backend.reshape(times(r, matrix), (*before, *shape)),
     )
+
+
+def as_matrix(operator: Any) -> Any:
+    """`operator` as a tensor `(m, n)` of at least float32."""
+    matrix = upcast(operator)
+    if len(matrix.shape) != 2:
+        raise ValueError(
+            "`operator` must be a matrix (m, n), or a pair of functions `(forward, adjoint)`. "
+            f"Received: shape={tuple(matrix.shape)}"
+        )
+    return matrix
 
 
 def times(x: Any, matrix: Any) -> Any:
@@ -108,7 +117,7 @@ def operator_norm(operator: Any, shape: Sequence[int] | None = None, iterations:
     check_integer("iterations", iterations, minimum=1)
     dtype = "float32"
     if not isinstance(operator, (tuple, list)) or not all(map(callable, operator)):
-        operator = upcast(operator)
+        operator = as_matrix(operator)
         dtype = keras.backend.standardize_dtype(operator.dtype)
         shape = shape or (operator.shape[-1],)
     elif shape is None:
@@ -130,8 +139,8 @@ def norm_of(operator: LinearOperator, v: Any, iterations: int = 50) -> Any:
 
     def step(_, v):
         v = operator.adjoint(operator.forward(v))
-        return v / (ops.sum(v * v) ** 0.5 + TINY)
+        return v / (ops.max(ops.abs(v)) + LEAST)  # Squares of maps of large numbers overflow.
 
-    v = repeat(iterations, step, v / ops.sqrt(ops.sum(v * v)))
+    v = repeat(iterations, step, v)
     image = operator.forward(v)
-    return ops.sqrt(ops.sum(image * image))
+    return safe_sqrt(ops.sum(image * image)) / ops.sqrt(ops.sum(v * v) + LEAST)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.constraints.sparsity import hard_threshold, soft_threshold
 from keras_regularize.inverse._operators import operator_norm, repeat, times
 from keras_regularize.numerics import upcast
@@ -55,9 +55,9 @@ def ista(
     Reference: Ingrid Daubechies, Michel Defrise and Christine De Mol, *An iterative thresholding algorithm for
     linear inverse problems with a sparsity constraint*, Communications on Pure and Applied Mathematics 2004.
     """
-    y, matrix, step_size = _problem(measurements, matrix, factor, step_size, iterations)
-    descend = _descent(y, matrix, step_size)
-    threshold = step_size * factor
+    y, matrix, root = _problem(measurements, matrix, factor, step_size, iterations)
+    descend = _descent(y, matrix, root)
+    threshold = root * (root * factor)
 
     def step(_, x):
         return soft_threshold(descend(x), threshold)
@@ -110,15 +110,17 @@ def fista(
     Reference: Amir Beck and Marc Teboulle, *A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse
     Problems*, SIAM Journal on Imaging Sciences 2009.
     """
-    y, matrix, step_size = _problem(measurements, matrix, factor, step_size, iterations)
-    descend = _descent(y, matrix, step_size)
-    threshold = step_size * factor
-    momentum = ops.convert_to_tensor(_momentum(iterations), dtype=y.dtype)
+    y, matrix, root = _problem(measurements, matrix, factor, step_size, iterations)
+    descend = _descent(y, matrix, root)
+    threshold = root * (root * factor)
+    momentum = _momentum(iterations)
+    if not backend.RUNS_ONE_BY_ONE:
+        momentum = ops.convert_to_tensor(momentum, dtype=y.dtype)
 
     def step(i, state):
         x, z = state
         new = soft_threshold(descend(z), threshold)
-        return new, new + momentum[i] * (new - x)
+        return new, backend.extrapolate(x, new, momentum[i])
 
     start = _zeros(y, matrix)
     return repeat(iterations, step, (start, start))[0]
@@ -167,9 +169,9 @@ def iht(
     Reference: Thomas Blumensath and Mike E. Davies, *Iterative Thresholding for Sparse Approximations*, Journal of
     Fourier Analysis and Applications 2008.
     """
-    y, matrix, step_size = _problem(measurements, matrix, factor, step_size, iterations)
-    descend = _descent(y, matrix, step_size)
-    threshold = (2.0 * step_size * factor) ** 0.5
+    y, matrix, root = _problem(measurements, matrix, factor, step_size, iterations)
+    descend = _descent(y, matrix, root)
+    threshold = root * (2.0 * factor) ** 0.5
 
     def step(_, x):
         return hard_threshold(descend(x), threshold)
@@ -178,7 +180,7 @@ def iht(
 
 
 def _problem(measurements, matrix, factor, step_size, iterations):
-    """Measurements and matrix in one dtype, and the step size."""
+    """Measurements and matrix in one dtype, and the root of the step size."""
     check_number("factor", factor, minimum=0)
     check_integer("iterations", iterations, minimum=1)
     y = upcast(measurements)
@@ -188,21 +190,20 @@ def _problem(measurements, matrix, factor, step_size, iterations):
             "Expected a matrix (m, n) and measurements (…, m). "
             f"Received: matrix.shape={tuple(matrix.shape)}, measurements.shape={tuple(y.shape)}"
         )
-    if step_size is None:
-        step_size = 1.0 / (1.01 * operator_norm(matrix)) ** 2
-    else:
-        check_number("step_size", step_size, above=0)
-    return y, matrix, step_size
+    if step_size is not None:
+        return y, matrix, check_number("step_size", step_size, above=0) ** 0.5
+    norm = 1.01 * operator_norm(matrix)
+    nothing = norm == 0  # No signal explains anything: it stays at 0.
+    return y, matrix, ops.where(nothing, 0.0, 1.0 / ops.where(nothing, 1.0, norm))
 
 
-def _descent(y, matrix, step_size):
+def _descent(y, matrix, root):
     """The step `x - γ Aᵀ(Ax - y)`."""
-    root = step_size**0.5  # On both sides, so that each step reads the memory of one matrix.
-    matrix, y = root * matrix, root * y
+    matrix, y = root * matrix, root * y  # On both sides: each step reads the memory of one matrix.
     transposed = ops.transpose(matrix)
 
     def descend(x):
-        return x - times(times(x, transposed) - y, matrix)
+        return backend.add_times(x, backend.add_times(y, x, transposed, -1), matrix)
 
     return descend
 
@@ -212,10 +213,10 @@ def _zeros(y, matrix):
 
 
 def _momentum(iterations):
-    """`(t_k - 1) / t_{k+1}`."""
+    """Numbers `(t_k - 1) / t_{k+1}`."""
     t, rows = 1.0, []
     for _ in range(iterations):
         following = 0.5 * (1.0 + (1.0 + 4.0 * t * t) ** 0.5)
         rows.append((t - 1.0) / following)
         t = following
-    return np.array(rows)
+    return rows

@@ -54,10 +54,14 @@ def radon_operator(
 
     Reference: Avinash C. Kak and Malcolm Slaney, *Principles of Computerized Tomographic Imaging*, SIAM 2001.
     """
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"`shape` must be (height, width). Received: shape={shape!r}")
     height, width = (check_integer("shape", size, minimum=1) for size in shape)
     angles = np.asarray(angles, "float64")
-    if angles.ndim != 1 or not angles.size:
-        raise ValueError(f"`angles` must be of shape (num_angles,). Received: {angles.shape}")
+    if angles.ndim != 1 or not angles.size or not np.all(np.isfinite(angles)):
+        raise ValueError(
+            f"`angles` must be finite numbers of shape (num_angles,). Received: angles={angles!r}"
+        )
     count = num_detectors if num_detectors is not None else math.ceil(math.hypot(height, width))
     check_integer("num_detectors", count, minimum=1)
     places, weights = _footprints(height, width, angles, count)
@@ -175,6 +179,11 @@ def space_variant_reconstruct(
         estimate = ops.reshape(estimate, ops.shape(rough))
     else:
         estimate = rough if isinstance(pre_estimate, str) else upcast(pre_estimate)
+        if not compatible(tuple(estimate.shape[-len(shape) :]), tuple(shape)):
+            raise ValueError(
+                f"`pre_estimate` must be images (…, {', '.join(map(str, shape))}). "
+                f"Received: shape={tuple(estimate.shape)}"
+            )
     if len(shape) == 2:  # The last axis is no channel.
         weights = space_variant_weights(estimate[..., None], eta, p)[..., 0]
     else:

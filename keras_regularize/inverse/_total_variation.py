@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.inverse._operators import (
     as_operator,
     noise_like,
@@ -66,8 +67,8 @@ def space_variant_weights(image: Any, eta: float = 2e-3, p: float = 0.5) -> Any:
     check_number("p", p, above=0, maximum=1)
     image = _image("image", image)
     down, right = (forward_differences(image, axis) for axis in axes_of_space(len(image.shape)))
-    squares = (down * down + right * right) / eta**2
-    return ops.exp(-0.5 * (1.0 - p) * ops.log1p(squares))
+    down, right = down / eta, right / eta
+    return ops.exp(-0.5 * (1.0 - p) * ops.log1p(down * down + right * right))
 
 
 def total_variation_denoise(
@@ -132,16 +133,14 @@ def total_variation_denoise(
         x, ahead, down, right = state
         row = step_sizes[i]
         primal, dual, momentum = row[0], row[1], row[2]
-        down, right = _project(
-            down + dual * rise(ahead),
-            right + dual * run(ahead),
-            radius,
-        )
+        # Both parts of the dual of the differences, each pixel's pair shortened to its radius.
+        ahead = dual * ahead
+        down, right = backend.shorten(rise(down, ahead), run(right, ahead), radius)
         back = adjoint_differences(down, axes[0]) + adjoint_differences(right, axes[1])
         new = (x + primal * (y - back)) / (1.0 + primal)
         if nonnegative:
             new = ops.relu(new)
-        return new, new + momentum * (new - x), down, right
+        return new, backend.extrapolate(x, new, momentum), down, right
 
     start = (y, y, ops.zeros_like(y), ops.zeros_like(y))
     if tolerance is None:
@@ -179,9 +178,9 @@ def chambolle_pock(
     $$p \leftarrow \frac{p + \sigma (A \bar x - y)}{1 + \sigma},\quad q \leftarrow \Pi_{|q_i| \le \lambda w_i}(q +
       \sigma' D \bar x),\quad x^+ = \max(0,\, x - \tau (A^\top p + D^\top q)),\quad \bar x = 2 x^+ - x.$$
 
-    Both halves of the dual have a step of their own, $\sigma \tau \|A\|^2 = \sigma' \tau \|D\|^2 < 1/2$, so that
-    the scale of $A$ does not matter. Authors differ in the term of data; without the half, $\lambda$ is twice
-    ours.
+    The steps are $\tau = 1.9 \kappa / \|A\|^2$, $\sigma = 1 / (4 \kappa)$ and $\sigma' = \|A\|^2 / (32 \kappa)$.
+    They converge for every $\kappa > 0$; it is $\|A\|$ between 1 and 30, so that units in which $A$ is tiny or
+    huge do not matter. Authors differ in the term of data; without the half, $\lambda$ is twice ours.
 
     Args:
         y: Measurements, `(…, m)` for a matrix.
@@ -238,43 +237,39 @@ def chambolle_pock(
             f"`x0` must be of shape {tuple(back.shape)}. Received: x0.shape={tuple(x.shape)}"
         )
     axes = axes_of_space(len(shape))
-    rise, run = (inner_differences(x, axis) for axis in axes)
     radius = _radius(factor, weights, x)
     forward, adjoint = operator
-    size = norm_of(operator, noise_like(x)) + TINY
+    size = norm_of(operator, noise_like(x))
+    squared, balance = size * size + TINY, ops.clip(size, 1.0, 30.0)
     # `τ (σ |A|² + σ' |D|²)` is 0.95, as it has to stay below 1 and the norm may be a little more.
-    primal, of_data, of_jumps = 1.9 / size, 0.25 / size, 0.25 * size / 8.0
+    primal, of_data, of_jumps = 1.9 * balance / squared, 0.25 / balance, squared / (32.0 * balance)
+    rise, run = (inner_differences(x, axis, of_jumps) for axis in axes)
+    kept, gained = 1.0 / (1.0 + of_data), of_data / (1.0 + of_data)
+    downhill, lost = -primal, -gained * y
 
     def step(_, state):
         x, ahead, p, down, right = state
-        p = (p + of_data * (forward(ahead) - y)) / (1.0 + of_data)
-        down, right = _project(
-            down + of_jumps * rise(ahead),
-            right + of_jumps * run(ahead),
-            radius,
-        )
+        p = backend.add_product(backend.add_product(lost, kept, p), gained, forward(ahead))
+        down, right = backend.shorten(rise(down, ahead), run(right, ahead), radius)
         jumps = adjoint_differences(down, axes[0]) + adjoint_differences(right, axes[1])
-        new = x - primal * (adjoint(p) + jumps)
+        new = backend.add_product(x, downhill, adjoint(p) + jumps)
         if nonnegative:
             new = ops.relu(new)
-        return new, 2.0 * new - x, p, down, right
+        return new, backend.extrapolate(x, new, 1.0), p, down, right
 
     start = (x, x, ops.zeros_like(y), ops.zeros_like(x), ops.zeros_like(x))
     return repeat(iterations, step, start)[0]
 
 
-def _project(down, right, radius):
-    """Both parts of the dual of the differences, each pixel's pair shortened to its radius."""
-    length = ops.sqrt(down * down + right * right + TINY)
-    scale = radius / (length + ops.relu(radius - length))  # On PyTorch, `clip` takes longer.
-    return down * scale, right * scale
-
-
 def _radius(factor, weights, x):
     """`λ w`, for images like `x`."""
     if weights is None:
-        return factor
-    radius = minimum(factor * ops.cast(upcast(weights), x.dtype), HUGE)
+        return float(min(factor, HUGE))
+    weights = upcast(weights)
+    values = backend.peek(weights)
+    if values is not None and np.any(values < 0):
+        raise ValueError(f"`weights` must be at least 0. Received: weights={weights!r}")
+    radius = minimum(factor * ops.cast(weights, x.dtype), HUGE)
     sizes = zip(radius.shape[::-1], x.shape[::-1])
     if len(radius.shape) > len(x.shape) or any(size not in (1, of_x) for size, of_x in sizes):
         raise ValueError(
@@ -306,10 +301,9 @@ def _image(name, x):
 
 
 def _image_shape(shape):
-    shape = tuple(check_integer("shape", size, minimum=1) for size in shape)
-    if len(shape) not in (2, 3):
+    if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 3):
         raise ValueError(
             "`shape` must be that of an image, (height, width) or (height, width, channels). "
-            f"Received: shape={shape}"
+            f"Received: shape={shape!r}"
         )
-    return shape
+    return tuple(check_integer("shape", size, minimum=1) for size in shape)

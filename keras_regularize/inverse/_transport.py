@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.inverse._operators import repeat
 from keras_regularize.numerics import TINY, safe_sqrt, upcast
 from keras_regularize.validation import check_integer, check_number, compatible
@@ -75,12 +77,11 @@ def sum_of_norms_transport(
     check_number("rho", rho, above=0)
     check_integer("iterations", iterations, minimum=1)
     cost = upcast(cost)
-    a, b = _marginals(cost, row_marginal, column_marginal)
+    a, b = _masses(cost, row_marginal, column_marginal)
     of_rows, of_columns = _pair_weights(cost, row_weights, column_weights)
     n, m = cost.shape
-    pulls = (
-        n + m
-    )  # The eigenvalue of the Laplacian of all pairs; the block of the sign weighs as much.
+    # The eigenvalue of the Laplacian of all pairs; the block of the sign weighs as much.
+    pulls = n + m
     # In units of the typical entry of a plan, and of the cost.
     mass = ops.sum(a) / max(n, m)
     unit = ops.sum(ops.absolute(cost)) / (n * m) * (2.0 * rho / pulls) + TINY
@@ -279,7 +280,7 @@ def sinkhorn(
     check_number("epsilon", epsilon, above=0)
     check_integer("iterations", iterations, minimum=1)
     cost = upcast(cost)
-    a, b = _marginals(cost, row_marginal, column_marginal)
+    a, b = _masses(cost, row_marginal, column_marginal)
     scores = -cost / epsilon
     log_a, log_b = ops.log(a), ops.log(b)
 
@@ -319,7 +320,28 @@ def _marginals(x, row_marginal, column_marginal):
             f"For a matrix {tuple(x.shape)} expected marginals {tuple(x.shape[:1])} and "
             f"{tuple(x.shape[1:])}. Received: {tuple(a.shape)} and {tuple(b.shape)}"
         )
+    masses = [backend.peek(mass) for mass in (a, b)]
+    if not any(mass is None for mass in masses):
+        total, other = (float(np.sum(mass)) for mass in masses)
+        if abs(total - other) > 1e-3 * max(abs(total), abs(other)):
+            raise ValueError(
+                f"Both marginals must have the same sum. Received: sums {total} and {other}"
+            )
     return a, b
+
+
+def _masses(x, row_marginal, column_marginal):
+    """Marginals that are masses."""
+    a, b = _marginals(x, row_marginal, column_marginal)
+    for name, mass in (("row_marginal", a), ("column_marginal", b)):
+        _check_sign(name, mass)
+    return a, b
+
+
+def _check_sign(name, x):
+    values = backend.peek(x)
+    if values is not None and np.any(values < 0):
+        raise ValueError(f"`{name}` must be at least 0. Received: {name}={values}")
 
 
 def _pair_weights(x, row_weights, column_weights):
@@ -331,4 +353,9 @@ def _pair_weights(x, row_weights, column_weights):
                 f"({x.shape[1]}, {x.shape[1]}). Received: {tuple(weights[0].shape)} and "
                 f"{tuple(weights[1].shape)}"
             )
+    for name, given in zip(("row_weights", "column_weights"), weights):
+        _check_sign(name, given)
+        values = backend.peek(given)
+        if values is not None and np.any(np.abs(values - values.T) > 1e-3 * np.max(np.abs(values))):
+            raise ValueError(f"`{name}` must be symmetric. Received: {name}={values}")
     return weights

@@ -67,6 +67,7 @@ class ClassTransport:
             Itself.
         """
         source, target = _rows("source", source), _rows("target", target)
+        target = target.astype(source.dtype)
         labels = np.asarray(labels)
         if labels.shape != source.shape[:1] or source.shape[1] != target.shape[1]:
             raise ValueError(
@@ -78,7 +79,7 @@ class ClassTransport:
         near = np.zeros((m, m), source.dtype)
         if self.target_scale is not None:
             squares = ops.convert_to_numpy(squared_distances(target, target))
-            near = np.exp(-squares / self.target_scale**2) / m
+            near = np.exp(-squares / self.target_scale / self.target_scale) / m
         cost = ops.convert_to_numpy(squared_distances(source, target))
         plan = sum_of_norms_transport(
             cost / max(cost.mean(), np.finfo(cost.dtype).tiny),
@@ -110,7 +111,8 @@ class ClassTransport:
             raise ValueError(
                 f"Expected points (k, {self._source.shape[1]}). Received: shape={x.shape}"
             )
-        nearest = ops.convert_to_numpy(squared_distances(x, self._source)).argmin(axis=1)
+        distances = squared_distances(x.astype(self._source.dtype), self._source)
+        nearest = ops.convert_to_numpy(distances).argmin(axis=1)
         return x + self._moves[nearest]
 
 

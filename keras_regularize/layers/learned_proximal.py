@@ -122,7 +122,12 @@ class LearnedProximal(_GradientLayer):
     def potential(self, x: Any) -> Any:
         r"""The convex function $\psi$ of samples `(batch, …)`: `(batch,)`."""
         x = upcast(x)
-        x = ops.reshape(x, (ops.shape(x)[0], self.first_kernel.shape[0]))
+        size = self.first_kernel.shape[0]
+        if None not in x.shape[1:] and math.prod(x.shape[1:]) != size:
+            raise ValueError(
+                f"Expected samples of {size} numbers (batch, …). Received: shape={tuple(x.shape)}"
+            )
+        x = ops.reshape(x, (ops.shape(x)[0], size))
 
         def read(variable):
             return ops.cast(variable, x.dtype)

@@ -22,5 +22,6 @@ def test_thresholds_may_be_learned():
     x = np.float32([2.0, -2.0, 0.1])
     gradient = kr.autodiff.grad(lambda t: ops.sum(kr.activations.soft_threshold(x, t)))
     np.testing.assert_allclose(to_numpy(gradient(ops.ones((3,)))), [-1.0, 1.0, 0.0])
-    with pytest.raises(ValueError, match="`threshold` must be at least 0"):
-        kr.activations.soft_threshold(x, -1.0)
+    for negative in (-1.0, np.float32(-1.0), np.float32([1.0, -1.0, 0.0])):
+        with pytest.raises(ValueError, match="`threshold` must be at least 0"):
+            kr.activations.soft_threshold(x, negative)

@@ -142,3 +142,24 @@ def test_gamma_is_halved_stage_by_stage():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="compiled with `kr.losses.ProximalMatching`"):
         model.fit(x, x, callbacks=[schedule], verbose=0)
+
+
+def test_points_in_double_precision():
+    layer = kr.layers.LearnedProximal(4, 1, beta=2.0, strong_convexity=0.5)
+    x = np.linspace(-1.0, 1.0, 3)[:, None]
+    found = kr.inverse.evaluate_prior(layer, x, iterations=500, learning_rate=0.1)
+    assert np.max(to_numpy(found.residual)) < 1e-3
+    np.testing.assert_allclose(to_numpy(layer(found.inverse)), x, atol=1e-3)
+
+
+@pytest.mark.once
+def test_errors():
+    matrix = np.ones((3, 4), "float32")
+    with pytest.raises(ValueError, match="takes batches of measurements"):
+        kr.inverse.plug_and_play(np.ones(3), matrix, lambda x: x, solver="admm")
+    with pytest.raises(ValueError, match="`denoiser` must be"):
+        kr.inverse.plug_and_play(np.ones((1, 3)), matrix, None)
+    layer = kr.layers.LearnedProximal(4)
+    layer.build((None, 3))
+    with pytest.raises(ValueError, match="Expected samples of 3 numbers"):
+        layer(np.ones((2, 4)))

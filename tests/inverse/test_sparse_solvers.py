@@ -83,3 +83,18 @@ def test_errors(arguments, message):
     given = {"measurements": np.ones(3), "matrix": np.ones((3, 5)), "factor": 0.1, **arguments}
     with pytest.raises(ValueError, match=message):
         kr.inverse.fista(**given)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_units_of_the_matrix_do_not_matter(scale):
+    matrix, _, y = problem()
+    found = solve("ista", y, matrix * np.float32(scale), factor=0.05 * scale, iterations=20)
+    expected = solve("ista", y, matrix, factor=0.05, iterations=20)
+    np.testing.assert_allclose(found * scale, expected, atol=1e-3)
+
+
+def test_a_matrix_of_zeros_explains_nothing():
+    for name in ("ista", "fista", "iht"):
+        for factor in (0.0, 0.1):
+            found = solve(name, np.ones((2, 3), "float32"), np.zeros((3, 4)), factor=factor)
+            np.testing.assert_array_equal(found, np.zeros((2, 4)))

@@ -76,8 +76,14 @@ def test_the_norm_of_an_operator():
     tensor = ops.convert_to_tensor(matrix)
     pair = (lambda x: ops.matmul(tensor, x), lambda y: ops.matmul(y, tensor))
     np.testing.assert_allclose(kr.inverse.operator_norm(pair, (5,)), norm, rtol=1e-4)
+    for scale in (1e-14, 1e14):
+        scaled = kr.inverse.operator_norm(matrix * np.float32(scale))
+        np.testing.assert_allclose(scaled, norm * scale, rtol=1e-4)
+    np.testing.assert_array_equal(kr.inverse.operator_norm(np.zeros((2, 3))), 0.0)
     with pytest.raises(ValueError, match="Functions need the `shape`"):
         kr.inverse.operator_norm(pair)
+    with pytest.raises(ValueError, match="must be a matrix"):
+        kr.inverse.operator_norm(3.0)
 
 
 def test_projections_are_integrals_over_strips():
@@ -129,6 +135,34 @@ def test_solvers_have_a_gradient():
     np.testing.assert_allclose(gradient[1, 1], change, rtol=2e-2, atol=1e-3)
 
 
+def test_the_units_of_measurements_do_not_matter():
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(40, 20)).astype("float32")
+    y = matrix @ rng.uniform(size=20).astype("float32")
+    solve = fused(
+        lambda y, matrix, factor: kr.inverse.chambolle_pock(
+            y, matrix, 1.0, (4, 5), weights=factor, iterations=700
+        )
+    )
+    found = {}
+    for unit in (1e-6, 1.0, 1e6):
+        factor = np.full((4, 5), unit**2, "float32")
+        given = (np.float32(unit) * y, np.float32(unit) * matrix, factor)
+        found[unit] = to_numpy(solve(*map(ops.convert_to_tensor, given)))
+    assert np.ptp(found[1.0]) > 0.1
+    for unit in (1e-6, 1e6):
+        np.testing.assert_allclose(found[unit], found[1.0], atol=1e-3)
+
+
+def test_huge_factors_and_sharp_edges():
+    y = noisy()
+    flat = kr.inverse.total_variation_denoise(y, 1e300, iterations=2000)
+    np.testing.assert_allclose(flat, np.full_like(y, y.mean()), atol=1e-3)
+    step = np.array([[0.0, 0.0, 1.0]], "float32")
+    weights = kr.inverse.space_variant_weights(step, eta=1e-25)
+    np.testing.assert_allclose(weights, [[1.0, 0.0, 1.0]], atol=1e-6)
+
+
 @pytest.mark.rotating
 def test_few_views_need_weights_that_know_the_edges():
     """Of a phantom from nine noisy views: total variation, its own edges, the true ones."""
@@ -174,6 +208,8 @@ def test_a_model_makes_the_estimate():
         (lambda: kr.inverse.total_variation_denoise(np.ones(3), 0.1), "`y` must be"),
         (lambda: kr.inverse.total_variation_denoise(noisy(), -1.0), "`factor` must be"),
         (lambda: kr.inverse.total_variation_denoise(noisy(), 1.0, np.ones((2, 6))), "broadcast"),
+        (lambda: kr.inverse.total_variation_denoise(noisy(), 1.0, -noisy()), "at least 0"),
+        (lambda: kr.inverse.chambolle_pock(np.ones(4), np.ones((4, 4)), 1, None), "an image"),
         (lambda: kr.inverse.chambolle_pock(np.ones(4), np.ones((4, 5)), 1, (2, 3)), "5 pixels"),
         (lambda: kr.inverse.chambolle_pock(np.ones(3), np.ones((4, 6)), 1, (2, 3)), "6 pixels"),
         (
@@ -182,6 +218,14 @@ def test_a_model_makes_the_estimate():
         ),
         (lambda: kr.inverse.chambolle_pock(np.ones(4), np.ones((4, 4)), 1, (4,)), "an image"),
         (lambda: kr.inverse.radon_operator((3, 3), 0.5), "num_angles"),
+        (lambda: kr.inverse.radon_operator((3, 3), [np.nan]), "finite"),
+        (lambda: kr.inverse.radon_operator((3, 3, 1), [0.5]), "`shape` must be"),
+        (
+            lambda: kr.inverse.space_variant_reconstruct(
+                np.ones(4), np.ones((4, 6)), 1, (2, 3), np.ones((1, 3))
+            ),
+            "must be images",
+        ),
         (lambda: kr.inverse.space_variant_weights(noisy(), p=0.0), "`p` must be"),
         (
             lambda: kr.inverse.space_variant_reconstruct(noisy(), None, 1, (2, 2), "fbp"),

@@ -136,6 +136,23 @@ def test_errors():
         kr.inverse.sinkhorn(cost, b, a, 0.1)
     with pytest.raises(ValueError, match="weights of pairs"):
         kr.inverse.sum_of_norms_transport(cost, a, b, columns, rows)
+    for solve, options in (
+        (kr.inverse.sinkhorn, {"epsilon": 0.1}),
+        (kr.inverse.sum_of_norms_transport, {"row_weights": rows, "column_weights": columns}),
+    ):
+        with pytest.raises(ValueError, match="the same sum"):
+            solve(cost, 2 * a, b, **options)
+        with pytest.raises(ValueError, match="`row_marginal` must be at least 0"):
+            solve(
+                cost,
+                a - 2 * a.mean() * (np.arange(len(a)) == 0) + 2 * a.mean() / len(a),
+                b,
+                **options,
+            )
+    with pytest.raises(ValueError, match="`row_weights` must be at least 0"):
+        kr.inverse.sum_of_norms_penalty(cost, -np.ones_like(rows), columns)
+    with pytest.raises(ValueError, match="`column_weights` must be symmetric"):
+        kr.inverse.sum_of_norms_penalty(cost, rows, np.triu(np.ones_like(columns)))
     with pytest.raises(ValueError, match="of one shape"):
         kr.inverse.pairwise_fusion_prox(np.ones(2), np.ones(3), 0.1)
     with pytest.raises(ValueError, match="needs a `fit`"):

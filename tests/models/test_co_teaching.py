@@ -150,6 +150,13 @@ def test_bad_arguments(make, message):
         make(network(1))
 
 
+@pytest.mark.once
+def test_outputs_must_have_equal_shapes():
+    nets = [keras.Sequential([keras.Input((3,)), keras.layers.Dense(units)]) for units in (4, 1)]
+    with pytest.raises(ValueError, match="whose outputs have equal shapes"):
+        kr.models.CoTeaching(*nets)(np.ones((2, 3), "float32"))
+
+
 def test_labels_are_needed():
     with pytest.raises(ValueError, match="`CoTeaching` needs labels `y`"):
         compiled(kr.models.CoTeaching(network(1), network(2))).fit(X, **WHOLE)

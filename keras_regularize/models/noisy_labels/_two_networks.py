@@ -40,6 +40,12 @@ class TwoNetworks(RegularizedModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         both = [model(inputs, training=training) for model in (self.model, self.model_b)]
+        shapes = [tree.map_structure(lambda x: tuple(x.shape), outputs) for outputs in both]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"`{type(self).__name__}` needs two networks whose outputs have equal shapes. "
+                f"Received: {shapes[0]} and {shapes[1]}"
+            )
         if (seen := _SEEN.get()) is not None:
             seen.append(both)
         return tree.map_structure(lambda a, b: (a + ops.cast(b, a.dtype)) / 2, *both)
