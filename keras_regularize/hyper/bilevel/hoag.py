@@ -30,10 +30,10 @@ class HOAG:
     down the hypergradient $p_k$. As long as the sum of all $\epsilon_k$ is finite it converges like a descent
     along exact gradients, at a fraction of the work. The first step has the length $\sqrt{\dim a}$ and no later
     one is longer. With `adaptive` $L$ shrinks by 5 % after each step that lowered the outer objective as
-    expected, and doubles, and the step is left out, where the objective rose by a fifth. After five iterations in a
-    row that did not lower the outer objective by 0.01 % the search has converged if the next step should not either,
-    to first order; else, with `adaptive`, it goes on from the best with steps a quarter as long, without it ends
-    there. It returns the best.
+    expected, and doubles, and the step is left out, where the objective rose by a fifth. After five iterations in
+    a row that did not lower the outer objective by 0.01 % the search has converged if the next step should not
+    either, to first order; else, with `adaptive`, it goes on from the best with steps a quarter as long, and
+    without it ends there. It returns the best.
 
     The inner objective should be convex in the weights with one minimum: a penalized linear model, the last layer
     of a network. On a whole network conjugate gradients meet negative curvature, and the result is a heuristic.
