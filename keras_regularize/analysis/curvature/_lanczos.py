@@ -71,7 +71,9 @@ def lanczos(
     return found
 
 
-def orthogonalize(vector: np.ndarray, basis: np.ndarray, known: Sequence[float] = (0.0,)) -> None:
+def orthogonalize(
+    vector: np.ndarray, basis: np.ndarray, known: Sequence[float] | np.ndarray = (0.0,)
+) -> None:
     """Takes from a vector, in place, known parts along the last of some orthonormal rows, then those along all."""
     parts = np.zeros(len(basis))
     chunks = [slice(i, i + _COLUMNS) for i in range(0, vector.size, _COLUMNS)]
