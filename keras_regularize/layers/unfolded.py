@@ -60,8 +60,8 @@ class _Unfolded(Configured, keras.layers.Layer):
             )
         start = self.step_size
         if start is None:
-            norm, kept = float(np.linalg.norm(self._fixed, 2)), np.finfo("float32")
-            if not kept.tiny < norm**2 < min(kept.max, 1 / kept.tiny):
+            norm, least = float(np.linalg.norm(self._fixed, 2)), float(np.finfo("float32").tiny)
+            if not least < norm**2 < 1 / least:
                 raise ValueError(
                     "Without a `step_size` to start from, `matrix` must have a norm whose square and its inverse "
                     f"are numbers of single precision above 0. Received: a norm of {norm}"
