@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_regularize.configuration import Configured
 from keras_regularize.constraints.sparsity import hard_threshold, soft_threshold
+from keras_regularize.losses.sparse_recovery_objective import check_matrix
 from keras_regularize.numerics import upcast
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
@@ -32,7 +33,7 @@ class _Unfolded(Configured, keras.layers.Layer):
         self.factor = check_number("factor", factor, minimum=0)
         self.step_size = check_number("step_size", step_size, above=0, optional=True)
         self.share = bool(share)
-        self.matrix = None if matrix is None else _as_matrix(matrix)
+        self.matrix = None if matrix is None else check_matrix(matrix)
         self._fixed = np.asarray(self.matrix)  # Lists take long to convert.
         if self.matrix is None and self.step_size is None:
             raise ValueError(
@@ -44,6 +45,11 @@ class _Unfolded(Configured, keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         if self.matrix is None:
+            if len(input_shape) != 2 or not all(isinstance(s, (list, tuple)) for s in input_shape):
+                raise ValueError(
+                    "Without a fixed `matrix` the inputs are a list of measurements and matrices. "
+                    f"Received: shape={input_shape}"
+                )
             measured, (*_, rows, _) = input_shape
         else:
             measured, rows = input_shape, len(self.matrix)
@@ -54,7 +60,13 @@ class _Unfolded(Configured, keras.layers.Layer):
             )
         start = self.step_size
         if start is None:
-            start = float(np.linalg.norm(self._fixed, 2)) ** -2
+            norm, least = float(np.linalg.norm(self._fixed, 2)), float(np.finfo("float32").tiny)
+            if not least < norm**2 < 1 / least:
+                raise ValueError(
+                    "Without a `step_size` to start from, `matrix` must have a norm whose square and its inverse "
+                    f"are numbers of single precision above 0. Received: a norm of {norm}"
+                )
+            start = norm**-2
         shape = (1 if self.share else self.num_iterations,)
         self.step_sizes = self._add_sizes("step_sizes", shape, start)
         if self.train_threshold:
@@ -228,11 +240,3 @@ class UnfoldedIHT(_Unfolded):
     def shrink(self, x: Any, threshold: Any) -> Any:
         """Hard thresholding."""
         return hard_threshold(x, threshold)
-
-
-def _as_matrix(matrix):
-    """Nested lists of numbers, as they are saved."""
-    rows = np.asarray(matrix if isinstance(matrix, list) else ops.convert_to_numpy(matrix), float)
-    if rows.ndim != 2 or not rows.size:
-        raise ValueError(f"`matrix` must be of shape (m, n). Received: shape={rows.shape}")
-    return rows.tolist()

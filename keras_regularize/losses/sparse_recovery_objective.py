@@ -71,13 +71,8 @@ class SparseRecoveryObjective(Loss):
         dtype: str | None = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        rows = np.asarray(
-            matrix if isinstance(matrix, list) else ops.convert_to_numpy(matrix), float
-        )
-        if rows.ndim != 2 or not rows.size:
-            raise ValueError(f"`matrix` must be of shape (m, n). Received: shape={rows.shape}")
-        self.matrix = rows.tolist()
-        self._rows = rows  # Lists take long to convert.
+        self.matrix = check_matrix(matrix)
+        self._rows = np.asarray(self.matrix)  # Lists take long to convert.
         self.factor = check_number("factor", factor, minimum=0)
         self.penalty = check_choice("penalty", penalty, ("l1", "l0"))
 
@@ -94,3 +89,14 @@ class SparseRecoveryObjective(Loss):
         errors = x @ ops.transpose(matrix) - y
         sizes = safe_abs(x) if self.penalty == "l1" else ops.cast(x != 0, x.dtype)
         return 0.5 * ops.sum(errors * errors, axis=-1) + self.factor * ops.sum(sizes, axis=-1)
+
+
+def check_matrix(matrix: Any) -> list[list[float]]:
+    """Nested lists of numbers, as they are saved."""
+    rows = np.asarray(matrix if isinstance(matrix, list) else ops.convert_to_numpy(matrix), float)
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+        raise ValueError(
+            "`matrix` must be of shape (m, n), with finite entries. "
+            f"Received: shape={rows.shape}, {np.sum(~np.isfinite(rows))} entries that are not finite"
+        )
+    return rows.tolist()

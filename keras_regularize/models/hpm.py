@@ -10,6 +10,7 @@ from keras import ops
 from keras_regularize.configuration import Configured
 from keras_regularize.losses import PatchLossRanking
 from keras_regularize.models._hard_patch_mask import hard_patch_mask, number_masked
+from keras_regularize.models.step.standalone import mean_loss
 from keras_regularize.numerics import mean
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
@@ -264,7 +265,7 @@ class HPM(Configured, keras.Model):
 
     def _prediction_loss(self, losses, scores):
         if self.relative:
-            return PatchLossRanking()(losses, scores)
+            return mean_loss(PatchLossRanking(), losses, scores)
         centred = losses - mean(losses, axis=1, keepdims=True)
         count = max(losses.shape[1] - 1, 1)
         variance = ops.sum(ops.square(centred), axis=1, keepdims=True) / count

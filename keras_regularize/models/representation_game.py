@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_regularize import autodiff
 from keras_regularize.configuration import Configured
+from keras_regularize.models.step.standalone import mean_loss
 from keras_regularize.registration import export
 from keras_regularize.validation import check_integer, check_number
 
@@ -134,7 +135,7 @@ class RepresentationGame(Configured):
         columns = ops.einsum("adr,ar->da", representations, predictors)
         predicted = ops.matmul(self._x, columns)
         pairs = [
-            ops.mean(self._loss(targets[:, None], predicted[:, i : i + 1]))
+            mean_loss(self._loss, targets[:, None], predicted[:, i : i + 1])
             for i in range(columns.shape[1])
         ]
         return ops.stack(pairs)
@@ -181,7 +182,8 @@ class RepresentationGame(Configured):
         if not representations:
 
             def total(u):
-                return ops.mean(self._loss(self._task(u)[:, None], 0.0 * self._task(u)[:, None]))
+                targets = self._task(u)[:, None]
+                return mean_loss(self._loss, targets, 0.0 * targets)
         else:
             # The best predictors have no gradient of their own.
             q = _tensor(self._predictors(representations, u))
@@ -205,7 +207,7 @@ class RepresentationGame(Configured):
             features = ops.matmul(self._x, r)
             predicted = ops.matmul(features, q)
             return sum(
-                share * ops.mean(self._loss(y[:, None], predicted[:, k : k + 1]))
+                share * mean_loss(self._loss, y[:, None], predicted[:, k : k + 1])
                 for k, (share, y) in enumerate(zip(shares, targets))
             )
 

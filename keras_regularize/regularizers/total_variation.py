@@ -79,9 +79,16 @@ class TotalVariation(Configured, keras.regularizers.Regularizer):
                 "`exponent` below 1 needs an `epsilon` above 0: its slope at flat pixels is infinite. "
                 f"Received: exponent={exponent}, epsilon={epsilon}"
             )
-        self.weights = None if weights is None else ops.convert_to_numpy(weights).tolist()
         # Lists take long to convert.
-        self._array = None if weights is None else np.asarray(self.weights, float)
+        self._array = None if weights is None else np.asarray(ops.convert_to_numpy(weights), float)
+        self.weights = None if weights is None else self._array.tolist()
+        if weights is not None and not (
+            self._array.ndim in (2, 3) and np.all((self._array >= 0) & np.isfinite(self._array))
+        ):
+            raise ValueError(
+                "`weights` must be finite, at least 0, and of shape (height, width) or (height, width, channels). "
+                f"Received: weights={weights!r}"
+            )
 
     def __call__(self, x: Any) -> Any:
         x = upcast(x)

@@ -105,5 +105,16 @@ def test_errors():
         kr.layers.UnfoldedIHT([1.0, 2.0])
     with pytest.raises(ValueError, match="a row for each measurement"):
         kr.layers.UnfoldedISTA(np.ones((3, 4)))(np.ones((2, 4)))
+    with pytest.raises(ValueError, match="a list of measurements and matrices"):
+        kr.layers.UnfoldedISTA(step_size=0.1)(np.ones((2, 4)))
+    for made in (kr.layers.UnfoldedIHT, kr.losses.SparseRecoveryObjective):
+        with pytest.raises(ValueError, match="finite entries"):
+            made(np.full((3, 4), np.nan))
+    for entry in (0.0, 1e-25, 1e25):
+        with pytest.raises(ValueError, match="must have a norm"):
+            kr.layers.UnfoldedISTA(np.full((3, 4), entry))(np.ones((2, 3)))
+    assert np.all(
+        to_numpy(kr.layers.UnfoldedISTA(np.zeros((3, 4)), step_size=1.0)(np.ones((2, 3)))) == 0
+    )
     with pytest.raises(ValueError, match="Expected measurements"):
         kr.losses.SparseRecoveryObjective(np.ones((3, 4)))(np.ones((2, 3)), np.ones((2, 3)))

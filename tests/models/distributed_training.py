@@ -131,6 +131,16 @@ def train_captions():
     return [*model.get_weights(), np.array(logs["loss"])]
 
 
+def losses_inside():
+    """Of patches that are hard to reconstruct, and of a game: both call a loss themselves."""
+    keras.utils.set_random_seed(0)
+    tokens = [keras.Sequential([keras.Input((None, 4)), layers.Dense(n)]) for n in (4, 4, 4, 1)]
+    model = kr.models.HPM(*tokens, patch_size=(2, 2), seed=0)
+    model(X.reshape(4, 8, 8, 1), training=True)
+    game = kr.models.RepresentationGame(1, keras.losses.Huber(), rounds=1, steps=2, seed=0)
+    return [np.array(model.losses[0]), np.array(game.fit(X, np.eye(4)).regret)]
+
+
 def train_on_views(loss, rows=slice(None), batch_size=16):
     """Weights and losses of an encoder that learns from pairs of rows."""
     keras.utils.set_random_seed(5)
@@ -221,11 +231,12 @@ def main(mode):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-        one, captions = train_all(), train_captions()
+        one, captions, inside = train_all(), train_captions(), losses_inside()
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             compare_all(train_all(), one)
             compare("captions", train_captions(), captions)
+            compare("losses inside", losses_inside(), inside)
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))

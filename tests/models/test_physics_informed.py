@@ -60,6 +60,7 @@ def sampled(net, x, t, steps):
 @pytest.mark.parametrize("estimation, steps", [("mean", 0), ("sample", 0), ("sample", 2)])
 def test_what_is_added_equals_the_formula(estimation, steps):
     net = network()
+    net.weights[0].assign(20 * net.weights[0])  # The embedding, so that times matter.
     model = PhysicsInformedDiffusion(
         net, sphere, STEPS, **ALL, x0_estimation=estimation, sample_steps=steps, seed=0
     )

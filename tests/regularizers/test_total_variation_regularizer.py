@@ -53,5 +53,8 @@ def test_errors():
         kr.regularizers.TotalVariation()(normal(4, 3))
     with pytest.raises(ValueError, match="`weights` must be"):
         kr.regularizers.TotalVariation(weights=np.ones((2, 2)))(normal(1, 3, 3, 1))
+    for weights in (-np.ones((3, 3)), np.full((3, 3), np.nan), np.ones(3)):
+        with pytest.raises(ValueError, match="`weights` must be finite"):
+            kr.regularizers.TotalVariation(weights=weights)
     with pytest.raises(ValueError, match="is of images"):
         kr.losses.ElasticGradient()(normal(4, 3), normal(4, 3))

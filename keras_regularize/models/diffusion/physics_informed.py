@@ -229,9 +229,10 @@ class PhysicsInformedDiffusion(DenoisingDiffusion):
     def _sampled(self, x_t, estimate, times, conditions, training):
         """What `"ddim"` draws from `x_t` in times that are evenly spaced down to 0."""
         schedule, last = self._levels().schedule, self.sample_steps + 1
+        start = ops.cast(times, "float32")
         for step in range(1, last + 1):
             share = 1.0 - step / last
-            after = ops.cast(ops.round(share * ops.cast(times, "float32")), "int32")
+            after = ops.cast(ops.round(share * start), "int32")
             signal, noise = schedule.at(times, schedule.signal, schedule.noise)
             next_signal, next_noise = schedule.at(after, schedule.signal, schedule.noise)
             kept = next_noise / noise
