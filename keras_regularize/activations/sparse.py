@@ -167,9 +167,7 @@ def _entmax(x, alpha):
 
 def entmax_probabilities(x, alpha):
     """Entmax over the last axis for `alpha` above 1, without gradient."""
-    scores = ops.stop_gradient(x)
-    # At most 0, and nothing below the bound has probability: finite also for masks of -inf.
-    scores = maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (alpha - 1.0))
+    scores = _bounded(x, alpha)
     if alpha == 2.0:
         p = _sparsemax_probabilities(scores)
     elif alpha == 1.5:
@@ -180,6 +178,13 @@ def entmax_probabilities(x, alpha):
         p = _bisected_probabilities(scores, alpha)
     # What rounding leaves in the threshold goes to all entries alike.
     return p / ops.sum(p, axis=-1, keepdims=True)
+
+
+def _bounded(x, alpha):
+    """Scores less their largest, finite also for masks of -inf, without gradient."""
+    scores = ops.stop_gradient(x)
+    # Nothing at 1 / (alpha - 1) has probability; at twice that, rounding gives it none.
+    return maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -2.0 / (alpha - 1.0))
 
 
 def _sparsemax_probabilities(scores):
@@ -235,7 +240,11 @@ def _bisected_probabilities(scores, alpha):
     count = ops.sum(ops.ones_like(scores), axis=-1, keepdims=True)
     width = -ops.expm1(-gap * ops.log(count)) / gap
     low, _ = ops.fori_loop(0, halvings, halve, (ops.zeros_like(width), width))
-    return _raised(scores - low, gap)
+    # An entry at the border rises so steeply that rounding of the shift shows: it is what is too much there.
+    p = _raised(scores - low, gap)
+    slope = _slopes(p, alpha)
+    excess = ops.sum(p, axis=-1, keepdims=True) - 1.0
+    return ops.relu(p - slope / ops.sum(slope, axis=-1, keepdims=True) * excess)
 
 
 def _log_probabilities(below, gap):
@@ -257,9 +266,7 @@ def entmax_of_learned(x, alpha):
     $q_i - s_i \sum_j q_j / \sum_j s_j$. For $\alpha$ near 1, $q_i$ is that of the series.
     """
     fixed = ops.stop_gradient(alpha)
-    scores = ops.stop_gradient(x)
-    scores = maximum(scores - ops.amax(scores, axis=-1, keepdims=True), -1.0 / (fixed - 1.0))
-    p = _newton_probabilities(scores, fixed)
+    p = _newton_probabilities(_bounded(x, fixed), fixed)
     p = p / ops.sum(p, axis=-1, keepdims=True)
 
     gap, support = fixed - 1.0, p > 0

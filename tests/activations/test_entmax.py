@@ -144,6 +144,23 @@ def test_masked_scores_get_nothing(alpha):
     assert np.all(np.isfinite(g)) and np.all(g[:, [1, 3]] == 0)
 
 
+@pytest.mark.everywhere
+@pytest.mark.parametrize("alpha", [1.99, 2.2, 10.0])
+def test_rounding_gives_a_mask_nothing(alpha):
+    p = values(np.array([[0.0, -np.inf, -1e4], [7.0, -np.inf, -np.inf]], "float32"), alpha)
+    np.testing.assert_array_equal(p, [[1, 0, 0], [1, 0, 0]])
+
+
+@pytest.mark.everywhere
+@pytest.mark.parametrize("alpha", [4.0, 5.0])
+def test_sharp_alphas_at_the_border_of_the_support(alpha):
+    # In float32 the shift alone gives the last entry no better than 1e-7 ** (1 / (alpha - 1)).
+    small = np.array([0.003, 0.01])
+    p = np.stack([1 - small, small], -1)
+    x = (p ** (alpha - 1) / (alpha - 1)).astype("float32")
+    np.testing.assert_allclose(values(x, alpha), p, atol=2e-6)
+
+
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_empty_batch(alpha):
     assert values(np.zeros((0, 4), "float32"), alpha).shape == (0, 4)

@@ -30,6 +30,17 @@ def test_token_repetition_is_that_of_a_loop(window, wrong_only):
     assert result(metric, IDS, LOGITS, WEIGHTS) == pytest.approx(np.mean(found), rel=1e-5)
 
 
+@pytest.mark.everywhere
+@pytest.mark.parametrize(
+    "make", [kr.metrics.TokenRepetition, lambda: kr.metrics.UniqueTokens(5)], ids=["rep", "uniq"]
+)
+def test_nan_is_the_result_where_it_counts(make):
+    spoiled = LOGITS.copy()
+    spoiled[0, 8, 1] = np.nan
+    assert result(make(), IDS, spoiled, WEIGHTS) == result(make(), IDS, LOGITS, WEIGHTS)
+    assert np.isnan(result(make(), IDS, spoiled))
+
+
 def test_perplexity_is_that_of_all_tokens():
     log_p = LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True))
     picked = np.take_along_axis(log_p, IDS[..., None], -1)[..., 0]

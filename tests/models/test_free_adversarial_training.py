@@ -116,6 +116,8 @@ def test_errors():
         free(keras.Sequential([layers.Dense(3)]))
     with pytest.raises(ValueError, match="floating inputs of known shapes"):
         free(keras.Sequential([keras.Input((None, 4)), layers.GlobalMaxPooling1D()]))
+    with pytest.raises(ValueError, match=r"convert images by `x.astype\(\"float32\"\)`"):
+        free(keras.Sequential([keras.Input((4, 4), dtype="uint8"), layers.Rescaling(1 / 255)]))
     net = model()
     with pytest.raises(ValueError, match="at most `batch_size=4` samples.*a batch of 6"):
         compiled(free(net, batch_size=4)).train_on_batch(X, Y)

@@ -68,7 +68,7 @@ class TokenRepetition(WeightedMean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds the positions of a batch."""
-        scores, predicted = predicted_tokens(y_pred)
+        scores, predicted, unknown = predicted_tokens(y_pred)
         weight = position_weights(y_pred, predicted.shape, sample_weight)
         ids, weight, outside = class_ids(y_true, scores, weight)
         ids = ops.cast(ids, "int32")
@@ -81,7 +81,6 @@ class TokenRepetition(WeightedMean):
         found = ops.any(said, axis=-1)
         if self.wrong_only:
             found = ops.logical_and(found, predicted != ids)
-        values = ops.cast(found, "float32")
-        if outside is not None:
-            values = ops.where(outside, float("nan"), values)
+        unknown = unknown if outside is None else ops.logical_or(unknown, outside)
+        values = ops.where(unknown, float("nan"), ops.cast(found, "float32"))
         self.add_values(values, weight)

@@ -66,21 +66,26 @@ class UniqueTokens(Configured, keras.metrics.Metric):
         """Adds the tokens of a batch."""
         given = ops.convert_to_tensor(y_pred)
         if len(given.shape) == 3:
-            scores, tokens = predicted_tokens(given)
+            scores, tokens, unknown = predicted_tokens(given)
             if scores.shape[-1] not in (None, self.vocabulary_size):
                 raise ValueError(
                     f"Expected scores of {self.vocabulary_size} tokens. "
                     f"Received: y_pred.shape={tuple(scores.shape)}"
                 )
         else:
-            tokens = ops.cast(as_tokens(given), "int32")
+            tokens, unknown = ops.cast(as_tokens(given), "int32"), None
         weight = position_weights(y_pred, tokens.shape, sample_weight)
         known = ops.logical_and(tokens >= 0, tokens < self.vocabulary_size)
         if weight is not None:
             known = ops.logical_and(known, weight != 0)
-        flat = [ops.reshape(x, (-1,)) for x in (ops.cast(known, "float32"), tokens)]
+        values = ops.cast(known, "float32")
+        if unknown is not None:
+            hidden = unknown if weight is None else ops.logical_and(unknown, weight != 0)
+            values = ops.where(hidden, float("nan"), values)
+        flat = [ops.reshape(x, (-1,)) for x in (values, tokens)]
         accumulate(self._sums, segment_sums(flat[:1], flat[1], self.vocabulary_size))
 
     def result(self):
         """The number of tokens so far."""
-        return ops.sum(ops.cast(total(self._sums) > 0, "float32"))
+        counts = total(self._sums)
+        return ops.sum(ops.where(ops.isnan(counts), counts, ops.cast(counts > 0, "float32")))

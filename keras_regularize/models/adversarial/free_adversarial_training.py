@@ -165,7 +165,8 @@ class FreeAdversarialTraining(RegularizedModel):
         shapes = [t.shape[1:] for t, moves in zip(tree.flatten(inputs), places) if moves]
         if not shapes or any(None in shape for shape in shapes):
             raise ValueError(
-                f"`{type(self).__name__}` needs floating inputs of known shapes. Received a model with "
+                f"`{type(self).__name__}` needs floating inputs of known shapes; convert images by "
+                '`x.astype("float32")`, outside the model. Received a model with '
                 f"inputs {[(t.shape, t.dtype) for t in base.inputs]}"
             )
         return shapes

@@ -167,7 +167,8 @@ class ELRPlus(TwoNetworks):
         ]
         if dtypes:
             raise ValueError(
-                f"`ELRPlus` mixes inputs, which must be floating. Received dtypes {dtypes}"
+                "`ELRPlus` mixes inputs, which must be floating: convert images by "
+                f'`x.astype("float32")`. Received dtypes {dtypes}'
             )
         self._extend_averages()
 
