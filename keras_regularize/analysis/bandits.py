@@ -175,6 +175,8 @@ class LogBarrierFTRL:
             raise ValueError(
                 f"`sample` needs a `state` if, and only if, there are several. Received: {state}"
             )
+        if self.states is not None:
+            state = check_integer("state", state, minimum=0, maximum=self.states - 1)
         p = self.probabilities if state is None else self.probabilities[state]
         return int(np.random.default_rng(seed).choice(self.actions, p=p))
 

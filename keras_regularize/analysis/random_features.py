@@ -120,7 +120,8 @@ def linearized_feature_covariance(
         A float64 array, `(features, features)`.
 
     Raises:
-        ValueError: If shapes do not fit, or an activation is not odd.
+        ValueError: If shapes do not fit, `input_covariance` is not symmetric and positive semidefinite, or an
+            activation is not odd.
 
     Cost: products of matrices.
 
@@ -156,6 +157,7 @@ def linearized_feature_covariance(
         raise ValueError(
             f"`input_covariance` must have shape {(inputs, inputs)}. Received: shape {covariance.shape}"
         )
+    _check_covariance("input_covariance", covariance)
     variance = float(np.trace(covariance)) / inputs
     for kernel, activation in zip(kernels, activations):
         found = _odd(activation, variance)
@@ -204,7 +206,7 @@ def ridge_test_error(
 
     Raises:
         ValueError: If a number is out of range, shapes do not fit, only one of the two covariances is given, or
-            `covariance` is not symmetric and positive semidefinite.
+            the covariances are not symmetric and positive semidefinite, on their own and together.
 
     Cost: an eigendecomposition.
 
@@ -247,18 +249,18 @@ def ridge_test_error(
             "`cross_covariance` (features, others) and `target_covariance` (others, others). Received shapes "
             f"{omega.shape}, {t.shape}, {phi.shape} and {psi.shape}"
         )
-    values, vectors = np.linalg.eigh((omega + omega.T) / 2)
-    largest = max(values[-1], 0.0)
-    if not np.allclose(omega, omega.T) or values[0] < -1e-6 * largest or not largest:
-        raise ValueError(
-            "`covariance` must be symmetric and positive semidefinite, and not 0. Received: eigenvalues from "
-            f"{values[0]:.3g} to {values[-1]:.3g}"
-        )
-    values = np.maximum(values, 0.0)
+    values, vectors = _check_covariance("covariance", omega)
+    largest = values[-1]
     if several:
         seen = values > 1e-12 * largest
         along = np.where(seen, vectors.T @ phi @ t / np.where(seen, values, 1.0), 0.0)
-        rest = t @ psi @ t - values @ along**2
+        energy, explained = t @ psi @ t, values @ along**2
+        rest = energy - explained
+        if not np.allclose(psi, psi.T) or rest < -1e-4 * explained:
+            raise ValueError(
+                "`target_covariance` must be symmetric, and at least what `cross_covariance` explains of it. "
+                f"Received: a target of variance {energy:.3g}, of which {explained:.3g} would be explained"
+            )
         noise_variance = noise_variance + max(rest, 0.0)
     else:
         along = vectors.T @ t
@@ -397,6 +399,24 @@ def _root(fn, low, high):
             return step
         x = step
     return x
+
+
+def _check_covariance(name, matrix):
+    """Its eigenvalues, at least 0 and in rising order, and eigenvectors."""
+    finite = np.isfinite(matrix).all()
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2) if finite else ([np.nan], None)
+    largest = max(values[-1], 0.0)
+    if (
+        not finite
+        or not np.allclose(matrix, matrix.T)
+        or values[0] < -1e-6 * largest
+        or not largest
+    ):
+        raise ValueError(
+            f"`{name}` must be symmetric and positive semidefinite, and not 0. Received: eigenvalues from "
+            f"{values[0]:.3g} to {values[-1]:.3g}"
+        )
+    return np.maximum(values, 0.0), vectors
 
 
 def _odd(activation, variance):

@@ -46,7 +46,8 @@ def l1_representers(
         An array `(n, m)`; column $j$ sums to the prediction for test point $j$.
 
     Raises:
-        ValueError: If shapes do not fit, labels are no classes, or the factor is not positive.
+        ValueError: If shapes do not fit, labels are no classes, the factor is not positive, or a function does not
+            give a loss for each sample.
 
     Cost: a matrix product over the features in use; no retraining.
 
@@ -182,7 +183,7 @@ def factorization_representers(
         A frozen dataclass of `item_based`, `user_based` and `prediction`.
 
     Raises:
-        ValueError: If shapes do not fit, ids are out of range, or the factor is not positive.
+        ValueError: If shapes do not fit, ids are no integers or out of range, or the factor is not positive.
 
     Cost: to balance, the QR factorizations of both; the matrix of users and items is never made.
 
@@ -214,6 +215,12 @@ def factorization_representers(
             "`users`, `items` and `ratings` must be vectors of one length, at least 1. Received shapes "
             f"{users.shape}, {items.shape} and {ratings.shape}"
         )
+    asked = np.asarray(query)
+    if asked.shape != (2,) or any(ids.dtype.kind not in "iu" for ids in (users, items, asked)):
+        raise ValueError(
+            "`users`, `items` and the two entries of `query` must be integers. Received: "
+            f"{users.dtype}, {items.dtype} and query={query!r}"
+        )
     user, item = (int(index) for index in query)
     for name, ids, size in (("users", [*users, user], len(p)), ("items", [*items, item], len(q))):
         if min(ids) < 0 or max(ids) >= size:
@@ -234,7 +241,7 @@ def _balanced(p, q):
     """Factors of the same product, `U √S` and `V √S` of its singular values."""
     left, r_left = np.linalg.qr(p)
     right, r_right = np.linalg.qr(q)
-    u, s, vt = np.linalg.svd(r_left @ r_right.T)
+    u, s, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
     return left @ u * np.sqrt(s), right @ vt.T * np.sqrt(s)
 
 
@@ -267,9 +274,17 @@ def _importance(predictions, y, factor, loss):
         slopes = 0.5 * (1 + np.tanh(0.5 * predictions)) - y
     elif callable(loss):
         targets = ops.convert_to_tensor(y)
-        slopes = autodiff.grad(lambda f: ops.sum(loss(targets, f)))(
-            ops.convert_to_tensor(predictions)
-        )
+
+        def total(f):
+            values = loss(targets, f)
+            if tuple(values.shape) != y.shape:  # A mean would have smaller slopes.
+                raise ValueError(
+                    f"`loss` must return a value for each of {len(y)} samples. Received: values of shape "
+                    f"{tuple(values.shape)}"
+                )
+            return ops.sum(values)
+
+        slopes = autodiff.grad(total)(ops.convert_to_tensor(predictions))
         slopes = np.asarray(ops.convert_to_numpy(ops.stop_gradient(slopes)), "float64")
     else:
         raise ValueError(

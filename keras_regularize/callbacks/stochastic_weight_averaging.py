@@ -204,5 +204,7 @@ def _tensor(x):
 def _iterated(data: Any) -> Iterable:
     """The batches of an epoch of a data set; a `PyDataset` is indexed and has no end as an iterator."""
     if isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise ValueError("The dataset must end. Received: one without a number of batches.")
         return (data[i] for i in range(data.num_batches))
     return iter(data)

@@ -11,7 +11,7 @@ from keras_regularize.hyper.bilevel.hoag import HOAG
 from keras_regularize.hyper.bilevel.maid import MAID
 from keras_regularize.hyper.bilevel.objectives import l2_penalty, objective
 from keras_regularize.hyper.network_autoencoder import NetworkAutoencoder
-from keras_regularize.models.data_emphasized_elbo import (
+from keras_regularize.models.gaussian_prior import (
     data_emphasized_elbo,
     gaussian_prior_kl,
     optimal_prior_variance,

@@ -117,6 +117,10 @@ def search_network(
     Optimization for Neural Networks*, 2024, arXiv:2410.08339. The authors' code takes a 7000th of the first error
     for $\lambda$, 30 000 steps at a constant rate, one start for each depth, and leaves the thresholds soft.
     """
+    if not isinstance(autoencoder, NetworkAutoencoder):
+        raise ValueError(
+            f"`autoencoder` must be a `kr.hyper.NetworkAutoencoder`. Received: {autoencoder!r}"
+        )
     check_number("sparsity", sparsity, minimum=0)
     check_integer("steps", steps, minimum=1)
     check_integer("restarts", restarts, minimum=1)

@@ -10,7 +10,7 @@ from keras import ops
 from keras_regularize.autodiff import straight_through
 from keras_regularize.configuration import Configured
 from keras_regularize.registration import export
-from keras_regularize.validation import check_integer, check_number
+from keras_regularize.validation import check_choice, check_integer, check_number
 
 
 @export
@@ -125,6 +125,8 @@ class NetworkAutoencoder(Configured):
             ValueError: If an argument is out of range.
         """
         check_integer("num_networks", num_networks, minimum=len(self.depths))
+        check_integer("epochs", epochs, minimum=1)
+        check_integer("batch_size", batch_size, minimum=1)
         check_number("learning_rate", learning_rate, above=0)
         check_integer("points", points, minimum=1)
         x = self._random.uniform(-1, 1, (points, self.input_dim)).astype("float32")
@@ -156,13 +158,17 @@ class NetworkAutoencoder(Configured):
         """Random networks as the encoder takes them, and what they compute.
 
         Args:
-            count: Number of networks, divided among the depths.
+            count: Number of networks, divided among the depths, at least one for each.
             x: Inputs `(points, input_dim)`.
             random: NumPy's generator; `None` for that of the autoencoder.
 
         Returns:
             `(count, entries)` and `(count, points, output_dim)`, in the order of `depths`.
+
+        Raises:
+            ValueError: If there is not one for each depth, or `x` has another shape.
         """
+        check_integer("count", count, minimum=len(self.depths))
         random = self._random if random is None else random
         codes, targets = [], []
         for i, depth in enumerate(self.depths):
@@ -200,7 +206,16 @@ class NetworkAutoencoder(Configured):
         Returns:
             `depth + 1` pairs of kernels `(networks, in, out)`, 0 where a unit does not exist, and biases
             `(networks, out)`.
+
+        Raises:
+            ValueError: If there is no decoder of that depth, or vectors have another size.
         """
+        check_choice("depth", depth, self.depths)
+        if len(vectors.shape) != 2 or vectors.shape[1] != self._size(depth):
+            raise ValueError(
+                f"Networks of depth {depth} are written as (networks, {self._size(depth)}). "
+                f"Received: vectors of shape {tuple(vectors.shape)}"
+            )
         layers, start, before = [], 0, None
         for shapes in self._shapes(depth):
             parts = []
@@ -227,8 +242,16 @@ class NetworkAutoencoder(Configured):
 
         Returns:
             `(networks, points, output_dim)`.
+
+        Raises:
+            ValueError: If `x` has another shape.
         """
-        values = ops.expand_dims(ops.convert_to_tensor(x, "float32"), 0)
+        x = ops.convert_to_tensor(x, "float32")
+        if len(x.shape) != 2 or x.shape[1] != self.input_dim:
+            raise ValueError(
+                f"`x` must have the shape (points, {self.input_dim}). Received: x of shape {tuple(x.shape)}"
+            )
+        values = ops.expand_dims(x, 0)
         for i, (kernel, bias) in enumerate(layers):
             values = self.activation(values) if i else values
             values = ops.matmul(values, kernel) + ops.expand_dims(bias, 1)

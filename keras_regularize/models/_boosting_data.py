@@ -20,10 +20,15 @@ def starting_score(
     task: str, units: int, x: Any, y: Any, sample_weight: Any, steps: int | None
 ) -> np.ndarray:
     """The best constant scores `(units,)`."""
-    total, count = np.zeros(units), 0.0
+    total, count, empty = np.zeros(units), 0.0, True
+    if steps is None and _is_endless(x):
+        raise ValueError("`GrowNet` needs `steps_per_epoch` for a dataset without an end.")
     for labels, weights in itertools.islice(_labels(x, y, sample_weight), steps):
         if labels is None:
             raise ValueError("`GrowNet` needs labels `y`. Received: y=None")
+        if not len(labels):
+            continue
+        empty = False
         if task == "ranking":
             break
         scores = np.zeros((len(labels), units), "float32")
@@ -38,6 +43,8 @@ def starting_score(
         weights = weights.reshape(len(rows), -1)[:, :1]
         total += np.where(weights > 0, weights * rows, 0.0).sum(axis=0)
         count += weights.sum()
+    if empty:
+        raise ValueError("`GrowNet` needs at least one sample. Received: data without any")
     mean = total / max(count, 1e-30)
     if task == "regression":
         return mean
@@ -64,10 +71,22 @@ def _labels(x: Any, y: Any, sample_weight: Any) -> Iterator[tuple[Any, Any]]:
     if y is not None or hasattr(x, "shape"):
         batches: Any = [(x, y, sample_weight)]
     else:
-        batches = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
+        batches = _indexed(x) if isinstance(x, keras.utils.PyDataset) else x
     for batch in batches:
         _, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         yield _array(labels), _array(weights)
+
+
+def _is_endless(x: Any) -> bool:
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches is None
+    return callable(getattr(x, "cardinality", None)) and int(x.cardinality()) == -1
+
+
+def _indexed(dataset: Any) -> Iterator[Any]:
+    """The batches of a `PyDataset`, which as an iterator has no end."""
+    count = dataset.num_batches
+    return (dataset[i] for i in (itertools.count() if count is None else range(count)))
 
 
 def _array(values: Any) -> Any:

@@ -1,5 +1,6 @@
 """Training batches, each with batches of other data beside it."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -36,16 +37,20 @@ class Arrays:
 
 
 class _Dataset:
-    """The batches of a `PyDataset`, the order of which is its own or a new one each time."""
+    """The batches of a `PyDataset`, the order of which is its own, where it has no end, or a new one each time."""
 
     def __init__(self, dataset, order):
         self.dataset, self.order = dataset, order
 
     def __len__(self):
-        return len(self.dataset)
+        if self.dataset.num_batches is None:
+            raise TypeError("A dataset without an end has no length.")
+        return self.dataset.num_batches
 
     def __iter__(self):
-        for i in self.order(len(self.dataset)):
+        count = self.dataset.num_batches
+        self.dataset.on_epoch_begin()
+        for i in itertools.count() if count is None else self.order(count):
             yield self.dataset[int(i)]
         self.dataset.on_epoch_end()
 

@@ -1,14 +1,15 @@
 """Weight decay that is learned with the weights: a variational objective in which the data counts enough."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from keras_regularize import autodiff
+from keras_regularize.models.gaussian_prior import least_divergence, weight_group
 from keras_regularize.models.regularized_model import RegularizedModel
 from keras_regularize.numerics import (
     global_norm,
@@ -23,223 +24,9 @@ from keras_regularize.utils.variables import chooser, weight_like
 from keras_regularize.validation import check_choice, check_integer, check_number
 
 
-class _Group(NamedTuple):
-    """Weights with a common prior, as what its divergence depends on."""
-
-    size: int
-    squares: Any  # Σ (w - m)²
-    variances: Any  # Σ σ²
-    log_variances: Any  # Σ log σ²
-
-    def prior_variance(self):
-        """Where the divergence is least."""
-        return (self.squares + self.variances) / self.size
-
-    def divergence(self, prior_variance):
-        return 0.5 * (
-            (self.variances + self.squares) / prior_variance
-            - self.size
-            + self.size * ops.log(prior_variance)
-            - self.log_variances
-        )
-
-
-def _group(weights, log_scale, prior_mean=None):
-    """`log_scale` is one number, or a list with an entry like each leaf of the weights."""
-    leaves = [upcast(ops.convert_to_tensor(leaf)) for leaf in tree.flatten(weights)]
-    means = [None] * len(leaves) if prior_mean is None else tree.flatten(prior_mean)
-    shared = not isinstance(log_scale, (list, tuple))
-    scales = [log_scale] * len(leaves) if shared else log_scale
-    if not leaves or not len(leaves) == len(means) == len(scales):
-        raise ValueError(
-            "Expected weights, with a prior mean and a scale for each where these are structures. "
-            f"Received: {len(leaves)} weights, {len(means)} means, {len(scales)} scales"
-        )
-    sizes = [math.prod(leaf.shape) for leaf in leaves]
-    moved = [
-        leaf if mean is None else leaf - ops.cast(ops.convert_to_tensor(mean), leaf.dtype)
-        for leaf, mean in zip(leaves, means)
-    ]
-    if any(tuple(new.shape) != tuple(leaf.shape) for new, leaf in zip(moved, leaves)):
-        raise ValueError(
-            "Prior means must have the shapes of the weights. Received: "
-            f"{[tuple(m.shape) for m in moved]} for {[tuple(w.shape) for w in leaves]}"
-        )
-    squares = joint_sum([ops.sum(x * x) for x in moved])
-    if shared:
-        scale = ops.cast(log_scale, squares.dtype)
-        total = sum(sizes)
-        return _Group(total, squares, total * ops.exp(2.0 * scale), 2.0 * total * scale)
-    wide = [upcast(scale) for scale in scales]
-    return _Group(
-        sum(sizes),
-        squares,
-        joint_sum([ops.sum(ops.exp(2.0 * scale)) for scale in wide]),
-        joint_sum([2.0 * ops.sum(scale) for scale in wide]),
-    )
-
-
-def _log_scale(posterior_scale):
-    if isinstance(posterior_scale, (list, tuple, Mapping)):
-        return [ops.log(upcast(ops.convert_to_tensor(s))) for s in tree.flatten(posterior_scale)]
-    return ops.log(upcast(ops.convert_to_tensor(posterior_scale)))
-
-
 def _copied(variable, dtype):
     """The value in memory of its own: JAX gives a buffer away only once."""
     return ops.copy(ops.cast(variable.value, dtype))
-
-
-def gaussian_prior_kl(
-    weights: Any, posterior_scale: Any, prior_mean: Any = None, prior_variance: Any = None
-) -> Any:
-    r"""Divergence of a Gaussian posterior from a Gaussian prior with one variance.
-
-    $$\mathrm{KL} = \frac12 \Big[\frac{\sum_d \sigma_d^2 + \|w - m\|^2}{\tau} - D + D \log \tau
-      - \sum_d \log \sigma_d^2\Big]$$
-
-    for the posterior $N(w, \sigma^2)$ and the prior $N(m, \tau I)$ of $D$ weights.
-
-    Args:
-        weights: $w$, a tensor or a list or other structure of them.
-        posterior_scale: $\sigma$, above 0: a scalar, or a list of scales in the order and shapes of the weights.
-        prior_mean: $m$ in the structure of the weights; `None` for 0.
-        prior_variance: $\tau$, above 0; `None` for `optimal_prior_variance`, where the divergence is least.
-
-    Returns:
-        A scalar in at least float32, at least 0.
-
-    Raises:
-        ValueError: If structures or shapes do not fit.
-
-    Cost: a pass over the weights.
-
-    Example:
-
-    ```python
-    import numpy as np
-    import keras_regularize as kr
-
-    kr.hyper.gaussian_prior_kl([np.ones((3, 2)), np.zeros(2)], 0.1)
-    ```
-
-    Reference: Ethan Harvey, Mikhail Petrov and Michael C. Hughes, *Learning Hyperparameters via a Data-Emphasized
-    Variational Objective*, 2025, arXiv:2502.01861.
-    """
-    group = _group(weights, _log_scale(posterior_scale), prior_mean)
-    return group.divergence(group.prior_variance() if prior_variance is None else prior_variance)
-
-
-def optimal_prior_variance(weights: Any, posterior_scale: Any, prior_mean: Any = None) -> Any:
-    r"""The variance of a Gaussian prior with the least divergence from a Gaussian posterior.
-
-    $$\tau^* = \frac1D \Big(\|w - m\|^2 + \sum_d \sigma_d^2\Big)$$
-
-    Args:
-        weights: $w$, a tensor or a list or other structure of them.
-        posterior_scale: $\sigma$, above 0: a scalar, or a list of scales in the order and shapes of the weights.
-        prior_mean: $m$ in the structure of the weights; `None` for 0.
-
-    Returns:
-        A scalar in at least float32, above 0.
-
-    Raises:
-        ValueError: If structures or shapes do not fit.
-
-    Cost: a pass over the weights.
-
-    Example:
-
-    ```python
-    import numpy as np
-    import keras_regularize as kr
-
-    kr.hyper.optimal_prior_variance([np.ones((3, 2)), np.zeros(2)], 0.1)  # 0.76
-    ```
-
-    Reference: Ethan Harvey, Mikhail Petrov and Michael C. Hughes, *Learning Hyperparameters via a Data-Emphasized
-    Variational Objective*, 2025, arXiv:2502.01861.
-    """
-    return _group(weights, _log_scale(posterior_scale), prior_mean).prior_variance()
-
-
-class DataEmphasizedElbo(NamedTuple):
-    """What `data_emphasized_elbo` computes.
-
-    Attributes:
-        loss: The objective.
-        prior_variances: A list of the variances of the groups' priors.
-    """
-
-    loss: Any
-    prior_variances: list[Any]
-
-
-def data_emphasized_elbo(
-    negative_log_likelihood: Any,
-    groups: Sequence[Any],
-    posterior_scale: Any,
-    dataset_size: int,
-    data_emphasis: float | None = None,
-    prior_means: Sequence[Any] | None = None,
-) -> DataEmphasizedElbo:
-    r"""A variational objective in which the likelihood is raised to a power, with its prior variances solved for.
-
-    $$\frac1N \mathbb E[-\log p(y \mid w)] + \frac{1}{\kappa N} \sum_g \mathrm{KL}_g$$
-
-    with `gaussian_prior_kl` of each group at `optimal_prior_variance`. With $\kappa = 1$ it is the evidence lower
-    bound, in which the prior of a large network outweighs the data; $\kappa = D / N$ gives each of $D$ weights the
-    weight of a sample.
-
-    Args:
-        negative_log_likelihood: Mean over the samples at weights drawn from the posterior, a scalar.
-        groups: A list of groups of weights, each a tensor or a structure of them.
-        posterior_scale: $\sigma$, above 0: a scalar for all groups.
-        dataset_size: $N$, at least 1.
-        data_emphasis: $\kappa$, above 0; `None` for $D / N$.
-        prior_means: The prior mean of each group in its structure, or `None` for 0; `None` for 0 everywhere.
-
-    Returns:
-        A named tuple of the `loss` and a list of `prior_variances`.
-
-    Raises:
-        ValueError: If a number is out of range, or structures or shapes do not fit.
-
-    Cost: a pass over the weights.
-
-    Example:
-
-    ```python
-    import numpy as np
-    import keras_regularize as kr
-
-    kr.hyper.data_emphasized_elbo(0.7, [np.ones((3, 2)), np.zeros(2)], 0.1, dataset_size=40).loss
-    ```
-
-    Reference: Ethan Harvey, Mikhail Petrov and Michael C. Hughes, *Learning Hyperparameters via a Data-Emphasized
-    Variational Objective*, 2025, arXiv:2502.01861.
-    """
-    check_integer("dataset_size", dataset_size, minimum=1)
-    check_number("data_emphasis", data_emphasis, above=0, optional=True)
-    means = [None] * len(groups) if prior_means is None else list(prior_means)
-    if len(means) != len(groups):
-        raise ValueError(
-            f"`prior_means` must have an entry for each of {len(groups)} groups. Received: {len(means)}"
-        )
-    scale = _log_scale(posterior_scale)
-    found = [_group(group, scale, mean) for group, mean in zip(groups, means)]
-    divergence, variances = _least_divergence(found)
-    emphasis = sum(group.size for group in found) / dataset_size
-    emphasis = emphasis if data_emphasis is None else data_emphasis
-    loss = upcast(ops.convert_to_tensor(negative_log_likelihood))
-    return DataEmphasizedElbo(joint_sum([loss, divergence / (emphasis * dataset_size)]), variances)
-
-
-def _least_divergence(groups):
-    """The sum of divergences from priors of the best variances, and these."""
-    variances = [group.prior_variance() for group in groups]
-    parts = [group.divergence(variance) for group, variance in zip(groups, variances)]
-    return joint_sum(parts), variances
 
 
 @export
@@ -377,7 +164,7 @@ class DataEmphasizedELBo(RegularizedModel):
     def prior_variances(self) -> dict[str, float]:
         """$\\tau_g$ by group."""
         weights = [v.value for v in self._weight_variables(self.trainable_variables)]
-        variances = _least_divergence(self._groups(weights, [raw.value for raw in self._raw]))[1]
+        variances = least_divergence(self._groups(weights, [raw.value for raw in self._raw]))[1]
         values = [float(ops.convert_to_numpy(ops.stop_gradient(v))) for v in variances]
         return dict(zip(self._names, values))
 
@@ -424,7 +211,7 @@ class DataEmphasizedELBo(RegularizedModel):
 
         def penalty(parts):
             count = len(chosen)
-            return self._share * _least_divergence(self._groups(parts[:count], parts[count:]))[0]
+            return self._share * least_divergence(self._groups(parts[:count], parts[count:]))[0]
 
         order = [*chosen, *raws]
         value, added = autodiff.value_and_grad(penalty)([weights[i] for i in order])
@@ -463,7 +250,7 @@ class DataEmphasizedELBo(RegularizedModel):
         return values[0] if self.posterior == "isotropic" else values[k]
 
     def _groups(self, weights, raw):
-        """`_Group` of each name."""
+        """`WeightGroup` of each name."""
         logs = [log_softplus(r) for r in raw]
         groups, kept = [], iter(self._means)
         remembered = [None if self._numbers[g] is not None else next(kept) for g in self._group_of]
@@ -475,7 +262,7 @@ class DataEmphasizedELBo(RegularizedModel):
             else:
                 centers = [ops.full(part.shape, number, dtype=part.dtype) for part in parts]
             scale = logs[0] if self.posterior == "isotropic" else [logs[i] for i in members]
-            groups.append(_group(parts, scale, centers))
+            groups.append(weight_group(parts, scale, centers))
         return groups
 
     def _weight_variables(self, variables):

@@ -73,8 +73,8 @@ class GrowNet(Configured, keras.Model):
         num_learners: How many of them the model consists of.
 
     Raises:
-        ValueError: If an argument is out of range; by `fit`, if labels do not fit the task, if the model has all
-            its stages already, or for a generator, which cannot be read twice.
+        ValueError: If an argument is out of range; by `fit`, if labels do not fit the task, there are no samples,
+            the model has all its stages already, or for a generator, which cannot be read twice.
 
     Cost: the greedy step of stage $k$ takes $k$ forward passes and one backward pass of small networks, the
     corrective step $k$ of both. JAX and TensorFlow, which compile steps, do so for 1, 4, 16, 64, … learners and
@@ -256,12 +256,18 @@ class GrowNet(Configured, keras.Model):
             raise ValueError(
                 "`GrowNet` reads its data several times: pass arrays or a dataset. Received a generator."
             )
+        held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
+        if hasattr(held_out[0], "shape") and not len(held_out[0]):
+            raise ValueError("`GrowNet` needs validation data of at least one sample. Received: 0")
         first, _, x = seen(x, y, values=True)
-        if not self.built:
-            self.build((None, *getattr(first, "shape", (None,))[1:]))
+        start = None
         if not self.num_learners:
             given = x, y, sample_weight, steps_per_epoch
-            self.start.assign(starting_score(self.task, self.units, *given))
+            start = starting_score(self.task, self.units, *given)
+        if not self.built:
+            self.build((None, *getattr(first, "shape", (None,))[1:]))
+        if start is not None:
+            self.start.assign(start)
         if steps_per_epoch is None and hasattr(x, "shape"):
             # Of a last batch that is smaller, statistics are poor, and for its size all would be compiled again.
             steps_per_epoch = max(len(x) // (batch_size or 32), 1)
@@ -270,7 +276,6 @@ class GrowNet(Configured, keras.Model):
         data |= {"steps_per_epoch": steps_per_epoch}
 
         def validate():
-            held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
             names = ("x", "y", "sample_weight")
             return self.evaluate(
                 **dict(zip(names, held_out)),

@@ -30,7 +30,7 @@ def constrain(
         A tensor of the shape of `raw`, in at least float32.
 
     Raises:
-        ValueError: If a bound is no number, or the lower one is not below the upper one.
+        ValueError: If a bound is no finite number, or the lower one is not below the upper one.
 
     Cost: some operations per entry.
 
@@ -72,7 +72,8 @@ def unconstrain(
         A tensor of the shape of `value`, in at least float32.
 
     Raises:
-        ValueError: If a bound is no number, bounds are in the wrong order, or a value is not within them.
+        ValueError: If a bound is no finite number, bounds are in the wrong order, a value is not within them, or
+            one of a discrete hyperparameter is no integer.
 
     Cost: some operations per entry.
 
@@ -90,7 +91,13 @@ def unconstrain(
     """
     lower, upper = _bounds(lower, upper)
     # On the host: near a bound half of the digits would be lost in float32.
-    x = np.asarray(ops.convert_to_numpy(value), "float64") + (0.5 if discrete else 0.0)
+    x = np.asarray(ops.convert_to_numpy(value), "float64")
+    if discrete:
+        if (x != np.floor(x)).any():
+            raise ValueError(
+                f"Values of a discrete hyperparameter must be integers. Received: value={value!r}"
+            )
+        x = x + 0.5
     inside = (lower is None or (x > lower).all()) and (upper is None or (x < upper).all())
     if not inside:
         raise ValueError(
@@ -109,6 +116,10 @@ def _bounds(lower, upper):
     upper = check_number("upper", upper, optional=True)
     if lower is not None and upper is not None and lower >= upper:
         raise ValueError(f"`lower` must be below `upper`. Received: lower={lower}, upper={upper}")
+    if any(bound is not None and math.isinf(bound) for bound in (lower, upper)):
+        raise ValueError(
+            f"No bound is `None`, and others are finite. Received: lower={lower}, upper={upper}"
+        )
     return lower, upper
 
 

@@ -88,6 +88,8 @@ def test_the_regret_in_a_bandit_is_small():
         (lambda: kr.analysis.LogBarrierFTRL(2, 1.0).update([1.0]), "must be finite numbers"),
         (lambda: kr.analysis.LogBarrierFTRL(2, 1.0).update([1.0, np.nan]), "must be finite"),
         (lambda: kr.analysis.LogBarrierFTRL(2, 1.0).sample(state=1), "needs a `state` if"),
+        (lambda: kr.analysis.LogBarrierFTRL(2, 1.0, states=3).sample(state=-1), "`state` must be"),
+        (lambda: kr.analysis.LogBarrierFTRL(2, 1.0, states=3).sample(state=3), "at most 2"),
         (
             lambda: kr.analysis.magnitude_reduced_losses(
                 np.eye(2), [1.0], 0.1, np.eye(2), np.eye(2)

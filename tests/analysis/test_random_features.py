@@ -190,6 +190,18 @@ def test_limits():
             lambda: analysis.linearized_feature_covariance([np.ones((3, 2))], ["tanh"], np.eye(2)),
             "`input_covariance` must have shape",
         ),
+        (
+            lambda: analysis.linearized_feature_covariance(
+                [np.ones((2, 2))], ["tanh"], np.array([[1.0, 0.5], [0.0, 1.0]])
+            ),
+            "`input_covariance` must be symmetric",
+        ),
+        (
+            lambda: analysis.ridge_test_error(
+                np.eye(2), np.ones(2), 9, 0.1, 0.0, 3 * np.eye(2), np.eye(2)
+            ),
+            "a target of variance 2, of which 18",
+        ),
     ],
 )
 def test_errors(call, message):

@@ -81,6 +81,22 @@ def test_factors_may_be_any_of_the_same_product():
     assert one.prediction == pytest.approx(p[0] @ q[1])
 
 
+@pytest.mark.parametrize("users, items", [(1, 3), (3, 1), (2, 3)])
+def test_a_rank_above_the_number_of_users_or_items(users, items):
+    """Fully observed, the minimum has the singular values of the ratings less the factor."""
+    rng = np.random.default_rng(3)
+    ratings, n = rng.normal(size=(users, items)), users * items
+    u, s, vt = np.linalg.svd(ratings, full_matrices=False)
+    best = (u * np.maximum(s - 0.1 * n, 0)) @ vt
+    mix = rng.normal(size=(items, 4))
+    p, q = best @ np.linalg.pinv(mix).T, mix
+    ids = np.indices(ratings.shape).reshape(2, -1)
+    found = analysis.factorization_representers(p, q, *ids, ratings.ravel(), (0, 0), 0.1)
+    assert found.prediction == pytest.approx(best[0, 0], abs=1e-10)
+    assert found.item_based.sum() == pytest.approx(best[0, 0], abs=1e-10)
+    assert found.user_based.sum() == pytest.approx(best[0, 0], abs=1e-10)
+
+
 @pytest.mark.rotating
 def test_without_its_supporters_a_prediction_falls_more_than_without_others():
     x, y = load_breast_cancer(return_X_y=True)
@@ -122,6 +138,20 @@ def test_without_its_supporters_a_prediction_falls_more_than_without_others():
         (
             lambda: analysis.factorization_representers(X, X[:, :2], [0], [0], [1.0], (0, 0), 0.1),
             "as many columns",
+        ),
+        (
+            lambda: analysis.factorization_representers(X, X, [0.0], [0], [1.0], (0, 0), 0.1),
+            "must be integers",
+        ),
+        (
+            lambda: analysis.factorization_representers(X, X, [0], [0], [1.0], (0.7, 0), 0.1),
+            "must be integers",
+        ),
+        (
+            lambda: analysis.l1_representers(
+                W, X, X[:, 0], X, 0.1, lambda y, f: keras.ops.mean((y - f) ** 2)
+            ),
+            "a value for each of 30 samples",
         ),
     ],
 )

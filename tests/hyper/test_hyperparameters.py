@@ -47,6 +47,8 @@ def test_what_is_refused():
     for call, words in [
         (lambda: kr.hyper.constrain(0.0, 1.0, 1.0), "below `upper`"),
         (lambda: kr.hyper.constrain(0.0, "a"), "`lower`"),
+        (lambda: kr.hyper.constrain(0.0, 0.0, np.inf), "No bound is `None`"),
+        (lambda: kr.hyper.unconstrain(3.2, discrete=True), "must be integers"),
         (lambda: kr.hyper.unconstrain([0.1, 0.0], 0.0), "not at these bounds"),
         (lambda: kr.hyper.unconstrain(25, 0, 25, discrete=True), "between"),
         (lambda: kr.hyper.Hyperparameter("rate", 0.9, 0.0, 0.9), "between"),

@@ -188,6 +188,19 @@ def test_bad_arguments_of_the_autoencoder(options, message):
         NetworkAutoencoder(**options)
 
 
+def test_networks_that_do_not_fit(small):
+    for call, message in (
+        (lambda: small.random_networks(1, np.ones((4, 2))), "`count` must be .* at least 2"),
+        (lambda: small.random_networks(2, np.ones((4, 3))), r"shape \(points, 2\)"),
+        (lambda: small.layers(np.ones((1, 5)), 9), "`depth` must be one of"),
+        (lambda: small.layers(np.ones((1, 5)), small.depths[0]), r"vectors of shape \(1, 5\)"),
+        (lambda: small.fit(4, epochs=0), "`epochs` must be"),
+        (lambda: search_network(None, [1.0], [1.0]), "`autoencoder` must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_more_decoders_than_random_networks(small):
     with pytest.raises(ValueError, match="`num_networks` must be an integer of at least 2"):
         small.fit(num_networks=1)

@@ -146,6 +146,13 @@ def test_dropout_at_a_rate_for_each_sample(axis):
     np.testing.assert_array_equal(array(layer([x, rates])), x)
 
 
+def test_a_strength_that_is_nan_stays_nan():
+    values, x = np.array([[np.nan], [0.0]], "float32"), np.ones((2, 4), "float32")
+    for layer in (kr.layers.HyperDropout(seed=0), kr.layers.HyperGaussianNoise(seed=0)):
+        y = array(layer([x, values], training=True))
+        assert np.isnan(y[0]).all() and (y[1] == 1).all()
+
+
 def test_gaussian_noise_of_a_deviation_for_each_sample():
     deviations = np.array([[0.0], [0.5], [2.0]], "float32")
     x = normal(3, 4000)

@@ -169,6 +169,30 @@ def test_functions_with_scales_for_each_weight_and_their_errors():
         kr.hyper.data_emphasized_elbo(0.5, [w], 0.5, 10, prior_means=[None, None])
 
 
+@pytest.mark.everywhere
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda w: kr.hyper.gaussian_prior_kl(w, 0.0), "`posterior_scale` must be a number above"),
+        (lambda w: kr.hyper.gaussian_prior_kl(w, ops.convert_to_tensor(-1.0)), "down to -1"),
+        (lambda w: kr.hyper.optimal_prior_variance(w, [w[0], -w[1]]), "down to -3"),
+        (lambda w: kr.hyper.gaussian_prior_kl(w, 0.1, None, -1.0), "`prior_variance` must be"),
+        (lambda w: kr.hyper.gaussian_prior_kl(w, 0.1, None, np.zeros(())), "`prior_variance` must"),
+        (lambda w: kr.hyper.gaussian_prior_kl(w, 0.1, None, np.ones(2)), "must be a scalar"),
+        (lambda w: kr.hyper.gaussian_prior_kl(w, np.ones(2)), "must be a scalar, or a list"),
+        (lambda w: kr.hyper.optimal_prior_variance(w, [1.0, 1.0]), "scales must have the shapes"),
+        (lambda w: kr.hyper.gaussian_prior_kl(w[0][:0], 0.1), "at least one weight"),
+        (lambda w: kr.hyper.data_emphasized_elbo(0.5, w[0], 0.1, 9), "`groups` must be a list"),
+        (lambda w: kr.hyper.data_emphasized_elbo(w[1], w, 0.1, 9).loss, "mean over the samples"),
+        (lambda w: kr.hyper.data_emphasized_elbo(0.5, w, [0.1], 9), "scalar for all groups"),
+    ],
+)
+def test_functions_refuse_what_would_be_nan_or_no_scalar(call, message):
+    w = [np.array([[1.0, 2.0]], "float32"), np.array([3.0, 1.0], "float32")]
+    with pytest.raises(ValueError, match=message):
+        call(w)
+
+
 @pytest.mark.rotating
 def test_it_fits_where_the_ordinary_bound_underfits():
     rng = np.random.default_rng(0)

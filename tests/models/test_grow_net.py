@@ -211,6 +211,28 @@ class Batches(keras.utils.PyDataset):
         return X[part], Y[part], np.array([1.0] * 8 + [0.0] * 8)
 
 
+class Counted(keras.utils.PyDataset):
+    """Says how many batches there are, without a length."""
+
+    def __init__(self, num_batches):
+        super().__init__()
+        self.count = num_batches
+
+    @property
+    def num_batches(self):
+        return self.count
+
+    def __getitem__(self, i):
+        return X[:16] + i, Y[:16] + i
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count", [2, None])
+def test_datasets_without_a_length(count):
+    model = grown(x=Counted(count), y=None, stages=1, fit={"steps_per_epoch": 2, "shuffle": False})
+    assert to_numpy(model.start)[0] == pytest.approx(Y[:16].mean() + 0.5, rel=1e-4)
+
+
 @pytest.mark.once
 def test_datasets_and_weights():
     model = grown(x=Batches(), y=None, stages=1)
@@ -243,6 +265,14 @@ def test_bad_arguments():
         model.fit((X, Y) for _ in range(2))
     with pytest.raises(ValueError, match="needs labels"):
         model.fit(X)
+    with pytest.raises(ValueError, match="at least one sample"):
+        model.fit(X[:0], Y[:0])
+    with pytest.raises(ValueError, match="validation data of at least one sample"):
+        model.fit(X, Y > 0, validation_data=(X[:0], Y[:0]))
+    with pytest.raises(ValueError, match="at least one sample"):
+        model.fit(Counted(0))
+    with pytest.raises(ValueError, match="`steps_per_epoch` for a dataset without an end"):
+        model.fit(Counted(None))
     with pytest.raises(ValueError, match="single array of inputs"):
         kr.models.GrowNet(1).fit(X[:, None], Y)
     with pytest.raises(ValueError, match="those of a classification"):

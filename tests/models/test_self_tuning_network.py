@@ -1,11 +1,14 @@
 """Self-tuning networks: both steps against NumPy, the data they are fed with, and what they find."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 import keras_regularize as kr
+from keras_regularize.models._paired_batches import batches
 from tests.helpers import array
 
 RATE = kr.hyper.Hyperparameter("dropout", 0.2, 0.0, 0.9)
@@ -281,6 +284,36 @@ def test_noise_that_a_batch_shares():
     made = model(hyperparameters=[RATE, shared])
     drawn = array(made._perturbed(np.ones((6, 3)), made.raw_values, made.scale_logits))
     assert len(np.unique(drawn[:, 0])) == 6 and len(np.unique(drawn[:, 1])) == 1
+
+
+class Counted(keras.utils.PyDataset):
+    """Says how many batches there are, without a length."""
+
+    begun = 0
+
+    def __init__(self, num_batches):
+        super().__init__()
+        self.count = num_batches
+
+    @property
+    def num_batches(self):
+        return self.count
+
+    def __getitem__(self, i):
+        return (i,)
+
+    def on_epoch_begin(self):
+        self.begun += 1
+
+
+@pytest.mark.once
+def test_datasets_without_a_length():
+    finite, endless = (batches(Counted(count), lambda n: range(n)[::-1]) for count in (3, None))
+    assert len(finite) == 3 and list(finite) == [(2,), (1,), (0,)] == list(finite)
+    assert finite.dataset.begun == 2
+    assert list(itertools.islice(endless, 4)) == [(0,), (1,), (2,), (3,)]
+    with pytest.raises(ValueError, match="`steps_per_epoch`"):
+        model().fit(Counted(None), validation_data=VALIDATION)
 
 
 @pytest.mark.once

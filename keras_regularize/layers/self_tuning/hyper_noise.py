@@ -122,9 +122,10 @@ class HyperDropout(HyperNoise):
         shape = list(ops.shape(features))
         for entry in self._axes:
             shape[entry] = 1
-        kept = self._uniform(shape) >= strength
+        # In this form a rate that is NaN stays NaN.
+        dropped = self._uniform(shape) < strength
         left = 1.0 - strength
-        factor = ops.where(kept, 1.0 / ops.where(left > 0, left, 1.0), 0.0)
+        factor = ops.where(dropped, 0.0, 1.0 / ops.where(left <= 0, 1.0, left))
         return features * ops.cast(factor, features.dtype)
 
 

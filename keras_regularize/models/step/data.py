@@ -54,7 +54,7 @@ def peek(x):
         taken = list(itertools.islice(x, 1))
         return (taken[0] if taken else None), _followed(taken, x)
     if isinstance(x, keras.utils.PyDataset):
-        return x[0], x
+        return (None if x.num_batches == 0 else x[0]), x
     if (
         x is None
         or hasattr(x, "shape")
