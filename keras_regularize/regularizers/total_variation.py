@@ -79,16 +79,10 @@ class TotalVariation(Configured, keras.regularizers.Regularizer):
                 "`exponent` below 1 needs an `epsilon` above 0: its slope at flat pixels is infinite. "
                 f"Received: exponent={exponent}, epsilon={epsilon}"
             )
-        # Lists take long to convert.
-        self._array = None if weights is None else np.asarray(ops.convert_to_numpy(weights), float)
-        self.weights = None if weights is None else self._array.tolist()
-        if weights is not None and not (
-            self._array.ndim in (2, 3) and np.all((self._array >= 0) & np.isfinite(self._array))
-        ):
-            raise ValueError(
-                "`weights` must be finite, at least 0, and of shape (height, width) or (height, width, channels). "
-                f"Received: weights={weights!r}"
-            )
+        self.weights = self._array = None
+        if weights is not None:
+            self._array = _check_weights(weights)  # Lists take long to convert.
+            self.weights = self._array.tolist()
 
     def __call__(self, x: Any) -> Any:
         x = upcast(x)
@@ -128,3 +122,13 @@ class TotalVariation(Configured, keras.regularizers.Regularizer):
                 f"Received: weights of shape {tuple(weights.shape)} for images of shape {tuple(x.shape)}"
             )
         return weights
+
+
+def _check_weights(weights):
+    array = np.asarray(ops.convert_to_numpy(weights), float)
+    if array.ndim not in (2, 3) or not np.all((array >= 0) & np.isfinite(array)):
+        raise ValueError(
+            "`weights` must be finite, at least 0, and of shape (height, width) or (height, width, channels). "
+            f"Received: weights={weights!r}"
+        )
+    return array
