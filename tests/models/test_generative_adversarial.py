@@ -445,13 +445,7 @@ def clusters_found(loss, penalty, seed):
 
 @pytest.mark.rotating
 def test_with_a_penalty_few_steps_find_all_clusters_of_a_ring():
-    found = {
-        setting: sum(clusters_found(*setting, seed) for seed in range(2))
-        for setting in (
-            ("non_saturating", None),
-            ("non_saturating", "r1"),
-            ("relativistic", "r1_r2"),
-        )
-    }
-    assert found["non_saturating", None] <= 13
-    assert found["non_saturating", "r1"] >= 15 and found["relativistic", "r1_r2"] >= 15
+    alone = [clusters_found("non_saturating", None, seed) for seed in range(2)]
+    assert sum(alone) <= 13
+    assert clusters_found("non_saturating", "r1", 0) >= 7
+    assert clusters_found("relativistic", "r1_r2", 0) >= 7
