@@ -11,7 +11,7 @@ from keras import tree
 from keras_regularize.autodiff.compiled_losses import CompiledLoss
 from keras_regularize.autodiff.functional import read_values
 from keras_regularize.hyper.bilevel.hoag import HOAG
-from keras_regularize.hyper.bilevel.objectives import l2_penalty, mean_loss
+from keras_regularize.hyper.bilevel.objectives import l2_penalty, objective_with
 from keras_regularize.utils.variables import chooser, is_matrix
 from keras_regularize.validation import check_number
 
@@ -131,8 +131,8 @@ def tune_l2(
         return CompiledLoss.of(model, outputs) if loss is None else CompiledLoss(loss, None, names)
 
     names = getattr(model, "output_names", None)
-    data = mean_loss(model, compiled_for, x, y)
-    validation = mean_loss(model, compiled_for, *validation_data)
+    data = objective_with(model, compiled_for, x, y)
+    validation = objective_with(model, compiled_for, *validation_data)
     # Sums, for which the accuracies of the search are made.
     samples, validated = (len(tree.flatten(part)[0]) for part in (x, validation_data[0]))
     variables = model.trainable_variables

@@ -58,10 +58,10 @@ def objective(
     if loss is None:
         raise ValueError("`objective` needs a loss. Received: loss=None")
     compiled = CompiledLoss(loss, output_names=getattr(model, "output_names", None))
-    return mean_loss(model, lambda outputs: compiled, x, y, sample_weight)
+    return objective_with(model, lambda outputs: compiled, x, y, sample_weight)
 
 
-def mean_loss(
+def objective_with(
     model: keras.Model,
     compiled_for: Callable[[Any], CompiledLoss],
     x: Any,
