@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_regularize import analysis, autodiff, losses
+from keras_regularize import analysis, losses
 from keras_regularize.ops.points import spanning_tree
 from keras_regularize.regularizers import TREG, Dispersive, KoLeo, LDReg, Uniformity
-from tests.helpers import number, tensor, to_be_divided
+from tests.helpers import number, tensor, to_be_divided, values_and_gradients
 
 ALL = {
     **{f"Dispersive {v}": Dispersive(1.0, v) for v in ("l2", "cosine", "hinge", "covariance")},
@@ -31,7 +31,7 @@ def cloud(n=24, dim=5, seed=0):
 
 
 def evaluate(name, z):
-    value, gradient = autodiff.value_and_grad(ALL[name])(tensor(z))
+    value, gradient = values_and_gradients(ALL[name])(tensor(z))
     return number(value), ops.convert_to_numpy(gradient)
 
 
