@@ -41,10 +41,11 @@ derivatives and `Forward`, this is what it may use of it:
 | `power(x, exponent)` | to the power of a number |
 | `total(x)` | the sum of all entries |
 | `add_product(x, y, z)` | `x + y · z`, in one operation where those run one by one |
+| `times(x, matrix)` | `x @ matrix` for rows or one vector, in the fastest operation |
 | `add_times(y, x, matrix, sign)` | `y ± x @ matrix` for rows or one vector, in the fewest operations |
 | `extrapolate(x, y, share)` | `y + share · (y - x)`, in the fewest operations |
 | `reshape(x, shape)` | that of Keras, without its checks where they take longer |
-| `roll(x, shift, axis)` | that of Keras, without its checks where they take longer |
+| `roll(x, shift, start)` | `x` with the entries of its axes from `start` on in a row, moved on |
 | `soft_threshold(x, threshold)` | `sign(x) max(|x| - t, 0)`, in the fewest operations |
 | `shorten(x, y, radius)` | vectors of two entries, no longer than a radius, in the fewest operations |
 | `channels_first(x)` | `x (batch, …, channels)` as `(batch, channels, pixels)`, in the fewest operations |

@@ -45,9 +45,14 @@ def add_product(x, y, z):
     return x + y * z
 
 
+def times(x, matrix):
+    """`x @ matrix` for rows or one vector."""
+    return x @ matrix if len(x.shape) > 1 else (x[None] @ matrix)[0]
+
+
 def add_times(y, x, matrix, sign=1):
     """`y ± x @ matrix` for rows or one vector."""
-    product = x @ matrix if len(x.shape) > 1 else (x[None] @ matrix)[0]
+    product = times(x, matrix)
     return y + product if sign > 0 else y - product
 
 
@@ -61,9 +66,11 @@ def reshape(x, shape):
     return keras.ops.reshape(x, shape)
 
 
-def roll(x, shift, axis):
-    """`x` with its entries moved along an axis, the last ones to the front."""
-    return keras.ops.roll(x, shift, axis=axis)
+def roll(x, shift, start):
+    """`x` with the entries of its axes from `start` on in a row, moved on and the last ones to the front."""
+    shape = keras.ops.shape(x)
+    rows = keras.ops.reshape(x, (*shape[:start], -1))
+    return keras.ops.reshape(keras.ops.roll(rows, shift, axis=-1), shape)
 
 
 def soft_threshold(x, threshold):

@@ -38,6 +38,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     soft_threshold,
     stack,
     take_last,
+    times,
     total,
     with_slopes,
 )

@@ -38,6 +38,7 @@ from keras_regularize.autodiff._torch_operations import (  # noqa: F401
     soft_threshold,
     stack,
     take_last,
+    times,
     total,
 )
 from keras_regularize.autodiff._torch_slopes import in_place, with_slopes  # noqa: F401

@@ -39,11 +39,13 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
         )
     transposed = ops.transpose(matrix)
     if len(shape) == 1:
-        return LinearOperator(lambda x: times(x, transposed), lambda r: times(r, matrix))
+        return LinearOperator(
+            lambda x: backend.times(x, transposed), lambda r: backend.times(r, matrix)
+        )
     before = tuple(y.shape[:-1])
     return LinearOperator(
-        lambda x: times(backend.reshape(x, (*before, n)), transposed),
-        lambda r: backend.reshape(times(r, matrix), (*before, *shape)),
+        lambda x: backend.times(backend.reshape(x, (*before, n)), transposed),
+        lambda r: backend.reshape(backend.times(r, matrix), (*before, *shape)),
     )
 
 
@@ -56,13 +58,6 @@ def as_matrix(operator: Any) -> Any:
             f"Received: shape={tuple(matrix.shape)}"
         )
     return matrix
-
-
-def times(x: Any, matrix: Any) -> Any:
-    """Rows, or one vector, times a matrix."""
-    if len(x.shape) > 1 or backend.RUNS_ONE_BY_ONE:  # A matrix of one row takes PyTorch longer.
-        return x @ matrix
-    return (x[None] @ matrix)[0]
 
 
 def repeat(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.constraints.sparsity import hard_threshold, soft_threshold
-from keras_regularize.inverse._operators import operator_norm, repeat, times
+from keras_regularize.inverse._operators import operator_norm, repeat
 from keras_regularize.numerics import upcast
 from keras_regularize.validation import check_integer, check_number
 
@@ -209,7 +209,7 @@ def _descent(y, matrix, root):
 
 
 def _zeros(y, matrix):
-    return ops.zeros_like(times(y, matrix))
+    return ops.zeros_like(backend.times(y, matrix))
 
 
 def _momentum(iterations):

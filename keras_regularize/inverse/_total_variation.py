@@ -16,10 +16,9 @@ from keras_regularize.inverse._operators import (
 )
 from keras_regularize.numerics import TINY, minimum, upcast
 from keras_regularize.ops.differences import (
-    adjoint_differences,
     axes_of_space,
+    differences_and_adjoint,
     forward_differences,
-    inner_differences,
 )
 from keras_regularize.validation import check_integer, check_number, compatible
 
@@ -124,25 +123,22 @@ def total_variation_denoise(
     check_integer("iterations", iterations, minimum=1)
     check_number("tolerance", tolerance, above=0, optional=True)
     y = _image("y", y)
-    axes = axes_of_space(len(y.shape))
-    rise, run = (inner_differences(y, axis) for axis in axes)
+    jumps, adjoint = differences_and_adjoint(y, axes_of_space(len(y.shape)))
     radius = _radius(factor, weights, y)
     step_sizes = ops.convert_to_tensor(_accelerated_steps(iterations), dtype=y.dtype)
 
     def step(i, state):
-        x, ahead, down, right = state
+        x, ahead, q = state
         row = step_sizes[i]
         primal, dual, momentum = row[0], row[1], row[2]
-        # Both parts of the dual of the differences, each pixel's pair shortened to its radius.
-        ahead = dual * ahead
-        down, right = backend.shorten(rise(down, ahead), run(right, ahead), radius)
-        back = adjoint_differences(down, axes[0]) + adjoint_differences(right, axes[1])
-        new = (x + primal * (y - back)) / (1.0 + primal)
+        # Each pixel's pair of duals is shortened to its radius.
+        q = backend.shorten(*jumps(q, dual * ahead), radius)
+        new = (x + primal * (y - adjoint(q))) / (1.0 + primal)
         if nonnegative:
             new = ops.relu(new)
-        return new, backend.extrapolate(x, new, momentum), down, right
+        return new, backend.extrapolate(x, new, momentum), q
 
-    start = (y, y, ops.zeros_like(y), ops.zeros_like(y))
+    start = (y, y, (ops.zeros_like(y), ops.zeros_like(y)))
     if tolerance is None:
         return repeat(iterations, step, start)[0]
 
@@ -236,35 +232,33 @@ def chambolle_pock(
         raise ValueError(
             f"`x0` must be of shape {tuple(back.shape)}. Received: x0.shape={tuple(x.shape)}"
         )
-    axes = axes_of_space(len(shape))
     radius = _radius(factor, weights, x)
     forward, adjoint = operator
     size = norm_of(operator, noise_like(x))
     squared, balance = size * size + TINY, ops.clip(size, 1.0, 30.0)
     # `τ (σ |A|² + σ' |D|²)` is 0.95, as it has to stay below 1 and the norm may be a little more.
     primal, of_data, of_jumps = 1.9 * balance / squared, 0.25 / balance, squared / (32.0 * balance)
-    rise, run = (inner_differences(x, axis, of_jumps) for axis in axes)
+    jumps, adjoint_of_jumps = differences_and_adjoint(x, axes_of_space(len(shape)), of_jumps)
     kept, gained = 1.0 / (1.0 + of_data), of_data / (1.0 + of_data)
     downhill, lost = -primal, -gained * y
 
     def step(_, state):
-        x, ahead, p, down, right = state
+        x, ahead, p, q = state
         p = backend.add_product(backend.add_product(lost, kept, p), gained, forward(ahead))
-        down, right = backend.shorten(rise(down, ahead), run(right, ahead), radius)
-        jumps = adjoint_differences(down, axes[0]) + adjoint_differences(right, axes[1])
-        new = backend.add_product(x, downhill, adjoint(p) + jumps)
+        q = backend.shorten(*jumps(q, ahead), radius)
+        new = backend.add_product(x, downhill, adjoint(p) + adjoint_of_jumps(q))
         if nonnegative:
             new = ops.relu(new)
-        return new, backend.extrapolate(x, new, 1.0), p, down, right
+        return new, backend.extrapolate(x, new, 1.0), p, q
 
-    start = (x, x, ops.zeros_like(y), ops.zeros_like(x), ops.zeros_like(x))
+    start = (x, x, ops.zeros_like(y), (ops.zeros_like(x), ops.zeros_like(x)))
     return repeat(iterations, step, start)[0]
 
 
 def _radius(factor, weights, x):
     """`λ w`, for images like `x`."""
     if weights is None:
-        return float(min(factor, HUGE))
+        return ops.convert_to_tensor(min(factor, HUGE), dtype=x.dtype)
     weights = upcast(weights)
     values = backend.peek(weights)
     if values is not None and np.any(values < 0):

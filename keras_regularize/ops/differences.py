@@ -1,6 +1,7 @@
 """Differences of neighbouring pixels, and the map that is adjoint to them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras import ops
@@ -14,22 +15,35 @@ def forward_differences(images: Any, axis: int) -> Any:
     return ops.concatenate([_part(images, axis, 1, None), last], axis=axis) - images
 
 
-def adjoint_differences(dual: Any, axis: int) -> Any:
-    """The adjoint of `forward_differences`, for a `dual` whose last entries along `axis` are 0."""
-    return backend.roll(dual, 1, axis) - dual
+def differences_and_adjoint(
+    like: Any, axes: tuple[int, int], factor: Any = 1.0
+) -> tuple[Callable[[Sequence[Any], Any], list[Any]], Callable[[Sequence[Any]], Any]]:
+    """Two functions for images of one size, in few operations each time.
 
-
-def inner_differences(like: Any, axis: int, factor: Any = 1.0) -> Callable[[Any, Any], Any]:
-    """A function of a `dual` and images of one size: the dual and `factor` times their `forward_differences`.
-
-    In fewer operations each time.
+    `forward(dual, images)` adds to a pair of duals `factor` times the `forward_differences` along both axes, and
+    `adjoint(dual)` is the adjoint of the differences, for a dual that began with zeros.
     """
-    size = ops.shape(like)[axis]
-    inner = ops.cast(ops.arange(size) < size - 1, like.dtype) * factor
-    inner = ops.reshape(inner, (-1,) + (1,) * (-1 - axis))
-    return lambda dual, images: backend.add_product(
-        dual, backend.roll(images, -1, axis) - images, inner
-    )
+    shape = ops.shape(like)
+    parts = []
+    for axis in axes:
+        inner = ops.cast(ops.arange(shape[axis]) < shape[axis] - 1, like.dtype) * factor
+        inner = ops.reshape(inner, (-1,) + (1,) * (-1 - axis))
+        parts.append((inner, math.prod(shape[axis:][1:])))
+
+    # All pixels of an image move at once, which is fastest: what comes from another row is taken as 0, or is 0.
+    def forward(dual, images):
+        return [
+            backend.add_product(part, backend.roll(images, -step, axes[0]) - images, inner)
+            for part, (inner, step) in zip(dual, parts)
+        ]
+
+    def adjoint(dual):
+        down, right = (
+            backend.roll(part, step, axes[0]) - part for part, (_, step) in zip(dual, parts)
+        )
+        return down + right
+
+    return forward, adjoint
 
 
 def axes_of_space(rank: int) -> tuple[int, int]:
