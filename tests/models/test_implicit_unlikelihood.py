@@ -110,8 +110,8 @@ def test_what_is_refused_before_training():
 def test_policy_steps_take_away_what_unlikelihood_leaves():
     """A chain of 24 tokens with five successors each, that a greedy model goes round in circles.
 
-    Clearly more likely successors, as greedy text that hangs on ties changes with every step; for the same reason means
-    over six times of the training. Policy steps take the place of steps of the data, and cost next to no perplexity.
+    Favourites are clear, as greedy text that hangs on ties changes with every step; for the same reason means over
+    six times of the training. Policy steps take the place of steps of the data, and cost next to no perplexity.
     """
     generator, size, layers = np.random.default_rng(1), 24, keras.layers
     followers = generator.permuted(np.tile(np.arange(size), (size, 1)), axis=1)[:, :5]
