@@ -162,7 +162,7 @@ for name, result in results.items():
     right.plot([1, 2, 3, 4, 6, 8], result["shares"], ".-", label=name)
 left.set(xlabel="repeated 4-grams", ylabel="perplexity", title="Repeats and predictions")
 right.set(xlabel="length n", ylabel="share of n-grams", title="What was said before")
-right.legend(fontsize=8)
+left.legend(fontsize=8)
 plt.show()
 
 """
