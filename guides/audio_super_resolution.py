@@ -132,6 +132,9 @@ plt.show()
   another.
 - The paper takes `adversarial_weight=1`, `features_weight=100` and many thousand steps. With as few as here, large weights
   of a discriminator that knows nothing yet make things worse.
+- In noise, the hiss of an s or of breath, the log-spectral distance is no judge of a discriminator: it compares frequency by
+  frequency, and is less for a constant loudness than for other noise of the very same kind. Compare how loudness is
+  distributed, or listen.
 - Choose the resolutions by the sound: windows of 10 to 50 ms. `LogSpectralDistance` needs one that the loss does not have,
   to be an independent judge.
 """

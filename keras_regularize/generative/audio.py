@@ -107,7 +107,7 @@ def MultiScaleDiscriminator(
     Returns:
         A functional model of waveforms `(batch, time, 1)` for any number of samples. Its outputs are a list per
         scale of the maps of all layers, `(batch, steps, filters)`, of which the last are logits, `(batch, steps,
-        1)`.
+        1)`. With one scale Keras gives its list alone.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -108,36 +108,49 @@ def test_what_is_refused_before_training():
 
 @pytest.mark.rotating
 def test_greedy_text_repeats_itself_less():
-    """A chain in which each token has four successors: beside the same training on the data alone.
+    """A chain of 24 tokens with five successors each, that a greedy model goes round in circles.
 
-    The price is a perplexity of a tenth more.
+    By policy steps alone, and with unlikelihood. Favourites are clear, as greedy text that hangs on ties changes
+    with every step; for the same reason means over six times of the training. Perplexity rises by next to nothing.
     """
-    generator = np.random.default_rng(0)
-    followers = generator.permuted(np.tile(np.arange(12), (12, 1)), axis=1)[:, :4]
-    text = generator.integers(0, 12, (256, 17))
-    for t in range(1, 17):
-        text[:, t] = followers[text[:, t - 1], generator.choice(4, 256, p=[0.4, 0.3, 0.2, 0.1])]
-    x, y, layers = text[:, :-1].astype("int32"), text[:, 1:].astype("int32"), keras.layers
+    generator, size, layers = np.random.default_rng(1), 24, keras.layers
+    followers = generator.permuted(np.tile(np.arange(size), (size, 1)), axis=1)[:, :5]
+    text = generator.integers(0, size, (2304, 25)).astype("int32")
+    for t in range(1, 25):
+        chosen = generator.choice(5, len(text), p=[0.45, 0.25, 0.1, 0.1, 0.1])
+        text[:, t] = followers[text[:, t - 1], chosen]
+    x, y, test = text[:2048, :-1], text[:2048, 1:], text[2048:]
+    keras.utils.set_random_seed(1)
+    convolution = layers.Conv1D(48, 8, padding="causal", activation="relu")
+    inputs = keras.Input((None,), dtype="int32")
+    net = keras.Sequential([inputs, layers.Embedding(size, 16), convolution, layers.Dense(size)])
+    net.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, 192)), LOSS)
+    net.fit(x, y, batch_size=64, epochs=6, verbose=0)
+    start = net.get_weights()
 
-    def trained(policy, unlikelihood, epochs, start=None):
-        keras.utils.set_random_seed(0)
-        convolution = layers.Conv1D(32, 4, padding="causal", activation="relu")
-        inputs = keras.Input((None,), dtype="int32")
-        net = keras.Sequential([inputs, layers.Embedding(12, 16), convolution, layers.Dense(12)])
-        if start is not None:
-            net.set_weights(start.get_weights())
-        model = kr.models.ImplicitUnlikelihood(net, 4, 20, 4, policy, unlikelihood, seed=0)
-        rate = keras.optimizers.schedules.CosineDecay(5e-3, 4 * epochs)
-        optimizer = keras.optimizers.Adam(rate, global_clipnorm=1.0)
-        model.compile(optimizer, LOSS, metrics=[kr.metrics.Perplexity(from_logits=True)])
-        model.fit(x[:128], y[:128], batch_size=32, epochs=epochs, verbose=0)
-        logs = model.evaluate(x[128:], y[128:], verbose=0, return_dict=True)
+    def measured(model):
         metric = kr.metrics.SequenceRepetition(4)
-        metric.update_state(None, kr.generative.greedy_continuation(net, x[128:, :4], 20))
-        return net, float(metric.result()), logs["perplexity"]
+        metric.update_state(None, kr.generative.greedy_continuation(net, test[:, :5], 25))
+        logs = model.evaluate(test[:, :-1], test[:, 1:], 256, verbose=0, return_dict=True)
+        return float(metric.result()), logs["perplexity"]
 
-    start, _, _ = trained(0.0, 0.0, 20)
-    _, plain, plain_perplexity = trained(0.0, 0.0, 12, start)
-    _, repeats, perplexity = trained(0.25, 0.25, 12, start)
-    assert repeats < plain - 0.2
-    assert perplexity < 1.15 * plain_perplexity
+    def tuned(policy, unlikelihood, parts=10):
+        net.set_weights(start)
+        model = kr.models.ImplicitUnlikelihood(net, 5, 25, 4, policy, unlikelihood, seed=1)
+        optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
+        model.compile(optimizer, LOSS, metrics=[kr.metrics.Perplexity(from_logits=True)])
+        rows = []
+        for part in range(parts):
+            some = slice(256 * (part % 8), 256 * (part % 8 + 1))
+            model.fit(x[some], y[some], batch_size=32, verbose=0)
+            if part >= parts - 6:
+                rows.append(measured(model))
+        return np.mean(rows, axis=0)
+
+    likelihood, first = tuned(0.0, 0.0, parts=6)
+    policy, second = tuned(0.25, 0.0)
+    both, third = tuned(0.25, 0.25)
+    print("repeats", likelihood, policy, both, "perplexities", first, second, third)
+    assert policy < 0.7 * likelihood
+    assert both < 0.4 * likelihood
+    assert max(second, third) < 1.03 * first

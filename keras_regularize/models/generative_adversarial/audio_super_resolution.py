@@ -99,9 +99,11 @@ class AudioSuperResolution(AdversarialModel):
     def judged(self, waveforms: Any, training: bool) -> tuple[list[Any], list[Any]]:
         """The logits of each scale, and the maps before them."""
         outputs = self.discriminator(waveforms, training=training)
-        if not isinstance(outputs, (list, tuple)) or not all(
-            isinstance(maps, (list, tuple)) and len(maps) for maps in outputs
-        ):
+        declared = getattr(self.discriminator, "output", None)
+        single = _is_list(declared) and len(declared) == 1
+        if single and _is_list(outputs) and not any(map(_is_list, outputs)):
+            outputs = [outputs]  # Keras takes the list around that of a single scale away.
+        if not _is_list(outputs) or not all(_is_list(maps) and len(maps) for maps in outputs):
             raise ValueError(
                 "The discriminator must give a list of maps for each scale. "
                 f"Received: {tree.map_structure(lambda t: tuple(t.shape), outputs)}"
@@ -125,3 +127,7 @@ class AudioSuperResolution(AdversarialModel):
             features = 0.8 * len(maps) / len(logits) * feature_matching_loss(real, maps)
         loss = error + self.adversarial_weight * adversarial + self.features_weight * features
         return loss, {"reconstruction_loss": error, "features_loss": features}
+
+
+def _is_list(x):
+    return isinstance(x, (list, tuple))
