@@ -333,7 +333,7 @@ def distances_from_the_circle(factor, seed=0):
 
 
 @pytest.mark.rotating
-def test_with_a_penalty_samples_between_the_conditions_of_the_data_are_right():
+def test_a_penalty_draws_the_circle_between_its_angles():
     """Both draw the circle at its ten angles; half a step further, where there are no data, one leaves it."""
     (seen, unseen), (_, alone) = distances_from_the_circle(1.0), distances_from_the_circle(0.0)
     assert seen < 0.06 and unseen < 0.12 and alone > 1.5 * unseen
@@ -428,7 +428,7 @@ def test_a_gan_forgets_what_it_was_shown():
 
 
 @pytest.mark.rotating
-def test_repulsion_forgets_in_fewer_steps():
+def test_repulsion_needs_fewer_steps_to_forget():
     """Of five digits the ones are undesired: with repulsion as many steps leave fewer of them."""
     data = load_digits(n_class=5)
     x, y = (data.data / 8 - 1).astype("float32"), data.target
@@ -447,7 +447,8 @@ def test_repulsion_forgets_in_fewer_steps():
         penalty_factor=0.05,
         seed=0,
     )
-    model.compile(*(keras.optimizers.Adam(1e-3, 0.5, 0.99) for _ in range(2)))
+    together = {} if keras.backend.backend() == "torch" else {"steps_per_execution": 15}
+    model.compile(*(keras.optimizers.Adam(1e-3, 0.5, 0.99) for _ in range(2)), **together)
     model.fit(x, batch_size=64, epochs=50, verbose=0)
     trained = model.get_weights()
     means = np.stack([x[y == digit].mean(axis=0) for digit in range(5)])
