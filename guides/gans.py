@@ -3,7 +3,8 @@
 
 A generator makes samples from noise; a discriminator is trained to tell them from real ones, and the generator to have it
 fail. Each has an optimizer of its own, and both train in one `fit`. This guide shows what goes wrong in that game and what a
-penalty mends, completes halves of digits, and lets a trained generator forget a digit.
+penalty mends, completes halves of digits, draws under conditions that were not seen, and lets a trained generator forget a
+digit.
 
 **Use this when** you need sharp samples in one pass of a network, or want what a network gives out to look like data:
 completed, translated, at a higher resolution.
@@ -160,69 +161,151 @@ plt.show()
 The price is a little more error, 0.30 against 0.28. On pictures of 8 × 8 pixels even absolute error draws edges nearly as
 sharp as those of the digits; what the discriminator adds shows at larger sizes.
 
-## Forgetting a digit
+## Between the conditions of the data
 
-A generator of zeros and ones is to forget the ones. `generative.adapt_then_unlearn` first adapts it to a few undesired
-samples, held near its weights by how much each matters: those weights know the ones. Then it trains the original on desired
-samples, away from there. How it goes on without the second part, by desired samples alone, is shown beside it. A classifier
-counts.
+`ConditionalGAN` draws under a condition, here points of a circle at an angle. The data have ten angles. What is drawn in
+between nothing tells the generator: seen through short waves, two angles that are near each other are as different to it as
+any two. `condition_penalty` makes what is drawn change slowly with the condition, at random mixtures of two of the data.
 """
 
-chosen = digits.target < 2
+angles = np.arange(10) * np.pi / 5
+
+
+def circle(angle):
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def under_angles(inputs, outputs):
+    others, angle = keras.Input((inputs,)), keras.Input((1,))
+    waves = keras.layers.Dense(
+        32,
+        keras.ops.sin,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=3.0, seed=0),
+        bias_initializer=keras.initializers.RandomUniform(0.0, 2 * np.pi, seed=0),
+        trainable=False,
+    )(angle)
+    x = keras.layers.Concatenate()([others, waves])
+    for _ in range(2):
+        x = keras.layers.Dense(32, "leaky_relu")(x)
+    return keras.Model([others, angle], keras.layers.Dense(outputs)(x))
+
+
+given = np.tile(angles, 80).astype("float32")
+shown = (circle(given) + np.random.default_rng(1).normal(0, 0.02, (800, 2))).astype("float32")
+between = (angles[1:] + angles[:-1]) / 2
+everywhere = np.linspace(0, angles[-1], 400).astype("float32")[:, None]
+off, curves = {}, {}
+for name, factor in (("no penalty", 0.0), ("with the penalty", 1.0)):
+    keras.utils.set_random_seed(0)
+    model = kr.models.ConditionalGAN(
+        under_angles(2, 2),
+        under_angles(2, 1),
+        latent_dim=2,
+        loss="non_saturating",
+        penalty="r1",
+        penalty_factor=0.1,
+        condition_penalty=factor,
+        condition_penalty_method="squared_difference",
+        mix_conditions=True,
+        seed=0,
+    )
+    rate = keras.optimizers.schedules.PolynomialDecay(2e-3, 16 * EPOCHS, 0.0)
+    model.compile(*(keras.optimizers.Adam(rate, 0.5, 0.99) for _ in range(2)))
+    model.fit(given[:, None], shown, batch_size=50, epochs=EPOCHS, verbose=0)
+    for place, at in (("at", angles), ("between", between)):
+        repeated = np.repeat(at, 100)[:, None].astype("float32")
+        means = model.predict(repeated, verbose=0).reshape(-1, 100, 2).mean(axis=1)
+        off[name, place] = np.linalg.norm(means - circle(at), axis=1).mean()
+    curves[name] = model.predict(everywhere, verbose=0)
+    print(
+        f"{name:16s} off by {off[name, 'at']:.2f} at the angles of the data, "
+        f"by {off[name, 'between']:.2f} between them"
+    )
+
+figure, axes = plt.subplots(1, 2, figsize=(6.5, 3.2), sharex=True, sharey=True)
+for axis, (name, points) in zip(axes, curves.items()):
+    axis.plot(*circle(everywhere[:, 0]).T, color="C7", linewidth=1, label="circle")
+    axis.scatter(*points.T, s=4, color="C3", alpha=0.6, label="generated")
+    axis.scatter(*circle(angles).T, s=30, color="C0", label="angles of the data")
+    axis.set_title(name, fontsize=10)
+    axis.set_aspect("equal")
+    axis.spines[["top", "right"]].set_visible(False)
+axes[1].legend(frameon=False, loc="center", fontsize=8)
+figure.tight_layout()
+plt.show()
+
+unseen, smooth = off["no penalty", "between"], off["with the penalty", "between"]
+
+"""
+Between the angles the means are off by {smooth:.2f} instead of {unseen:.2f}; chords from one angle to the next would be off
+by 0.05. Where a small network sees the angle as a plain number it goes smoothly from one to the next by itself, and there is
+nothing to gain. Taken at the conditions of the data alone the penalty helps less, and a hundred times the factor draws wrongly
+at these too.
+
+## Forgetting a digit
+
+A generator of five digits is to forget the ones. `generative.adapt_then_unlearn` first adapts it to a few undesired
+samples, held near its weights by how much each matters: those weights know the ones. Then it trains the original on desired
+samples, away from there. How it goes on without the second part, by as many steps on desired samples alone, is shown beside
+it. A classifier counts.
+"""
+
+chosen = digits.target < 5
 small = (digits.data[chosen] / 8 - 1).astype("float32")
 labels = digits.target[chosen]
 keras.utils.set_random_seed(0)
-judge = dense(64, 2)
+judge = dense(64, 5)
 judge.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 judge.fit(small, labels, epochs=10, verbose=0)
 gan = kr.models.GAN(
-    dense(8, 64, 128), dense(64, 1, 128), 8, loss="relativistic", penalty="r1_r2",
+    dense(16, 64, 128), dense(64, 1, 128), 16, loss="relativistic", penalty="r1_r2",
     penalty_factor=0.05, seed=0,
 )  # fmt: skip
 gan.compile(adam(1e-3), adam(1e-3))
-gan.fit(small, batch_size=60, epochs=5 * EPOCHS, verbose=0)
+gan.fit(small, batch_size=64, epochs=2 * EPOCHS, verbose=0)
 trained = [network.get_weights() for network in (gan.generator, gan.discriminator)]
 
 
 def ones(model):
-    return np.mean(judge.predict(model.sample(500, seed=1), verbose=0).argmax(axis=1))
+    return np.mean(judge.predict(model.sample(2000, seed=1), verbose=0).argmax(axis=1) == 1)
 
 
 shares = {"trained": ones(gan)}
-pictures = {"trained": gan.sample(10, seed=2)}
-for name, factor in (("desired samples alone", 0.0), ("and repelled", 0.3)):
+pictures = {"trained": gan.sample(20, seed=2)}
+for name, factor in (("desired samples alone", 0.0), ("and repelled", 3.0)):
     for network, weights in zip((gan.generator, gan.discriminator), trained):
         network.set_weights(weights)
     model = kr.generative.adapt_then_unlearn(
         gan,
-        small[labels == 1][:30],
-        small[labels == 0],
-        adapt_epochs=1 + EPOCHS // 5,
+        small[labels == 1][:32],
+        small[labels != 1][:320],
+        adapt_epochs=1 + EPOCHS,
         unlearn_epochs=1 + EPOCHS // 10,
         elasticity=1.0,
         factor=factor,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         seed=0,
         verbose=0,
     )
-    shares[name], pictures[name] = ones(model), model.sample(10, seed=2)
+    shares[name], pictures[name] = ones(model), model.sample(20, seed=2)
 for name, share in shares.items():
-    print(f"{name:22s} {share:4.0%} ones")
+    print(f"{name:22s} {share:6.1%} ones")
 
-figure, axes = plt.subplots(3, 10, figsize=(9, 3))
+figure, axes = plt.subplots(3, 20, figsize=(9, 2.1))
 for line, (name, samples) in zip(axes, pictures.items()):
     line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     for axis, picture in zip(line, samples):
         axis.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=-1, vmax=1)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-figure.suptitle("Zeros and ones, trained and after forgetting", fontsize=10)
+figure.suptitle("Digits up to four, trained and after forty steps of forgetting", fontsize=10)
 figure.tight_layout()
 plt.show()
 
 """
-Forgetting takes the ones from 43 % to none; desired samples alone leave 1 %, so that on so small a problem the repulsion adds
-next to nothing. It is for large generators, which a few epochs of desired samples hardly move.
+Forty steps on desired samples take the ones from {shares["trained"]:.0%} to {shares["desired samples alone"]:.1%}, and as many
+with repulsion to {shares["and repelled"]:.1%}. That is what it gains, a faster start: it fades as the weights leave, and with
+enough steps desired samples alone come as low. A larger `factor` costs quality.
 
 ## Which one
 

@@ -45,7 +45,8 @@ def adapt_then_unlearn(
         num_references: How often to adapt, at least 1.
         adapt_epochs: Epochs of each adaption over its samples, at least 1.
         unlearn_epochs: Epochs over the desired samples, at least 1.
-        elasticity: $\lambda \ge 0$; the size depends on the networks.
+        elasticity: $\lambda \ge 0$; the size depends on the networks. The authors' is for StyleGAN2 and holds
+            small dense networks where they are; 1 is one to begin with for these.
         kind: Kind of the repulsion, as of `kr.models.RepulsionGAN`.
         factor: Its factor, at least 0.
         alpha: Its $\alpha$, or `"auto"`.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from sklearn.datasets import load_digits
 
 import keras_regularize as kr
 from tests.counting import CountingLayer, count
@@ -278,6 +279,66 @@ def test_a_conditional_gan_trains_predicts_and_is_saved(method, tmp_path):
         model.sample(3)
 
 
+def distances_from_the_circle(factor, seed=0):
+    """How far the means of what is drawn are from the circle: at the ten angles of the data, and between them."""
+    keras.utils.set_random_seed(seed)
+    angles = 2 * np.pi * np.arange(10) / 10
+    between = (angles[1:] + angles[:-1]) / 2
+
+    def circle(angle):
+        return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+    def network(size, units):
+        sample, angle = keras.Input((size,)), keras.Input((1,))
+        # Waves that are short beside the distances of the angles: a network of them can jump in between.
+        waves = layers.Dense(
+            32,
+            ops.sin,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=3.0, seed=seed),
+            bias_initializer=keras.initializers.RandomUniform(0.0, 2 * np.pi, seed=seed),
+            trainable=False,
+        )(angle)
+        x = layers.Concatenate()([sample, waves])
+        for _ in range(2):
+            x = layers.Dense(32, "leaky_relu")(x)
+        return keras.Model([sample, angle], layers.Dense(units)(x))
+
+    model = kr.models.ConditionalGAN(
+        network(2, 2),
+        network(2, 1),
+        latent_dim=2,
+        loss="non_saturating",
+        condition_penalty=factor,
+        condition_penalty_method="squared_difference",
+        mix_conditions=True,
+        penalty="r1",
+        penalty_factor=0.1,
+        seed=seed,
+    )
+    steps = 500
+    rate = keras.optimizers.schedules.PolynomialDecay(2e-3, steps, 0.0)
+    together = {} if keras.backend.backend() == "torch" else {"steps_per_execution": 50}
+    model.compile(*(keras.optimizers.Adam(rate, 0.5, 0.99) for _ in range(2)), **together)
+    x = np.tile(angles, 5 * steps)
+    y = circle(x) + np.random.default_rng(seed).normal(0, 0.02, (len(x), 2))
+    model.fit(x[:, None].astype("float32"), y.astype("float32"), batch_size=50, verbose=0)
+    means = [
+        array(model(np.repeat(at, 100)[:, None].astype("float32"))).reshape(-1, 100, 2).mean(axis=1)
+        for at in (angles, between)
+    ]
+    return [
+        np.linalg.norm(mean - circle(at), axis=1).mean()
+        for mean, at in zip(means, (angles, between))
+    ]
+
+
+@pytest.mark.rotating
+def test_a_penalty_draws_the_circle_between_its_angles():
+    """Both draw the circle at its ten angles; half a step further, where there are no data, one leaves it."""
+    (seen, unseen), (_, alone) = distances_from_the_circle(1.0), distances_from_the_circle(0.0)
+    assert seen < 0.06 and unseen < 0.12 and alone > 1.5 * unseen
+
+
 def transfer(**arguments):
     keras.utils.set_random_seed(1)
     flat = layers.Flatten
@@ -364,6 +425,52 @@ def test_a_gan_forgets_what_it_was_shown():
         )
     for got, wanted in zip(model.generator.get_weights(), weights):
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.rotating
+def test_repulsion_needs_fewer_steps_to_forget():
+    """Of five digits the ones are undesired: with repulsion as many steps leave fewer of them."""
+    data = load_digits(n_class=5)
+    x, y = (data.data / 8 - 1).astype("float32"), data.target
+    keras.utils.set_random_seed(0)
+
+    def network(size, *last):
+        hidden = [layers.Dense(128, "leaky_relu") for _ in range(2)]
+        return keras.Sequential([keras.Input((size,)), *hidden, layers.Dense(*last)])
+
+    model = kr.models.GAN(
+        network(16, 64, "tanh"),
+        network(64, 1),
+        latent_dim=16,
+        loss="relativistic",
+        penalty="r1_r2",
+        penalty_factor=0.05,
+        seed=0,
+    )
+    together = {} if keras.backend.backend() == "torch" else {"steps_per_execution": 15}
+    model.compile(*(keras.optimizers.Adam(1e-3, 0.5, 0.99) for _ in range(2)), **together)
+    model.fit(x, batch_size=64, epochs=50, verbose=0)
+    trained = model.get_weights()
+    means = np.stack([x[y == digit].mean(axis=0) for digit in range(5)])
+
+    def share(factor):
+        model.set_weights(trained)
+        kr.generative.adapt_then_unlearn(
+            model,
+            x[y == 1][:32],
+            x[y != 1][:320],
+            adapt_epochs=40,
+            unlearn_epochs=4,
+            elasticity=1.0,
+            factor=factor,
+            learning_rate=5e-4,
+            seed=0,
+            verbose=0,
+        )
+        drawn = model.sample(2000, seed=1)
+        return np.mean(np.linalg.norm(drawn[:, None] - means, axis=2).argmin(axis=1) == 1)
+
+    assert share(3.0) < 0.8 * share(0.0)
 
 
 def test_the_networks_of_image_translation():
