@@ -86,6 +86,7 @@ def linear(a):
 
 
 @pytest.mark.everywhere
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has single precision alone")
 def test_networks_in_double_precision():
     single = network()
     keras.config.set_dtype_policy("float64")
