@@ -22,8 +22,11 @@ TINY = 1e-30
 def upcast(x: Any) -> Any:
     """`x` as a tensor of at least float32: reductions and exponentials of half-precision values overflow."""
     x = ops.convert_to_tensor(x)
-    if keras.backend.standardize_dtype(x.dtype) in ("float32", "float64"):
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if dtype in ("float32", "float64"):
         return x
+    if "complex" in dtype:  # A cast would drop the imaginary part.
+        raise ValueError(f"Expected real numbers. Received: dtype {dtype}")
     return ops.cast(x, "float32")
 
 

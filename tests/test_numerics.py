@@ -32,6 +32,11 @@ def test_upcast(dtype):
     np.testing.assert_array_equal(gradient(numerics.upcast, tensor([1.0, 2.0], dtype)), [1, 1])
 
 
+def test_upcast_drops_no_imaginary_part():
+    with pytest.raises(ValueError, match="real numbers. Received: dtype complex64"):
+        numerics.upcast(np.ones(2, "complex64"))
+
+
 def test_upcast_takes_variables():
     assert dtype_of(numerics.upcast(keras.Variable(np.ones(2), dtype="float32"))) == "float32"
 

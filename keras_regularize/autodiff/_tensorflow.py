@@ -189,7 +189,11 @@ def gather_over_replicas(tensors):
     if num_replicas() == 1:
         return tensors
     context = tf.distribute.get_replica_context()
-    return tensors if context is None else [context.all_gather(t, axis=0) for t in tensors]
+    if context is None:
+        return tensors
+    # What is gathered has forgotten its shape.
+    gathered = [context.all_gather(t, axis=0) for t in tensors]
+    return [tf.ensure_shape(g, [None, *t.shape[1:]]) for g, t in zip(gathered, tensors)]
 
 
 def gather_batch(tensors):
@@ -200,11 +204,7 @@ def gather_batch(tensors):
     size = tf.shape(tensors[0])[0]
     sizes = context.all_gather(size[None], axis=0)
     begin = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
-    gathered = [
-        tf.ensure_shape(whole, [None, *own.shape[1:]])
-        for whole, own in zip(gather_over_replicas(tensors), tensors)
-    ]
-    return gathered, lambda rows: rows[begin : begin + size]
+    return gather_over_replicas(tensors), lambda rows: rows[begin : begin + size]
 
 
 def synchronize(variables):

@@ -144,11 +144,11 @@ def convex_cnn(
     Inverse Problems*, ICLR 2024, arXiv:2310.14344; Brandon Amos, Lei Xu and J. Zico Kolter, *Input Convex Neural
     Networks*, ICML 2017, arXiv:1609.07152.
     """
-    shape = tuple(check_integer("input_shape", size, minimum=1) for size in input_shape)
-    if len(shape) != 3:
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3:
         raise ValueError(
-            f"`input_shape` must be (height, width, channels). Received: input_shape={shape}"
+            f"`input_shape` must be (height, width, channels). Received: input_shape={input_shape!r}"
         )
+    shape = tuple(check_integer("input_shape", size, minimum=1) for size in input_shape)
     check_integer("filters", filters, minimum=1)
     check_integer("num_layers", num_layers, minimum=0)
     check_integer("kernel_size", kernel_size, minimum=1)

@@ -15,6 +15,9 @@ from keras_regularize.validation import check_integer
 LEAST = 1.2e-38
 
 
+_EXPECTED = "`operator` must be a matrix (m, n), or a pair of functions `(forward, adjoint)`."
+
+
 class LinearOperator(NamedTuple):
     """A linear map as a function and its adjoint."""
 
@@ -31,8 +34,8 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
         return LinearOperator(*operator)
     matrix = ops.cast(as_matrix(operator), y.dtype)
     m, n = matrix.shape
-    shape = (n,) if shape is None else tuple(shape)
-    if not y.shape or y.shape[-1] != m or math.prod(shape) != n:
+    shape = (n,) if shape is None else check_shape(shape)
+    if not len(y.shape) or y.shape[-1] != m or math.prod(shape) != n:
         raise ValueError(
             f"A matrix of shape ({m}, {n}) maps images of {n} pixels to measurements (…, {m}). "
             f"Received: shape={shape}, y.shape={tuple(y.shape)}"
@@ -49,14 +52,21 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
     )
 
 
-def as_matrix(operator: Any) -> Any:
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """The shape of an image as integers."""
+    if not isinstance(shape, (tuple, list)):
+        raise ValueError(f"`shape` must be a tuple of integers. Received: shape={shape!r}")
+    return tuple(check_integer("shape", size, minimum=0) for size in shape)
+
+
+def as_matrix(operator: Any, expected: str = _EXPECTED) -> Any:
     """`operator` as a tensor `(m, n)` of at least float32."""
+    parts = operator if isinstance(operator, (tuple, list)) else [operator]
+    if any(part is None or isinstance(part, str) or callable(part) for part in parts):
+        raise ValueError(f"{expected} Received: {operator!r}")
     matrix = upcast(operator)
     if len(matrix.shape) != 2:
-        raise ValueError(
-            "`operator` must be a matrix (m, n), or a pair of functions `(forward, adjoint)`. "
-            f"Received: shape={tuple(matrix.shape)}"
-        )
+        raise ValueError(f"{expected} Received: shape={tuple(matrix.shape)}")
     return matrix
 
 
@@ -131,6 +141,8 @@ def noise_like(x: Any) -> Any:
 
 def norm_of(operator: LinearOperator, v: Any, iterations: int = 50) -> Any:
     """The norm from a start `v`."""
+    if 0 in v.shape:
+        return ops.zeros((), v.dtype)  # No pixels.
 
     def step(_, v):
         v = operator.adjoint(operator.forward(v))

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_regularize.autodiff import backend
 from keras_regularize.constraints.sparsity import hard_threshold, soft_threshold
-from keras_regularize.inverse._operators import operator_norm, repeat
+from keras_regularize.inverse._operators import as_matrix, operator_norm, repeat
 from keras_regularize.numerics import upcast
 from keras_regularize.validation import check_integer, check_number
 
@@ -184,8 +184,8 @@ def _problem(measurements, matrix, factor, step_size, iterations):
     check_number("factor", factor, minimum=0)
     check_integer("iterations", iterations, minimum=1)
     y = upcast(measurements)
-    matrix = ops.cast(ops.convert_to_tensor(matrix), y.dtype)
-    if len(matrix.shape) != 2 or not len(y.shape) or y.shape[-1] != matrix.shape[0]:
+    matrix = ops.cast(as_matrix(matrix, "`matrix` must be (m, n)."), y.dtype)
+    if not len(y.shape) or y.shape[-1] != matrix.shape[0]:
         raise ValueError(
             "Expected a matrix (m, n) and measurements (…, m). "
             f"Received: matrix.shape={tuple(matrix.shape)}, measurements.shape={tuple(y.shape)}"

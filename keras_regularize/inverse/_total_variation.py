@@ -93,8 +93,8 @@ def total_variation_denoise(
             `None` for 1.
         nonnegative: Whether to search among images without negative entries.
         iterations: Number of iterations, at least 1; with a tolerance at most so many.
-        tolerance: Stop where the norm of a step is below this part of that of the image. `None` makes all
-            iterations, which can be differentiated and compiled.
+        tolerance: Stop where the norm of a step is below this part of that of the image, for all images of a
+            batch. `None` makes all iterations, which can be differentiated and compiled.
 
     Returns:
         The images, of the shape of `y`.
@@ -142,15 +142,19 @@ def total_variation_denoise(
     if tolerance is None:
         return repeat(iterations, step, start)[0]
 
+    pixels = tuple(range(-min(len(y.shape), 3), 0))
+
     def moving(i, change, state):
         x = state[0]
-        return (i < iterations) & (change > tolerance**2 * ops.sum(x * x))
+        # Of each image by itself; NaN in one of them does not stop the others.
+        still = change <= tolerance**2 * ops.sum(x * x, axis=pixels)
+        return (i < iterations) & ops.logical_not(ops.all(still))
 
     def advance(i, change, state):
         new = step(i, state)
-        return i + 1, ops.sum(ops.square(new[0] - state[0])), new
+        return i + 1, ops.sum(ops.square(new[0] - state[0]), axis=pixels), new
 
-    first = (ops.zeros((), "int32"), ops.sum(y * y) + 1.0, start)
+    first = (ops.zeros((), "int32"), ops.sum(y * y, axis=pixels) + 1.0, start)
     return repeat_while(moving, advance, first)[2][0]
 
 

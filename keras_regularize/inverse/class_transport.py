@@ -118,7 +118,8 @@ class ClassTransport:
 
 def _rows(name, x):
     x = np.asarray(ops.convert_to_numpy(x) if ops.is_tensor(x) else x)
-    x = x.astype("float32" if x.dtype != "float64" else "float64")
-    if x.ndim != 2 or not len(x):
-        raise ValueError(f"`{name}` must be points (n, d). Received: shape={x.shape}")
-    return x
+    if x.ndim != 2 or not len(x) or np.iscomplexobj(x):
+        raise ValueError(
+            f"`{name}` must be points (n, d). Received: shape={x.shape}, dtype={x.dtype}"
+        )
+    return x.astype("float32" if x.dtype != "float64" else "float64")

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads.labels import features_and_labels, features_shape
@@ -38,7 +39,8 @@ class SurrogateRepresentation(Configured, keras.layers.Layer):
     - \beta) \hat S$, with the mean $\hat S$ over the epoch; the first time it is the mean. Before the first call,
     and for bins that no epoch has seen, there is no representation, and they are left out of all three
     terms: the first epoch trains on the loss of the regression alone. `kr.models.SRL` feeds the labels and ends
-    the epochs.
+    the epochs. On several TensorFlow replicas, or in training in several processes of PyTorch, $\hat S$ is of the
+    samples of all of them, but each has a path of its own samples.
 
     Args:
         num_bins: Number of bins $L \ge 2$.
@@ -180,7 +182,8 @@ class SurrogateRepresentation(Configured, keras.layers.Layer):
         return loss, ops.stop_gradient(ops.concatenate([sums, counts], axis=1))
 
     def collect(self, sums: Any) -> None:
-        """Adds what `path_loss` found to the sums of the epoch."""
+        """Adds what `path_loss` found, on all replicas, to the sums of the epoch."""
+        sums = ops.sum(backend.gather_over_replicas([sums[None]])[0], axis=0)
         finite = ops.all(ops.isfinite(sums), axis=1, keepdims=True)
         self.sums.assign(self.sums + ops.where(finite, sums, 0.0))
 

@@ -87,6 +87,8 @@ class _Unfolded(Configured, keras.layers.Layer):
             y = upcast(inputs)
             matrix = ops.convert_to_tensor(self._fixed)
         matrix = ops.cast(matrix, y.dtype)
+        alone = len(y.shape) == 1  # TensorFlow's product takes matrices only.
+        y = y[None] if alone else y
         x = ops.zeros_like(self._back(y, matrix))
         sizes = ops.cast(self.step_sizes, y.dtype)
         thresholds = (
@@ -96,7 +98,7 @@ class _Unfolded(Configured, keras.layers.Layer):
             i = 0 if self.share else k
             error = self._forward(x, matrix) - y
             x = self.shrink(x - sizes[i] * self._back(error, matrix), thresholds[i])
-        return ops.cast(x, self.compute_dtype)
+        return ops.cast(x[0] if alone else x, self.compute_dtype)
 
     def _forward(self, x, matrix):
         if len(matrix.shape) == 2:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.metrics._samples import position_weights
 from keras_regularize.numerics import upcast
 from keras_regularize.ops.bures import bures_distance
@@ -87,11 +88,14 @@ class FrechetDistance(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self.feature_extractor = feature_extractor
         size = shape[1]
-        # Number, mean and squares around it, of real and of generated data.
-        self._numbers = self.add_variable((2,), "zeros", "float32", name="numbers")
-        self._square_weights = self.add_variable((2,), "zeros", "float32", name="square_weights")
-        self._means = self.add_variable((2, size), "zeros", "float32", name="means")
-        self._squares = self.add_variable((2, size, size), "zeros", "float32", name="squares")
+        # Number, mean and squares around it, of real and of generated data; the same on all replicas.
+        self._numbers = self._kept("numbers", (2,))
+        self._square_weights = self._kept("square_weights", (2,))
+        self._means = self._kept("means", (2, size))
+        self._squares = self._kept("squares", (2, size, size))
+
+    def _kept(self, name, shape):
+        return self.add_variable(shape, "zeros", "float32", "only_first_replica", name)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -139,6 +143,8 @@ class FrechetDistance(keras.metrics.Metric):
         ones = ops.ones_like(features[:, 0])
         weight = ones if weight is None else ones * ops.cast(weight, "float32")
         features = ops.where(weight[:, None] != 0, features, 0.0)
+        with backend.no_recording():  # A process of PyTorch may measure by itself.
+            (features, weight), _ = backend.gather_batch([features, weight])
         number = ops.sum(weight)
         mean = ops.sum(weight[:, None] * features, axis=0) / ops.where(number > 0, number, 1.0)
         centred = features - mean

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.numerics import squared_distances, unit_vectors
 from keras_regularize.registration import export
@@ -49,7 +50,8 @@ class JODIE(Configured, keras.Model):
     the largest for the one expected.
 
     Raises:
-        ValueError: If an argument is out of range, or a stream has users or items that there are not.
+        ValueError: If an argument is out of range, a stream has users or items that there are not, or there are
+            several TensorFlow replicas, each of which would see a part of the stream alone.
 
     Cost: per interaction a product of `(dim + num_items) · 2 dim` and of `num_items · dim`.
 
@@ -171,6 +173,11 @@ class JODIE(Configured, keras.Model):
         self.started.assign(ops.zeros_like(ops.convert_to_tensor(self.started)))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if backend.num_replicas() > 1:
+            raise ValueError(
+                "`JODIE` follows a stream on one device. "
+                f"Received a strategy with {backend.num_replicas()} replicas"
+            )
         started = ops.convert_to_tensor(self.started) > 0
         users, items = (
             ops.where(

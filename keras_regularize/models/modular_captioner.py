@@ -14,7 +14,7 @@ from keras_regularize.losses import PartOfSpeechLoss
 from keras_regularize.models.step.standalone import OwnLoss, mean_loss
 from keras_regularize.numerics import log_probabilities
 from keras_regularize.registration import export
-from keras_regularize.validation import check_integer, check_number
+from keras_regularize.validation import check_integer, check_number, compatible
 
 _MODULES = 4
 _NEVER = -1e30  # A log-probability whose sums stay finite.
@@ -170,11 +170,13 @@ class ModularCaptioner(Configured, OwnLoss):
         given = ops.transpose(ops.pad(tokens, ((0, 0), (1, 0))))
         start = (nothing, state, ops.zeros((), "int32"))
         outputs = ops.moveaxis(backend.scan_with_gradient(step, start, (given,)), 0, 1)
+        # TensorFlow forgets sizes in a loop of unknown length, and in a slice up to a tensor.
+        outputs = ops.reshape(outputs, (batch, time + 1, self.units + _MODULES))
         if outside is not None:
             outputs = ops.where(ops.any(outside, axis=1)[:, None, None], np.nan, outputs)
         return {
             "tokens": self._words(outputs[:, :, : self.units]),
-            "part_of_speech": outputs[:, :time, self.units :],
+            "part_of_speech": outputs[:, :-1, self.units :],
         }
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
@@ -294,6 +296,14 @@ class ModularCaptioner(Configured, OwnLoss):
 
     # Training
 
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`, see above, without `class_weight`."""
+        if (
+            kwargs.get("class_weight") is not None
+        ):  # Keras would take a line for scores of one class.
+            raise ValueError("`ModularCaptioner` takes no `class_weight`: captions have no class.")
+        return super().fit(*args, **kwargs)
+
     def training_callbacks(self) -> list[keras.callbacks.Callback]:
         """The callback that tells the model the epoch."""
         begins = keras.callbacks.LambdaCallback(
@@ -328,7 +338,7 @@ class ModularCaptioner(Configured, OwnLoss):
 
     def _part_of_speech(self, y, tokens):
         shape = getattr(y, "shape", None)
-        if shape is None or len(shape) != 2 or shape[1] != tokens.shape[1]:
+        if shape is None or len(shape) != 2 or not compatible(shape, tokens.shape):
             received = "None" if y is None else f"{type(y).__name__} of shape {shape}"
             raise ValueError(
                 "Expected a part of speech of each word, (batch, time), as labels `y`, or `syntax_weight=0`. "

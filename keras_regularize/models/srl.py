@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_regularize.autodiff import backend
 from keras_regularize.autodiff.functional import resolve_weights
 from keras_regularize.layers import SurrogateRepresentation
 from keras_regularize.models.regularized_model import RegularizedModel
@@ -29,6 +28,9 @@ class SRL(RegularizedModel):
     first epoch of `fit` trains on the compiled loss alone and collects these means; every epoch after moves them.
     In a loop of your own, call `model.representation.end_epoch()`. `predict` and `evaluate` are those of the model
     inside.
+
+    On several TensorFlow replicas, or in several processes of PyTorch, the means are those of all samples, but the
+    path of a step passes through those that one of them has.
 
     Samples of weight 0 and labels that are no number are left out of the terms. They depend on the scale of no
     label, but the compiled loss does: choose $w$ by it. `kr.metrics.ShotMAE` shows what became of the rare labels:
@@ -144,8 +146,7 @@ class SRL(RegularizedModel):
 
     def after_update(self, batch, aux, gradients):
         super().after_update(batch, aux, gradients)
-        sums = backend.gather_over_replicas([aux.values[self.key][None]])[0]
-        self.representation.collect(ops.sum(sums, axis=0))
+        self.representation.collect(aux.values[self.key])
 
     def training_callbacks(self):
         ends = keras.callbacks.LambdaCallback(

@@ -159,6 +159,11 @@ def test_errors():
         kr.inverse.plug_and_play(np.ones(3), matrix, lambda x: x, solver="admm")
     with pytest.raises(ValueError, match="`denoiser` must be"):
         kr.inverse.plug_and_play(np.ones((1, 3)), matrix, None)
+    for shape in (9, (2.0, 2)):
+        with pytest.raises(ValueError, match="`shape` must be"):
+            kr.inverse.plug_and_play(np.ones((1, 3)), matrix, lambda x: x, shape=shape)
+    with pytest.raises(ValueError, match="`input_shape` must be"):
+        kr.inverse.convex_cnn(8)
     layer = kr.layers.LearnedProximal(4)
     layer.build((None, 3))
     with pytest.raises(ValueError, match="Expected samples of 3 numbers"):

@@ -73,7 +73,9 @@ def test_the_support_is_found():
     "arguments, message",
     [
         ({"measurements": np.ones(4)}, "Expected a matrix"),
-        ({"matrix": np.ones(3)}, "Expected a matrix"),
+        ({"matrix": np.ones(3)}, "`matrix` must be"),
+        ({"matrix": (np.sum, np.sum)}, "`matrix` must be"),
+        ({"matrix": 1j * np.ones((3, 5))}, "real numbers"),
         ({"factor": -1.0}, "`factor` must be"),
         ({"step_size": 0.0}, "`step_size` must be"),
         ({"iterations": 0}, "`iterations` must be"),
@@ -83,6 +85,13 @@ def test_errors(arguments, message):
     given = {"measurements": np.ones(3), "matrix": np.ones((3, 5)), "factor": 0.1, **arguments}
     with pytest.raises(ValueError, match=message):
         kr.inverse.fista(**given)
+
+
+@pytest.mark.everywhere
+def test_one_signal_alone_through_the_layer():
+    matrix, _, y = problem()
+    layer = kr.layers.UnfoldedISTA(matrix, 3, 0.1)
+    np.testing.assert_allclose(to_numpy(layer(y[0])), to_numpy(layer(y))[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])

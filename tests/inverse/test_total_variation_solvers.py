@@ -55,6 +55,23 @@ def test_tolerance_stops_early_near_the_minimum():
     np.testing.assert_allclose(early, full, atol=1e-3)
 
 
+def test_no_image_of_a_batch_stops_another():
+    denoise, options = kr.inverse.total_variation_denoise, {"iterations": 300, "tolerance": 1e-3}
+    y = noisy((4, 5))
+    units = np.array([1.0, 1e-4, np.nan], "float32")[:, None, None, None]
+    found = to_numpy(denoise(y[..., None] * units, 0.1, np.nan_to_num(units), **options))
+    assert np.isnan(found[2]).all()
+    for x, unit in zip(found, (1.0, 1e-4)):
+        np.testing.assert_allclose(x[..., 0] / unit, denoise(y, 0.1), atol=0.02)
+
+
+def test_no_images_have_no_solutions():
+    found = kr.inverse.chambolle_pock(np.ones((0, 3)), np.ones((3, 4)), 0.1, (2, 2), iterations=2)
+    assert found.shape == (0, 2, 2)
+    found = kr.inverse.plug_and_play(np.ones((0, 3)), np.ones((3, 4)), ops.relu, iterations=2)
+    assert found.shape == (0, 4)
+
+
 def test_channels_and_batches_are_images_of_their_own():
     y = noisy((2, 5, 6, 3))
     every = to_numpy(kr.inverse.total_variation_denoise(y, 0.1, iterations=30))
@@ -217,6 +234,10 @@ def test_a_model_makes_the_estimate():
             "a pair of functions",
         ),
         (lambda: kr.inverse.chambolle_pock(np.ones(4), np.ones((4, 4)), 1, (4,)), "an image"),
+        (lambda: kr.inverse.chambolle_pock(np.ones(4), np.sum, 1, (2, 2)), "a pair of functions"),
+        (lambda: kr.inverse.chambolle_pock(np.ones(4), None, 1, (2, 2)), "a pair of functions"),
+        (lambda: kr.inverse.total_variation_denoise(noisy() * 1j, 0.1), "real numbers"),
+        (lambda: kr.inverse.operator_norm(np.ones((2, 2)) * 1j), "real numbers"),
         (lambda: kr.inverse.radon_operator((3, 3), 0.5), "num_angles"),
         (lambda: kr.inverse.radon_operator((3, 3), [np.nan]), "finite"),
         (lambda: kr.inverse.radon_operator((3, 3, 1), [0.5]), "`shape` must be"),

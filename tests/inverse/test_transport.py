@@ -157,5 +157,7 @@ def test_errors():
         kr.inverse.pairwise_fusion_prox(np.ones(2), np.ones(3), 0.1)
     with pytest.raises(ValueError, match="needs a `fit`"):
         kr.inverse.ClassTransport().transform(np.ones((2, 2)))
+    with pytest.raises(ValueError, match="dtype=complex128"):
+        kr.inverse.ClassTransport().fit(1j * np.ones((2, 2)), np.ones(2), np.ones((4, 2)))
     with pytest.raises(ValueError, match="Expected source"):
         kr.inverse.ClassTransport().fit(np.ones((3, 2)), np.ones(2), np.ones((4, 2)))

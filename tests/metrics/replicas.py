@@ -20,11 +20,20 @@ def evaluate():
     return net.evaluate(X, Y, batch_size=100, verbose=0)
 
 
+def distance():
+    """Of data of which the two replicas see different halves."""
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
+    extractor = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
+    net.compile(loss="mse", metrics=[kr.FrechetDistance(extractor)])
+    x = np.sort(X, axis=0)
+    return net.evaluate(x, x[::-1] ** 2, batch_size=150, verbose=0)
+
+
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-one = evaluate()
+one = [*evaluate(), *distance()]
 with strategy.scope():
-    two = evaluate()
+    two = [*evaluate(), *distance()]
 np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 print("equal to one device")

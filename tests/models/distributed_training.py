@@ -131,6 +131,20 @@ def train_captions():
     return [*model.get_weights(), np.array(logs["loss"])]
 
 
+def train_memories():
+    """What layers that remember their samples hold after two steps."""
+    keras.utils.set_random_seed(0)
+    x, labels = keras.Input((4,)), keras.Input((), dtype="int32", optional=True)
+    path = kr.layers.SurrogateRepresentation(3, None, 5, 0.0, 0.0, 0.0, seed=1)
+    features = path([kr.layers.CenterLoss(3, factor=0.1)([x, labels]), labels])
+    model = kr.models.WithLabels(keras.Model([x, labels], layers.Dense(3)(features)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.2), loss, jit_compile=False)
+    model.fit(X[:32], Y[:32], batch_size=16, shuffle=False, verbose=0)
+    path.end_epoch()
+    return model.get_weights()
+
+
 def losses_inside():
     """Of patches that are hard to reconstruct, and of a game: both call a loss themselves."""
     keras.utils.set_random_seed(0)
@@ -232,11 +246,19 @@ def main(mode):
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
         one, captions, inside = train_all(), train_captions(), losses_inside()
+        memories = train_memories()
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             compare_all(train_all(), one)
             compare("captions", train_captions(), captions)
             compare("losses inside", losses_inside(), inside)
+            compare("memories", train_memories(), memories)
+            try:
+                jodie = kr.models.JODIE(2, 2, 3)
+                jodie(jodie.stream([0, 1], [1, 0], [0.0, 1.0]))
+                raise AssertionError("`JODIE` takes a strategy")
+            except ValueError as error:
+                assert "follows a stream on one device" in str(error), error
         local = train(lambda m: kr.models.SAM(m, rho=0.5, micro_batch_size=8))
         with strategy.scope():
             several = train(lambda m: kr.models.SAM(m, rho=0.5, local_perturbation=True))

@@ -194,6 +194,19 @@ def test_half_precision_leaves_ids_as_they_are():
     np.testing.assert_array_equal(*outputs)
 
 
+if keras.backend.backend() == "tensorflow":
+
+    @pytest.mark.everywhere
+    def test_the_length_of_captions_may_be_unknown():
+        model = captioner(0.0)
+        given = [({"features": FEATURES, "tokens": TOKENS[:, :n]}, CLASSES[:, :n]) for n in (3, 2)]
+        expected = [model.fit(*batch, verbose=0).history["loss"][0] for batch in given]
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+        batches = (batch for batch in given)
+        logs = model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0).history
+        np.testing.assert_allclose(logs["loss"], [np.mean(expected)], rtol=1e-5)
+
+
 def test_what_the_captioner_refuses():
     with pytest.raises(ValueError, match="divisible by `num_heads`"):
         kr.models.ModularCaptioner(5, 6, 4)
@@ -218,5 +231,7 @@ def test_what_the_captioner_refuses():
         model.compile("sgd", run_eagerly=EAGER)
         with pytest.raises(ValueError, match=message):
             model.train_on_batch(INPUTS, *labels)
+    with pytest.raises(ValueError, match="no `class_weight`"):
+        model.fit(INPUTS, CLASSES, class_weight={0: 2.0}, verbose=0)
     with pytest.raises(ValueError, match="`beam_size`"):
         model.generate(FEATURES, 3, beam_size=0)

@@ -85,6 +85,23 @@ def linear(a):
     return lambda y: ops.matmul(y, ops.convert_to_tensor(a))
 
 
+@pytest.mark.everywhere
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has single precision alone")
+def test_networks_in_double_precision():
+    single = network()
+    keras.config.set_dtype_policy("float64")
+    double = network()
+    keras.config.set_dtype_policy("float32")
+    double.set_weights(single.get_weights())
+    risks = []
+    for net, data in ((single, Y), (double, Y), (single, ops.cast(Y, "float64"))):
+        model = SUREScore(net, 0.4, SIGMAS, divergence="exact", seed=0)
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        assert np.isfinite(model.train_on_batch(data, None, np.ones(6, "float32")))
+        risks.append(array(model(data)["risk"]))
+    np.testing.assert_allclose(risks[1:], [risks[0]] * 2, atol=1e-5)
+
+
 def test_sure_of_known_denoisers():
     a = normal(3, 3, seed=1)
     exact = array(kr.generative.sure(linear(a), Y, 0.5, divergence="exact"))

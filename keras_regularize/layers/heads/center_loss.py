@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_regularize.autodiff import backend
 from keras_regularize.configuration import Configured
 from keras_regularize.layers._losses import add_float_loss
 from keras_regularize.layers.heads.labels import features_and_labels, features_shape
@@ -23,7 +24,8 @@ class CenterLoss(Configured, keras.layers.Layer):
     $$\lambda\, \frac1B \sum_i \tfrac12\, \|x_i - c_{y_i}\|^2$$
 
     and moves the centres $c$ by `kr.losses.center_update`; they are no trained weights. Alone it would collapse:
-    put it before the classifier, which keeps classes apart.
+    put it before the classifier, which keeps classes apart. On several TensorFlow replicas, or in training in
+    several processes of PyTorch, the samples of all of them move the centres.
 
     Args:
         num_classes: Number of classes, at least 1.
@@ -80,7 +82,8 @@ class CenterLoss(Configured, keras.layers.Layer):
         if labels is not None:
             centers = ops.stop_gradient(ops.convert_to_tensor(self.centers))
             add_float_loss(self, self.factor * mean(center_loss(features, labels, centers)))
-            moved = center_update(features, labels, centers, self.rate)
+            rows = backend.gather_over_replicas([features, labels])
+            moved = center_update(*rows, centers, self.rate)
             self.centers.assign(ops.cast(moved, centers.dtype))
         return ops.cast(features, self.compute_dtype)
 

@@ -56,7 +56,8 @@ class VAE(Configured, Reconstructing):
     | `"optimal"` | the mean squared error of the batch, $\log \gamma$ softly above -6: the $\sigma$-VAE |
 
     $m$ begins at 1, is saved with the model, never rises, and is not moved by `evaluate`; the loss of a batch
-    takes $m$ from before it. The error is $e = \frac1D \sum_D (x - \hat x)^2$, averaged over the batch.
+    takes $m$ from before it. The error is $e = \frac1D \sum_D (x - \hat x)^2$, averaged over the batch. On several
+    TensorFlow replicas the batch of `"optimal"`, and of free bits by `"batch"`, is the share of a replica.
 
     `predict(x)` gives reconstructions from the mean codes, `encode(x)` these codes, `decode(z)` what they stand
     for and `sample(n)` new data. `fit` and `evaluate` log the `mean_squared_error` and the `kl_divergence` beside

@@ -132,7 +132,7 @@ class SUREScore(Configured, OwnLoss):
         sigma = ops.zeros_like(x[(slice(None), *(0,) * (len(x.shape) - 1))]) + ops.cast(
             sigma, x.dtype
         )
-        return upcast(self.network([x, sigma], training=training))
+        return ops.cast(self.network([x, sigma], training=training), x.dtype)
 
     def denoise(self, y: Any, batch_size: int = 256) -> np.ndarray:
         """The clean data that the denoiser sees in noisy ones: an array of the same shape."""
@@ -143,6 +143,7 @@ class SUREScore(Configured, OwnLoss):
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         y, _ = split_inputs(inputs)
+        y = ops.cast(y, "float64") if self.compute_dtype == "float64" else y
         generator = self.seed_generator
 
         def denoiser(y):
@@ -173,12 +174,15 @@ class SUREScore(Configured, OwnLoss):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         refuse_labels(self, y)
+        risk = y_pred["risk"]
         factor = self.score_weight * (
-            ops.convert_to_tensor(self.epoch) if self.score_warmup else 1.0
+            ops.cast(self.epoch, risk.dtype) if self.score_warmup else 1.0
         )
-        values = y_pred["risk"] + factor * y_pred["score_matching"]
+        values = risk + factor * y_pred["score_matching"]
         weight = joint_weight(None, sample_weight)
-        return self.with_penalties(ops.mean(values if weight is None else weight * values))
+        if weight is not None:
+            values = ops.cast(weight, values.dtype) * values
+        return self.with_penalties(ops.mean(values))
 
     def predict_step(self, *arguments: Any) -> Any:
         return backend.predict_step(self, self.network, arguments)
