@@ -82,8 +82,8 @@ class CenterLoss(Configured, keras.layers.Layer):
         if labels is not None:
             centers = ops.stop_gradient(ops.convert_to_tensor(self.centers))
             add_float_loss(self, self.factor * mean(center_loss(features, labels, centers)))
-            rows = backend.gather_over_replicas([features, labels])
-            moved = center_update(*rows, centers, self.rate)
+            features_of_all, labels_of_all = backend.gather_over_replicas([features, labels])
+            moved = center_update(features_of_all, labels_of_all, centers, self.rate)
             self.centers.assign(ops.cast(moved, centers.dtype))
         return ops.cast(features, self.compute_dtype)
 

@@ -99,7 +99,7 @@ class AudioSuperResolution(AdversarialModel):
     def judged(self, waveforms: Any, training: bool) -> tuple[list[Any], list[Any]]:
         """The logits of each scale, and the maps before them."""
         outputs = self.discriminator(waveforms, training=training)
-        declared = getattr(self.discriminator, "output", None)
+        declared: Any = getattr(self.discriminator, "output", None)
         single = _is_list(declared) and len(declared) == 1
         if single and _is_list(outputs) and not any(map(_is_list, outputs)):
             outputs = [outputs]  # Keras takes the list around that of a single scale away.

@@ -28,7 +28,7 @@ def refuse_lost_weights(y, sample_weight):
     if y is None and sample_weight is not None:
         raise ValueError(
             "Keras takes no `sample_weight` of arrays without labels: give the weights with the batches "
-            "`(x, None, sample_weight)` of a generator, a `tf.data.Dataset` or, but on TensorFlow, a "
+            "`(x, None, sample_weight)` of a generator, a `tf.data.Dataset` or, except on TensorFlow, a "
             "`keras.utils.PyDataset`. "
             f"Received: y=None, sample_weight of type {type(sample_weight).__name__}"
         )
