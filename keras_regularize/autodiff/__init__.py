@@ -43,6 +43,7 @@ derivatives and `Forward`, this is what it may use of it:
 | `add_product(x, y, z)` | `x + y · z`, in one operation where those run one by one |
 | `times(x, matrix)` | `x @ matrix` for rows or one vector, in the fastest operation |
 | `add_times(y, x, matrix, sign)` | `y ± x @ matrix` for rows or one vector, in the fewest operations |
+| `without_records(fn, x)` | `fn(x)`, faster where nothing is differentiated; `fn` takes no gradients itself |
 | `extrapolate(x, y, share)` | `y + share · (y - x)`, in the fewest operations |
 | `reshape(x, shape)` | that of Keras, without its checks where they take longer |
 | `roll(x, shift, start)` | `x` with the entries of its axes from `start` on in a row, moved on |

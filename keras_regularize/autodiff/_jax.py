@@ -41,6 +41,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     times,
     total,
     with_slopes,
+    without_records,
 )
 from keras_regularize.autodiff._jax_convolutions import in_branch  # noqa: F401
 

@@ -42,6 +42,7 @@ from keras_regularize.autodiff._compiled import (  # noqa: F401
     times,
     total,
     with_slopes,
+    without_records,
 )
 
 # Whether a compiled step may differentiate through a gradient.

@@ -40,6 +40,7 @@ from keras_regularize.autodiff._torch_operations import (  # noqa: F401
     take_last,
     times,
     total,
+    without_records,
 )
 from keras_regularize.autodiff._torch_slopes import in_place, with_slopes  # noqa: F401
 

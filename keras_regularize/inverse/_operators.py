@@ -30,7 +30,7 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
 
     Rows of a matrix are the entries of the last axis of `y`; without `shape`, `x` is `(…, n)`.
     """
-    if isinstance(operator, (tuple, list)) and len(operator) == 2 and all(map(callable, operator)):
+    if is_pair(operator):
         return LinearOperator(*operator)
     matrix = ops.cast(as_matrix(operator), y.dtype)
     m, n = matrix.shape
@@ -52,6 +52,13 @@ def as_operator(operator: Any, y: Any, shape: Sequence[int] | None = None) -> Li
     )
 
 
+def is_pair(operator: Any) -> bool:
+    """Whether `operator` is a pair of functions."""
+    return (
+        isinstance(operator, (tuple, list)) and len(operator) == 2 and all(map(callable, operator))
+    )
+
+
 def check_shape(shape: Any) -> tuple[int, ...]:
     """The shape of an image as integers."""
     if not isinstance(shape, (tuple, list)):
@@ -70,13 +77,25 @@ def as_matrix(operator: Any, expected: str = _EXPECTED) -> Any:
     return matrix
 
 
-def repeat(count: int, step: Callable[[Any, Any], Any], state: Any) -> Any:
-    """The state after `step(i, state)` for all `i` below `count`."""
+def repeat(
+    count: int, step: Callable[[Any, Any], Any], state: Any, only_operations: bool = False
+) -> Any:
+    """The state after `step(i, state)` for all `i` below `count`, at least 1.
+
+    With `only_operations` a step calls no function of the user, which may be a network or take gradients.
+    """
     if not backend.RUNS_ONE_BY_ONE:  # TensorFlow takes long over operations by themselves.
         return backend.compiled(lambda state: ops.fori_loop(0, count, step, state))(state)
-    for i in range(count):  # Keras' loop looks through the state, which takes as long as a step.
-        state = step(i, state)
-    return state
+
+    def rest(state):
+        for i in range(
+            1, count
+        ):  # Keras' loop looks through the state, which takes as long as a step.
+            state = step(i, state)
+        return state
+
+    state = step(0, state)  # It shows whether a derivative is taken through what the step knows.
+    return backend.without_records(rest, state) if only_operations else rest(state)
 
 
 def repeat_while(going: Callable[..., Any], step: Callable[..., Any], state: Any) -> Any:
@@ -121,7 +140,7 @@ def operator_norm(operator: Any, shape: Sequence[int] | None = None, iterations:
     """
     check_integer("iterations", iterations, minimum=1)
     dtype = "float32"
-    if not isinstance(operator, (tuple, list)) or not all(map(callable, operator)):
+    if not is_pair(operator):
         operator = as_matrix(operator)
         dtype = keras.backend.standardize_dtype(operator.dtype)
         shape = shape or (operator.shape[-1],)

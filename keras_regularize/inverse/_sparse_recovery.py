@@ -62,7 +62,7 @@ def ista(
     def step(_, x):
         return soft_threshold(descend(x), threshold)
 
-    return repeat(iterations, step, _zeros(y, matrix))
+    return repeat(iterations, step, _zeros(y, matrix), True)
 
 
 def fista(
@@ -123,7 +123,7 @@ def fista(
         return new, backend.extrapolate(x, new, momentum[i])
 
     start = _zeros(y, matrix)
-    return repeat(iterations, step, (start, start))[0]
+    return repeat(iterations, step, (start, start), True)[0]
 
 
 def iht(
@@ -176,7 +176,7 @@ def iht(
     def step(_, x):
         return hard_threshold(descend(x), threshold)
 
-    return repeat(iterations, step, _zeros(y, matrix))
+    return repeat(iterations, step, _zeros(y, matrix), True)
 
 
 def _problem(measurements, matrix, factor, step_size, iterations):

@@ -9,6 +9,7 @@ from keras import ops
 from keras_regularize.autodiff import backend
 from keras_regularize.inverse._operators import (
     as_operator,
+    is_pair,
     noise_like,
     norm_of,
     repeat,
@@ -140,7 +141,7 @@ def total_variation_denoise(
 
     start = (y, y, (ops.zeros_like(y), ops.zeros_like(y)))
     if tolerance is None:
-        return repeat(iterations, step, start)[0]
+        return repeat(iterations, step, start, True)[0]
 
     pixels = tuple(range(-min(len(y.shape), 3), 0))
 
@@ -224,6 +225,7 @@ def chambolle_pock(
     check_integer("iterations", iterations, minimum=1)
     shape = _image_shape(shape)
     y = upcast(y)
+    only_operations = not is_pair(operator)
     operator = as_operator(operator, y, shape)
     back = operator.adjoint(y)
     if not compatible(tuple(back.shape[-len(shape) :]), shape):
@@ -256,7 +258,7 @@ def chambolle_pock(
         return new, backend.extrapolate(x, new, 1.0), p, q
 
     start = (x, x, ops.zeros_like(y), (ops.zeros_like(x), ops.zeros_like(x)))
-    return repeat(iterations, step, start)[0]
+    return repeat(iterations, step, start, only_operations)[0]
 
 
 def _radius(factor, weights, x):

@@ -111,7 +111,7 @@ def sum_of_norms_transport(
         ops.zeros((n, n, m), cost.dtype),
         ops.zeros((m, m, n), cost.dtype),
     )
-    return ops.relu(repeat(iterations, step, start)[0]) * mass
+    return ops.relu(repeat(iterations, step, start, True)[0]) * mass
 
 
 def sum_of_norms_penalty(plan: Any, row_weights: Any, column_weights: Any) -> Any:
@@ -290,7 +290,7 @@ def sinkhorn(
         return f, log_b - ops.logsumexp(scores + f[:, None], axis=0)
 
     start = (ops.zeros_like(a), ops.zeros_like(b))
-    f, g = repeat(iterations, step, start)
+    f, g = repeat(iterations, step, start, True)
     return ops.exp(scores + f[:, None] + g[None, :])
 
 

@@ -1,12 +1,17 @@
 """Sparse solutions of linear equations."""
 
+import functools
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 from sklearn.linear_model import Lasso
 
 import keras_regularize as kr
+from keras_regularize import autodiff
 from keras_regularize.testing._common import fused, to_numpy
+from tests.helpers import normal, tensor
 
 
 def problem(m=15, n=30, batch=3, seed=0):
@@ -107,3 +112,24 @@ def test_a_matrix_of_zeros_explains_nothing():
         for factor in (0.0, 0.1):
             found = solve(name, np.ones((2, 3), "float32"), np.zeros((3, 4)), factor=factor)
             np.testing.assert_array_equal(found, np.zeros((2, 4)))
+
+
+def test_derivatives_go_through_all_iterations():
+    """Where none is taken PyTorch keeps no records; what comes out can be differentiated further."""
+    matrix, _, y = problem()
+    matrix = matrix / np.linalg.norm(matrix, 2)
+    solve = functools.partial(kr.inverse.fista, matrix=matrix, factor=0.01, step_size=1.0)
+
+    def total(y):
+        return ops.sum(solve(y, iterations=7) ** 2)
+
+    kr.testing.assert_gradient_matches_finite_differences(total, y)
+    if keras.backend.backend() != "tensorflow":  # Which has no forward mode in loops.
+        direction = normal(*y.shape, seed=4)
+        _, gradient = autodiff.value_and_grad(total)(tensor(y))
+        _, tangent = autodiff.jvp(total, tensor(y), tensor(direction))
+        slope = np.sum(to_numpy(gradient) * direction)
+        np.testing.assert_allclose(to_numpy(tangent), slope, rtol=1e-4)
+    found = solve(tensor(y), iterations=7)
+    _, gradient = autodiff.value_and_grad(lambda w: ops.sum(w * found))(tensor(np.ones(1)))
+    np.testing.assert_allclose(to_numpy(gradient), [to_numpy(found).sum()], rtol=1e-5)
