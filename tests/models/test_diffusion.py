@@ -326,6 +326,37 @@ def test_labels_weights_per_position_and_other_outputs_are_refused():
         DenoisingDiffusion(wrong, STEPS)(X)
 
 
+def physics_informed():
+    return kr.models.PhysicsInformedDiffusion(
+        network(), lambda x: x - 1.0, STEPS, 0.1, x0_estimation="sample", seed=3
+    )
+
+
+@pytest.mark.everywhere
+@pytest.mark.parametrize("form", ["edm", "delta", "physics"])
+def test_weights_networks_and_data_in_double_precision(form):
+    def compiled():
+        model = physics_informed() if form == "physics" else None
+        if form == "delta":
+            model = model_of("epsilon", delta_schedule="exponential")
+        model = model or model_of(form)
+        loss = kr.losses.PseudoHuber() if form == "delta" else "mse"
+        model.compile("sgd", loss, run_eagerly=True)
+        return model
+
+    weights = np.arange(8) / 4  # As which NumPy makes them.
+    single = compiled().train_on_batch(X, None, weights.astype("float32"))
+    assert compiled().train_on_batch(X, None, weights) == pytest.approx(single, rel=1e-6)
+    if keras.backend.backend() == "jax":  # It has double precision only if asked to.
+        return
+    keras.config.set_dtype_policy("float64")
+    model = compiled()
+    outputs = model(X.astype("float64"))
+    for name in ("prediction", "target", "noisy"):
+        assert keras.backend.standardize_dtype(outputs[name].dtype) == "float64"
+    assert np.isfinite(model.train_on_batch(X.astype("float64"), None, weights))
+
+
 @pytest.mark.rotating
 def test_a_pseudo_huber_loss_draws_fewer_outliers():
     """Two clusters on a line, and five in a hundred points far out."""

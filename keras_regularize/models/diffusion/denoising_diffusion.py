@@ -173,7 +173,7 @@ class DenoisingDiffusion(Configured, Standalone):
         """The network is built by itself, when it is first called."""
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        x0, conditions = split_inputs(inputs)
+        x0, conditions = split_inputs(inputs, self.compute_dtype)
         levels, count = self._levels(), ops.shape(x0)[0]
         times = levels.draw(count, self.seed_generator)
         at = levels.at(times)
@@ -201,7 +201,7 @@ class DenoisingDiffusion(Configured, Standalone):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         refuse_labels(self, y)
         target, prediction = y_pred["target"], y_pred["prediction"]
-        weight = joint_weight(y_pred.get("weight"), sample_weight)
+        weight = joint_weight(y_pred.get("weight"), sample_weight, prediction.dtype)
         if self.delta_schedule is None:
             if weight is not None:  # For each position of a sample, as Keras wants them.
                 weight = ops.reshape(weight, (-1, *(1,) * (len(prediction.shape) - 2)))
@@ -218,7 +218,7 @@ class DenoisingDiffusion(Configured, Standalone):
         return self.with_penalties(ops.mean(values if weight is None else weight * values))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        weight = joint_weight(None, sample_weight)
+        weight = joint_weight(None, sample_weight, y_pred["prediction"].dtype)
         return super().compute_metrics(x, y_pred["target"], y_pred["prediction"], weight)
 
     def predict_step(self, *arguments: Any) -> Any:
@@ -295,8 +295,8 @@ class DenoisingDiffusion(Configured, Standalone):
         return tuple(shape)
 
 
-def split_inputs(inputs):
-    """Floating data, in at least single precision, and the list of conditions."""
+def split_inputs(inputs, compute_dtype):
+    """Floating data, in single precision or in that of a model in double precision, and the list of conditions."""
     if isinstance(inputs, dict):
         raise ValueError(
             "Expected data, or a list `[data, *conditions]`. Received: a dictionary with the keys "
@@ -310,7 +310,7 @@ def split_inputs(inputs):
             "Expected floating data (batch, …); scale images to [-1, 1], by `x / 127.5 - 1.0`. "
             f"Received: dtype {dtype}, shape {tuple(x.shape)}"
         )
-    return upcast(x), conditions
+    return ops.cast(x, "float64" if compute_dtype == "float64" else "float32"), conditions
 
 
 def refuse_labels(model, y):
@@ -323,11 +323,12 @@ def refuse_labels(model, y):
         )
 
 
-def joint_weight(weight, sample_weight):
+def joint_weight(weight, sample_weight, dtype):
     """`(batch,)` weights, `None` if all are 1."""
+    weight = None if weight is None else ops.cast(weight, dtype)
     if sample_weight is None:
         return weight
-    sample_weight = upcast(sample_weight)
+    sample_weight = ops.cast(sample_weight, dtype)
     shape = tuple(sample_weight.shape)
     if len(shape) > 2 or len(shape) == 2 and shape[1] != 1:
         raise ValueError(f"Expected one weight per sample. Received: sample_weight.shape={shape}")

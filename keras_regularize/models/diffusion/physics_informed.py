@@ -99,7 +99,7 @@ def log_likelihood(residual, timesteps, schedule):
             "A residual must be (batch, …), of as many samples as the data. Received: shape "
             f"{tuple(ops.shape(residual))} for {tuple(precision.shape)} samples"
         )
-    return precision * squares
+    return ops.cast(precision, squares.dtype) * squares
 
 
 @export
@@ -208,7 +208,7 @@ class PhysicsInformedDiffusion(DenoisingDiffusion):
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         outputs = super().call(inputs, training)
         x_t, times = outputs["noisy"], outputs["time"]
-        _, conditions = split_inputs(inputs)
+        _, conditions = split_inputs(inputs, self.compute_dtype)
         schedule = self._levels().schedule
         estimate = schedule.denoised(x_t, outputs["prediction"], times, self.prediction)
         if self.x0_estimation == "sample":
@@ -247,6 +247,7 @@ class PhysicsInformedDiffusion(DenoisingDiffusion):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if "penalty" not in y_pred:
             return loss
-        weight = joint_weight(None, sample_weight)
-        penalty = y_pred["penalty"] if weight is None else weight * y_pred["penalty"]
+        penalty = y_pred["penalty"]
+        weight = joint_weight(None, sample_weight, penalty.dtype)
+        penalty = penalty if weight is None else weight * penalty
         return loss + ops.cast(ops.mean(penalty), loss.dtype) / backend.num_replicas()

@@ -142,8 +142,7 @@ class SUREScore(Configured, OwnLoss):
         return y + self.noise_level**2 * np.asarray(score, "float32")
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        y, _ = split_inputs(inputs)
-        y = ops.cast(y, "float64") if self.compute_dtype == "float64" else y
+        y, _ = split_inputs(inputs, self.compute_dtype)
         generator = self.seed_generator
 
         def denoiser(y):
@@ -179,10 +178,8 @@ class SUREScore(Configured, OwnLoss):
             ops.cast(self.epoch, risk.dtype) if self.score_warmup else 1.0
         )
         values = risk + factor * y_pred["score_matching"]
-        weight = joint_weight(None, sample_weight)
-        if weight is not None:
-            values = ops.cast(weight, values.dtype) * values
-        return self.with_penalties(ops.mean(values))
+        weight = joint_weight(None, sample_weight, values.dtype)
+        return self.with_penalties(ops.mean(values if weight is None else weight * values))
 
     def predict_step(self, *arguments: Any) -> Any:
         return backend.predict_step(self, self.network, arguments)
