@@ -291,15 +291,19 @@ for name, factor in (("desired samples alone", 0.0), ("and repelled", 3.0)):
 for name, share in shares.items():
     print(f"{name:22s} {share:6.1%} ones")
 
-figure, axes = plt.subplots(3, 20, figsize=(9, 2.1))
+figure, axes = plt.subplots(3, 20, figsize=(9, 1.7), layout="constrained")
 for line, (name, samples) in zip(axes, pictures.items()):
     line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    for axis, picture in zip(line, samples):
+    for axis, picture, digit in zip(
+        line, samples, judge.predict(samples, verbose=0).argmax(axis=1)
+    ):
         axis.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=-1, vmax=1)
         axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-figure.suptitle("Digits up to four, trained and after forty steps of forgetting", fontsize=10)
-figure.tight_layout()
+        axis.spines[:].set_visible(digit == 1)
+        axis.spines[:].set(color="C3", linewidth=2)
+figure.suptitle(
+    "Trained, and after forty steps of forgetting; framed what is taken for a one", fontsize=10
+)
 plt.show()
 
 """

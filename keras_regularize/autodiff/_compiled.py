@@ -74,7 +74,7 @@ def reshape(x, shape):
 def roll(x, shift, start):
     """`x` with the entries of its axes from `start` on in a row, moved on and the last ones to the front."""
     shape = keras.ops.shape(x)
-    rows = keras.ops.reshape(x, (*shape[:start], -1))
+    rows = keras.ops.reshape(x, (*shape[:start], math.prod(shape[start:])))
     return keras.ops.reshape(keras.ops.roll(rows, shift, axis=-1), shape)
 
 
