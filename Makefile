@@ -9,7 +9,8 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BACKENDS := jax tensorflow torch
 VENV := .venv
 RUN := $(VENV)/bin/python
-CONSTRAINED := -m pip install --quiet --disable-pip-version-check --constraint requirements/ci.txt
+# Compiled is what is imported, once it is: all that is installed would take a minute.
+CONSTRAINED := -m pip install --quiet --disable-pip-version-check --no-compile --constraint requirements/ci.txt
 PIP := $(RUN) $(CONSTRAINED)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
