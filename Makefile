@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BACKENDS := jax tensorflow torch
 VENV := .venv
 RUN := $(VENV)/bin/python
-# Compiled is what is imported, once it is: all that is installed would take a minute.
+# What is imported is compiled then; TensorFlow, PyTorch, SciPy and scikit-learn as a whole take half a minute of CPU.
 CONSTRAINED := -m pip install --quiet --disable-pip-version-check --no-compile --constraint requirements/ci.txt
 PIP := $(RUN) $(CONSTRAINED)
 

@@ -88,9 +88,8 @@ def repeat(
         return backend.compiled(lambda state: ops.fori_loop(0, count, step, state))(state)
 
     def rest(state):
-        for i in range(
-            1, count
-        ):  # Keras' loop looks through the state, which takes as long as a step.
+        # Keras' loop looks through the state, which takes as long as a step.
+        for i in range(1, count):
             state = step(i, state)
         return state
 

@@ -298,9 +298,8 @@ class ModularCaptioner(Configured, OwnLoss):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`, see above, without `class_weight`."""
-        if (
-            kwargs.get("class_weight") is not None
-        ):  # Keras would take a line for scores of one class.
+        # Keras would take a line for scores of one class.
+        if kwargs.get("class_weight") is not None:
             raise ValueError("`ModularCaptioner` takes no `class_weight`: captions have no class.")
         return super().fit(*args, **kwargs)
 

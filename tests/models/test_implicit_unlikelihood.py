@@ -150,7 +150,6 @@ def test_greedy_text_repeats_itself_less():
     likelihood, first = tuned(0.0, 0.0, parts=6)
     policy, second = tuned(0.25, 0.0)
     both, third = tuned(0.25, 0.25)
-    print("repeats", likelihood, policy, both, "perplexities", first, second, third)
     assert policy < 0.7 * likelihood
     assert both < 0.4 * likelihood
     assert max(second, third) < 1.03 * first
